@@ -1,0 +1,5 @@
+"""Setup shim: everything is declared in pyproject.toml."""
+
+from setuptools import setup
+
+setup()

@@ -1,0 +1,159 @@
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vqad.data import layouts
+from vqad.data.layouts import Record, read_folder
+from vqad.errors import VqadError
+
+
+def write(path, values=7, size=(32, 48)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full(size, values, np.uint8)).save(path)
+
+
+def write_mvtec(root):
+    for number in (2, 0, 1):
+        write(root / f"train/good/{number:03}.png")
+    write(root / "test/good/000.jpg")
+    write(root / "test/scratch/000.bmp")
+    write(root / "test/crack/000.tif")
+    write(root / "test/crack/001.PNG")
+    write(root / "ground_truth/scratch/000_mask.png", 255)
+    write(root / "ground_truth/crack/000.png", 255)
+    write(root / "ground_truth/crack/001_mask.png", 255)
+
+
+def write_ksdd2(root):
+    for split in ("train", "test"):
+        for number, defect in ((20003, 0), (20001, 0), (20002, 255)):
+            write(root / split / f"{number}.png")
+            write(root / split / f"{number}_GT.png", defect)
+    write(root / "train/20001_GT (copy).png")
+
+
+def refused(root, split, message):
+    with pytest.raises(VqadError, match=message) as caught:
+        read_folder(root, split)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_any_tree_of_pictures_is_sorted(tmp_path):
+    for name in ("b/2.JPEG", "a/c/1.png", "0.tiff", "b/1.bmp"):
+        write(tmp_path / name)
+    (tmp_path / "notes.txt").write_text("not a picture")
+    (tmp_path / "._0.tiff").write_text("a companion file of macOS")
+    layout = read_folder(tmp_path, "train")
+    assert layout.kind == "pictures"
+    names = [record.path.removeprefix(f"{tmp_path}/") for record in layout.records]
+    assert names == ["0.tiff", "a/c/1.png", "b/1.bmp", "b/2.JPEG"]
+
+
+def test_mvtec_layout(tmp_path):
+    write_mvtec(tmp_path)
+    train = read_folder(tmp_path, "train")
+    assert (train.kind, train.classes) == ("mvtec", ("good",))
+    assert [r.path[-7:] for r in train.records] == ["000.png", "001.png", "002.png"]
+    test = read_folder(tmp_path, "test")
+    assert test.classes == ("good", "crack", "scratch")
+    truth = tmp_path / "ground_truth"
+    assert test.records == (
+        Record(str(tmp_path / "test/good/000.jpg"), None, 0, "good"),
+        Record(str(tmp_path / "test/crack/000.tif"), str(truth / "crack/000.png"), 1, "crack"),
+        Record(str(tmp_path / "test/crack/001.PNG"), str(truth / "crack/001_mask.png"), 1, "crack"),
+        Record(
+            str(tmp_path / "test/scratch/000.bmp"),
+            str(truth / "scratch/000_mask.png"),
+            1,
+            "scratch",
+        ),
+    )
+
+
+def test_ksdd2_layout_trains_on_good_images_alone(tmp_path):
+    write_ksdd2(tmp_path)
+    train = read_folder(tmp_path, "train")
+    assert (train.kind, train.classes) == ("ksdd2", ("good",))
+    assert [r.path[-9:] for r in train.records] == ["20001.png", "20003.png"]
+    test = read_folder(tmp_path, "test")
+    assert test.classes == ("good", "defect")
+    assert [(r.label, r.class_name) for r in test.records] == [
+        (0, "good"),
+        (1, "defect"),
+        (0, "good"),
+    ]
+
+
+def test_missing_and_empty_folders(tmp_path):
+    refused(tmp_path / "gone", "train", "gone: no such folder; give")
+    refused(tmp_path, "train", "no pictures in it")
+    refused(tmp_path, "test", "no pictures in it")
+    write(tmp_path / "a.png")
+    refused(tmp_path / "a.png", "train", "a.png: a file, not a folder")
+
+
+def test_tree_of_pictures_has_nothing_to_test_on(tmp_path):
+    write(tmp_path / "a.png")
+    refused(tmp_path, "test", "layout not recognised.*MVTec layout.*KSDD2 layout")
+
+
+def test_splits_that_are_missing_or_empty(tmp_path):
+    write(tmp_path / "train/good/0.png")
+    refused(tmp_path, "test", "test: no test split")
+    write_ksdd2(tmp_path / "ksdd2")
+    for path in (tmp_path / "ksdd2/test").iterdir():
+        path.unlink()
+    (tmp_path / "ksdd2/test").rmdir()
+    refused(tmp_path / "ksdd2", "test", "test: no test split")
+    (tmp_path / "train/good/0.png").unlink()
+    refused(tmp_path, "train", "train/good: no pictures")
+
+
+def test_one_kind_of_test_image_is_not_enough(tmp_path):
+    write(tmp_path / "test/good/0.png")
+    refused(tmp_path, "test", "no defective image")
+    write(tmp_path / "other/test/crack/0.png")
+    write(tmp_path / "other/ground_truth/crack/0_mask.png", 255)
+    refused(tmp_path / "other", "test", "no good image")
+
+
+def test_ksdd2_without_a_good_image_cannot_be_trained_on(tmp_path):
+    write(tmp_path / "train/1.png")
+    write(tmp_path / "train/1_GT.png", 255)
+    refused(tmp_path, "train", "no image without a defect")
+
+
+def test_missing_mask_names_image_and_mask(tmp_path):
+    write_mvtec(tmp_path / "a")
+    (tmp_path / "a/ground_truth/scratch/000_mask.png").unlink()
+    message = refused(tmp_path / "a", "test", "scratch/000.bmp: no mask")
+    assert "add " + str(tmp_path / "a/ground_truth/scratch/000_mask.png") in message
+    write_ksdd2(tmp_path / "b")
+    (tmp_path / "b/train/20001_GT.png").unlink()
+    refused(tmp_path / "b", "train", "20001.png: no mask; add 20001_GT.png")
+
+
+@pytest.mark.parametrize("decode_at_most", [5000, 0])
+def test_mask_of_another_size(tmp_path, monkeypatch, decode_at_most):
+    monkeypatch.setattr(layouts, "DECODE_AT_MOST", decode_at_most)
+    write_mvtec(tmp_path)
+    write(tmp_path / "ground_truth/crack/000.png", 255, (48, 32))
+    message = "crack/000.png: mask of 32 x 48 for an image of 48 x 32"
+    refused(tmp_path, "test", message)
+
+
+def test_truncated_pictures_are_found_before_training(tmp_path, monkeypatch):
+    write_mvtec(tmp_path)
+    for name in ("train/good/001.png", "ground_truth/crack/001_mask.png"):
+        path = tmp_path / name
+        path.write_bytes(path.read_bytes()[:-30])
+    refused(tmp_path, "train", r"001\.png: damaged or incomplete picture")
+    refused(tmp_path, "test", r"001_mask\.png: damaged or incomplete picture")
+    # Of very many pictures only the headers are read, which must be whole.
+    monkeypatch.setattr(layouts, "DECODE_AT_MOST", 2)
+    assert len(read_folder(tmp_path, "train").records) == 3
+    (tmp_path / "train/good/002.png").write_bytes(b"words")
+    refused(tmp_path, "train", re.escape("002.png: not a picture"))

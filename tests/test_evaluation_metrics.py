@@ -1,0 +1,174 @@
+import numpy as np
+import pytest
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from vqad.errors import VqadError
+from vqad.evaluation.metrics import StreamingCurve, auroc, average_precision
+
+
+def _softmax(logits):
+    return 1 / (1 + np.exp(-logits))
+
+
+def _beta(rng, n):
+    labels = rng.random(n) < 0.1
+    return np.where(labels, rng.beta(3, 2, n), rng.beta(1, 4, n)), labels
+
+
+def _near_zero(rng, n):
+    labels = rng.random(n) < 0.02
+    return _softmax(rng.normal(-16, 1.5, n) + 2 * labels), labels
+
+
+def _near_one(rng, n):
+    labels = rng.random(n) < 0.3
+    return _softmax(rng.normal(13, 1, n) + labels), labels
+
+
+def _both_ends(rng, n):
+    labels = rng.random(n) < 0.05
+    scores = np.where(rng.random(n) < 0.5 + 0.4 * labels, 1 - 1e-7, 1e-7)
+    return scores * rng.uniform(0.2, 1, n), labels
+
+
+def _saturated(rng, n):
+    labels = rng.random(n) < 0.05
+    return _softmax(np.clip(rng.normal(-30, 20, n) + 30 * labels, -80, 80)), labels
+
+
+def _undecided(rng, n):
+    labels = rng.random(n) < 0.05
+    return 0.5 + 0.005 * (rng.normal(size=n) + labels), labels
+
+
+def _ties(rng, n):
+    labels = rng.random(n) < 0.2
+    return np.clip(rng.integers(0, 8, n) + 2 * labels, 0, 10) / 10, labels
+
+
+def _exact_ends(rng, n):
+    labels = rng.random(n) < 0.5
+    return rng.choice([0.0, 0.5, 1.0], n), labels
+
+
+def _all_equal(rng, n):
+    return np.full(n, 0.3), rng.random(n) < 0.2
+
+
+KINDS = [
+    _beta,
+    _near_zero,
+    _near_one,
+    _both_ends,
+    _saturated,
+    _undecided,
+    _ties,
+    _exact_ends,
+    _all_equal,
+]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("kind", KINDS)
+def test_curve_equals_scikit_learn(kind, dtype):
+    scores, labels = kind(np.random.default_rng(0), 200_000)
+    scores = scores.astype(dtype)
+    curve = StreamingCurve()
+    for part in np.array_split(np.arange(scores.size), 7):
+        curve.update(scores[part], labels[part])
+    assert curve.auroc() == pytest.approx(roc_auc_score(labels, scores), abs=1e-3)
+    assert curve.average_precision() == pytest.approx(
+        average_precision_score(labels, scores), abs=1e-3
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_exact_figures_equal_scikit_learn(kind):
+    scores, labels = kind(np.random.default_rng(1), 300)
+    assert auroc(scores, labels) == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
+    assert average_precision(scores, labels) == pytest.approx(
+        average_precision_score(labels, scores), abs=1e-12
+    )
+
+
+def test_few_positives_among_many_negatives():
+    rng = np.random.default_rng(2)
+    labels = np.zeros(500_000, bool)
+    labels[:30] = True
+    scores = _softmax(rng.normal(-9, 2, labels.size) + 9 * labels).astype(np.float32)
+    curve = StreamingCurve()
+    curve.update(scores, labels)
+    assert curve.average_precision() == pytest.approx(
+        average_precision_score(labels, scores), abs=1e-3
+    )
+
+
+def test_bins_never_reverse_an_order():
+    rng = np.random.default_rng(3)
+    scores = np.sort(np.concatenate([_softmax(rng.uniform(-40, 40, 20_000)), [0, 0.5, 1]]))
+    for dtype in (np.float32, np.float64):
+        seen = []
+        for score in scores[:: scores.size // 300].astype(dtype):
+            curve = StreamingCurve()
+            curve.update(np.array([score]), np.array([0]))
+            seen.append(int(np.flatnonzero(curve.counts[0])[0]))
+        assert seen == sorted(seen)
+        assert len(set(seen)) > 150
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_one_label_alone_is_not_defined(label):
+    curve = StreamingCurve()
+    assert curve.auroc() is None
+    assert curve.average_precision() is None
+    scores, labels = np.linspace(0, 1, 10), np.full(10, label)
+    curve.update(scores, labels)
+    assert curve.auroc() is None
+    assert curve.average_precision() is None
+    assert auroc(scores, labels) is None
+    assert average_precision(scores, labels) is None
+
+
+def test_merged_curves_equal_a_single_pass():
+    scores, labels = _beta(np.random.default_rng(4), 10_000)
+    whole, left, right = StreamingCurve(), StreamingCurve(), StreamingCurve()
+    whole.update(scores, labels)
+    left.update(scores[:3000], labels[:3000])
+    right.update(scores[3000:], labels[3000:])
+    added = left + right
+    np.testing.assert_array_equal(added.counts, whole.counts)
+    np.testing.assert_array_equal(added.mixed, whole.mixed)
+    assert added.average_precision() == whole.average_precision()
+    assert left.counts.sum() == 3000
+    assert left.merge(right) is left
+    np.testing.assert_array_equal(left.counts, whole.counts)
+
+
+def test_state_does_not_grow():
+    curve = StreamingCurve()
+    sizes = {name: value.nbytes for name, value in vars(curve).items()}
+    for seed in range(20):
+        curve.update(*_beta(np.random.default_rng(seed), 50_000))
+    assert {name: value.nbytes for name, value in vars(curve).items()} == sizes
+    assert sum(sizes.values()) < 6e6
+    assert curve.counts.sum() == 1_000_000
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -0.1, 1.1])
+def test_scores_out_of_range_are_refused_and_not_counted(bad):
+    curve = StreamingCurve()
+    with pytest.raises(VqadError, match=r"finite scores in \[0, 1\]"):
+        curve.update(np.array([0.5, bad], np.float32), np.array([0, 1]))
+    assert curve.counts.sum() == 0
+
+
+def test_shapes_must_agree():
+    with pytest.raises(VqadError, match="differ in shape"):
+        StreamingCurve().update(np.zeros((2, 3)), np.zeros((3, 2)))
+
+
+def test_rounding_of_a_softmax_is_accepted_at_the_ends():
+    curve = StreamingCurve()
+    curve.update(np.array([1 + 1e-7, -1e-9, -0.0], np.float32), np.array([1, 0, 0]))
+    assert curve.counts[1, -1] == 1
+    assert curve.counts[0, 0] == 2

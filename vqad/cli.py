@@ -1,0 +1,72 @@
+"""The command `vqad`: a subcommand for each thing done with a model beside training it."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from vqad import __version__
+from vqad.errors import VqadError
+
+
+@dataclass(frozen=True)
+class Command:
+    """A subcommand: what it does in a line, its arguments, and the function that runs it."""
+
+    help: str
+    arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], None]
+
+
+def _import_weights_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "src",
+        metavar="SRC",
+        help="the authors' checkpoint directory or stage-1 file, or a Lightning file of anomalib",
+    )
+    parser.add_argument("out", metavar="OUT", help="the folder to write; new or empty")
+
+
+def _import_weights(args: argparse.Namespace) -> None:
+    from vqad.interop.import_weights import import_weights
+
+    metadata = import_weights(args.src, args.out)
+    sizes = ", ".join(f"{name} {size}" for name, size in metadata["model"].items())
+    origin = metadata["origin"]
+    print(f"wrote {args.out}: {sizes} (from {origin['format']}, {origin['channel_order']})")
+
+
+COMMANDS = {
+    "import-weights": Command(
+        "turn a PyTorch checkpoint of DSR into a vqad checkpoint",
+        _import_weights_arguments,
+        _import_weights,
+    ),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line.
+
+    Args:
+        argv: Arguments without the program's name; those of the process by default.
+
+    Returns:
+        The exit code: 0, or 2 after bad input, which is told in one line on standard error.
+    """
+    parser = argparse.ArgumentParser(
+        prog="vqad",
+        description="Surface defect detection with DSR. Training: python launch/main.py --help.",
+    )
+    parser.add_argument("--version", action="version", version=f"vqad {__version__}")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, command in COMMANDS.items():
+        subparser = subparsers.add_parser(name, help=command.help, description=command.help)
+        command.arguments(subparser)
+    args = parser.parse_args(argv)
+    try:
+        COMMANDS[args.command].run(args)
+    except VqadError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0

@@ -1,0 +1,175 @@
+"""From the bytes of a picture or a mask to arrays, and from one size to another."""
+
+import io
+import os
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from vqad.errors import VqadError
+
+PictureData = bytes | str | os.PathLike
+
+MASK_COVERAGE = 0.25
+"""Share of a target pixel that a defect must cover for the pixel to count as defective."""
+
+_EXIF_ORIENTATION = 0x0112
+_EXIF_TURNED = (5, 6, 7, 8)  # orientations that exchange height and width
+_BROKEN = (OSError, SyntaxError, ValueError, IndexError, EOFError, struct.error, zlib.error)
+
+
+@contextmanager
+def _opened(data: PictureData, name: str | None) -> Iterator[Image.Image]:
+    """Opens a picture; what Pillow raises until it is closed becomes a VqadError with its name."""
+    name = name or ("picture" if isinstance(data, bytes) else os.fspath(data))
+    try:
+        with Image.open(io.BytesIO(data) if isinstance(data, bytes) else Path(data)) as picture:
+            yield picture
+    except VqadError as error:
+        raise VqadError(f"{name}: {error}") from error
+    except Image.DecompressionBombError as error:
+        raise VqadError(
+            f"{name}: has more pixels than a picture can be trusted to have ({error}); "
+            "cut it into smaller ones or remove it"
+        ) from error
+    except Image.UnidentifiedImageError as error:
+        raise VqadError(
+            f"{name}: not a picture in a known format (JPEG, PNG, BMP, TIFF); replace or remove it"
+        ) from error
+    except FileNotFoundError as error:
+        raise VqadError(f"{name}: no such file; check the path") from error
+    except _BROKEN as error:
+        reason = " ".join(str(error).split())
+        raise VqadError(
+            f"{name}: damaged or incomplete picture ({reason}); replace or remove it"
+        ) from error
+
+
+def _to_8_bit(picture: Image.Image) -> Image.Image:
+    """Greys of more than 8 bits as 8-bit grey: 65535 becomes 255, a float picture is refused."""
+    values = np.asarray(picture)
+    if values.dtype.kind == "f" or values.min(initial=0) < 0 or values.max(initial=0) > 65535:
+        raise VqadError("grey values outside 0..65535 or not whole; convert it to 8 or 16 bits")
+    # A 32-bit file (mode I) may hold 8-bit values; 16-bit files are always 16-bit.
+    if picture.mode == "I" and values.max(initial=0) <= 255:
+        return Image.fromarray(values.astype(np.uint8))
+    values = values.astype(np.uint32)
+    return Image.fromarray(((values + 128) // 257).astype(np.uint8))
+
+
+def _to_rgb(picture: Image.Image) -> Image.Image:
+    if picture.mode == "F" or picture.mode.startswith("I"):
+        picture = _to_8_bit(picture)
+    if picture.mode in ("P", "PA", "LA", "La", "RGBa"):
+        picture = picture.convert("RGBA")  # the colour under transparency, then without it
+    return picture if picture.mode == "RGB" else picture.convert("RGB")
+
+
+def decode_image(data: PictureData, name: str | None = None) -> np.ndarray:
+    """Reads a picture as RGB.
+
+    Grey, palette and CMYK pictures become RGB, 16-bit values are divided by 257 and rounded, alpha
+    is dropped and the EXIF orientation applied.
+
+    Args:
+      data: The file's bytes or its path.
+      name: What errors call it; the path by default.
+
+    Returns:
+      uint8 [height, width, 3].
+
+    Raises:
+      VqadError: The file is missing, not a picture, damaged, truncated or suspiciously large.
+    """
+    with _opened(data, name) as picture:
+        return np.array(_to_rgb(ImageOps.exif_transpose(picture)))
+
+
+def decode_mask(data: PictureData, name: str | None = None) -> np.ndarray:
+    """Reads a mask: whatever is not black is defective, in any format `decode_image` reads.
+
+    Args:
+      data: The file's bytes or its path.
+      name: What errors call it; the path by default.
+
+    Returns:
+      uint8 [height, width], 1 where defective, else 0.
+
+    Raises:
+      VqadError: As `decode_image`.
+    """
+    with _opened(data, name) as picture:
+        picture = ImageOps.exif_transpose(picture)
+        # 16-bit greys are compared before they are made 8-bit, where small values would vanish.
+        deep = picture.mode == "F" or picture.mode.startswith("I")
+        values = np.asarray(picture if deep else _to_rgb(picture))
+    defective = values != 0
+    return (defective if deep else defective.any(axis=-1)).astype(np.uint8)
+
+
+def picture_size(path: str | os.PathLike) -> tuple[int, int]:
+    """Height and width that `decode_image` will give, from the header alone.
+
+    Raises:
+      VqadError: As `decode_image`, as far as the header shows it.
+    """
+    with _opened(path, None) as picture:
+        width, height = picture.size
+        # Without this, Pillow decodes a whole PNG to look for EXIF data behind the pixels.
+        known = picture.format != "PNG" or "exif" in picture.info
+        turned = known and picture.getexif().get(_EXIF_ORIENTATION) in _EXIF_TURNED
+    return (width, height) if turned else (height, width)
+
+
+def resize_image(
+    image: np.ndarray,
+    size: tuple[int, int],
+    box: tuple[float, float, float, float] | None = None,
+) -> np.ndarray:
+    """Resizes with antialiasing: a triangle filter as wide as the reduction asks for.
+
+    Args:
+      image: uint8 [height, width, 3].
+      size: The height and width wanted.
+      box: The part to take, (left, top, right, bottom) in pixels; the whole image by default.
+
+    Returns:
+      uint8 [*size, 3]; the image itself where nothing has to be done.
+    """
+    if image.shape[:2] == tuple(size) and box is None:
+        return image
+    height, width = size
+    picture = Image.fromarray(image)
+    return np.array(picture.resize((width, height), Image.Resampling.BILINEAR, box=box))
+
+
+def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resizes a mask so that thin defects stay.
+
+    A target pixel is defective where at least a quarter of the source pixels in it are: a line 3
+    pixels wide survives a reduction of 900 to 256. Should that leave nothing of a mask that has a
+    defect, the target pixels covered at least half as much as the best covered one are taken, so a
+    defective image never gets an empty mask.
+
+    Args:
+      mask: uint8 [height, width] of 0 and 1.
+      size: The height and width wanted.
+
+    Returns:
+      uint8 [*size] of 0 and 1.
+    """
+    if mask.shape == tuple(size):
+        return mask
+    height, width = size
+    coverage = np.asarray(
+        Image.fromarray(mask.astype(np.float32)).resize((width, height), Image.Resampling.BOX)
+    )
+    most = coverage.max(initial=0)
+    if most < MASK_COVERAGE:
+        return ((coverage >= most / 2) & (coverage > 0)).astype(np.uint8)
+    return (coverage >= MASK_COVERAGE).astype(np.uint8)

@@ -1,0 +1,148 @@
+"""One Grain pipeline from a source to batches, for training and for evaluation.
+
+The elements of the pipeline are whole batches, a pure function of the seed and the batch's number:
+that makes starting in the middle exact, and each process loads only its part.
+"""
+
+import os
+from collections.abc import Iterator
+
+import grain
+import numpy as np
+
+from vqad.data.decode import resize_image
+from vqad.data.sources import Source
+from vqad.errors import VqadError
+
+Batch = dict[str, np.ndarray]
+
+NUM_THREADS = min(8, os.cpu_count() or 1)
+
+
+def training_batches(
+    source: Source,
+    *,
+    batch_size: int,
+    image_size: tuple[int, int],
+    seed: int,
+    start_step: int = 0,
+    random_crop: bool,
+    process_index: int = 0,
+    process_count: int = 1,
+    num_threads: int = NUM_THREADS,
+) -> Iterator[Batch]:
+    """Endless batches for training, in a fresh order each epoch.
+
+    Batch `i` depends on `seed` and `i` alone, so starting with `start_step=i` goes on exactly where
+    a run stopped. A process gets its contiguous part of each global batch. Fewer images than a
+    batch holds are repeated within it.
+
+    Args:
+      source: Images; opened with `image_size=None` for random crops of the original pictures.
+      batch_size: Images in a global batch, a multiple of `process_count`.
+      image_size: Height and width of what comes out.
+      seed: Determines order, crops and mirroring.
+      start_step: Number of the first batch.
+      random_crop: Take a random part, from `image_size` pixels up to the largest of its aspect
+        ratio, resize it to `image_size` and mirror it half of the time.
+      process_index: Which process this is.
+      process_count: How many processes share each batch.
+      num_threads: How many batches are loaded at once.
+
+    Yields:
+      {'image': uint8 [batch_size / process_count, *image_size, 3]}.
+
+    Raises:
+      VqadError: `batch_size` cannot be divided among the processes, or a picture cannot be read.
+    """
+    local = _local_size(batch_size, process_count)
+    first = process_index * local
+
+    def load(step: int, indices: np.ndarray) -> Batch:
+        images = []
+        for slot in range(first, first + local):
+            image = source[int(indices[slot])]["image"]
+            if random_crop:
+                image = _random_view(image, image_size, np.random.default_rng((seed, step, slot)))
+            images.append(resize_image(image, image_size))
+        return {"image": np.stack(images)}
+
+    batches = (
+        grain.MapDataset.range(len(source))
+        .seed(seed)
+        .shuffle()
+        .repeat()
+        .batch(batch_size)
+        .map_with_index(load)
+    )
+    return iter(batches[start_step:].to_iter_dataset(_read_options(num_threads)))
+
+
+def evaluation_batches(
+    source: Source,
+    *,
+    batch_size: int,
+    process_index: int = 0,
+    process_count: int = 1,
+    num_threads: int = NUM_THREADS,
+) -> Iterator[Batch]:
+    """Every image of a test split once, in order, in batches of one size.
+
+    The last batch is filled up with copies of the last image that are not valid. All processes
+    yield the same number of batches.
+
+    Args:
+      source: A test split, opened with an `image_size`.
+      batch_size: Images in a global batch, a multiple of `process_count`.
+      process_index: Which process this is.
+      process_count: How many processes share each batch.
+      num_threads: How many batches are loaded at once.
+
+    Yields:
+      With b = batch_size / process_count: `image` uint8 [b, h, w, 3], `mask` uint8 [b, h, w] of 0
+      and 1, `label`, `class_id` and `index` (into the source) int32 [b], `valid` bool [b].
+
+    Raises:
+      VqadError: As `training_batches`.
+    """
+    local = _local_size(batch_size, process_count)
+
+    def load(step: int) -> Batch:
+        wanted = step * batch_size + process_index * local + np.arange(local)
+        index = np.minimum(wanted, len(source) - 1).astype(np.int32)
+        examples = [source[int(i)] for i in index]
+        batch = {key: np.stack([example[key] for example in examples]) for key in examples[0]}
+        return batch | {"index": index, "valid": wanted < len(source)}
+
+    batches = grain.MapDataset.range(-(-len(source) // batch_size)).map(load)
+    return iter(batches.to_iter_dataset(_read_options(num_threads)))
+
+
+def _random_view(image: np.ndarray, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    """A random part of an image at `size`, mirrored half of the time.
+
+    The part's height is uniform from `size` to the largest that fits with the wanted aspect ratio;
+    of an image too small for that the largest part is taken, and enlarged.
+    """
+    (height, width), (image_height, image_width) = size, image.shape[:2]
+    largest = min(image_height, image_width * height / width)
+    part_height = rng.uniform(min(height, largest), largest)
+    part_width = min(part_height * width / height, image_width)
+    top = rng.uniform(0, image_height - part_height)
+    left = rng.uniform(0, image_width - part_width)
+    box = (left, top, left + part_width, top + part_height)
+    view = resize_image(image, size, box)
+    return view[:, ::-1] if rng.random() < 0.5 else view
+
+
+def _local_size(batch_size: int, process_count: int) -> int:
+    if batch_size < 1 or batch_size % process_count:
+        raise VqadError(
+            f"batch_size {batch_size}: cannot be divided among {process_count} processes; "
+            f"choose a multiple of {process_count}"
+        )
+    return batch_size // process_count
+
+
+def _read_options(num_threads: int) -> grain.ReadOptions:
+    return grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=num_threads + 2)

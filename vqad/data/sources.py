@@ -1,0 +1,156 @@
+"""Where images come from, by name: a folder or a prepared TFDS data set, read at random access."""
+
+import os
+import threading
+from typing import Protocol
+
+import numpy as np
+
+from vqad.data.decode import decode_image, decode_mask, resize_image, resize_mask
+from vqad.data.layouts import Split, read_folder
+from vqad.errors import VqadError
+
+Example = dict[str, np.ndarray]
+
+CACHE_BYTES = 2**30
+TFDS_PREFIX = "tfds:"
+
+
+class _Backend(Protocol):
+    """Reads undecoded examples; `read` gives the picture, its mask (or None) and its class id."""
+
+    name: str
+    classes: tuple[str, ...]
+
+    def __len__(self) -> int: ...
+
+    def read(self, index: int) -> tuple[bytes | str, bytes | str | None, int]: ...
+
+    def names(self, index: int) -> str: ...
+
+
+class Source:
+    """Images of one split at random access, decoded, resized and kept in memory up to a limit.
+
+    `source[i]` is a dict with `image` (uint8 [h, w, 3]) and, for a test split, `mask` (uint8 [h, w]
+    of 0 and 1), `label` (int32: 0 good, 1 defective) and `class_id` (int32, into `classes`). The
+    arrays are read-only. Several threads may read at once.
+
+    Attributes:
+      name: The name it was opened by.
+      split: 'train' or 'test'.
+      classes: Names of the classes, 'good' first.
+      image_size: Height and width of every image, or None where each keeps its own.
+    """
+
+    def __init__(
+        self,
+        backend: _Backend,
+        split: Split,
+        image_size: tuple[int, int] | None = None,
+        cache_bytes: int = CACHE_BYTES,
+    ) -> None:
+        self.name = backend.name
+        self.split = split
+        self.classes = backend.classes
+        self.image_size = image_size
+        self._backend = backend
+        self._room = cache_bytes
+        self._cache: dict[int, Example] = {}
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._backend)
+
+    def names(self, index: int) -> str:
+        """What reports call image `index`: its path in the folder, or its id."""
+        return self._backend.names(index)
+
+    def __getitem__(self, index: int) -> Example:
+        if not 0 <= index < len(self):
+            raise IndexError(f"image {index} of {len(self)}")
+        with self._lock:
+            cached = self._cache.get(index)
+        if cached is not None:
+            return dict(cached)
+        example = self._load(index)
+        size = sum(array.nbytes for array in example.values())
+        with self._lock:
+            if index not in self._cache and size <= self._room:
+                self._room -= size
+                self._cache[index] = example
+        return dict(example)
+
+    def _load(self, index: int) -> Example:
+        picture, mask_data, class_id = self._backend.read(index)
+        name = f"{self.name}: {self.names(index)}"
+        image = decode_image(picture, name)
+        example: Example = {
+            "image": image if self.image_size is None else resize_image(image, self.image_size)
+        }
+        if self.split == "test":
+            size = image.shape[:2]
+            mask = np.zeros(size, np.uint8) if mask_data is None else decode_mask(mask_data, name)
+            if mask.shape != size:
+                raise VqadError(
+                    f"{name}: mask of {mask.shape[1]} x {mask.shape[0]} for an image of "
+                    f"{size[1]} x {size[0]} (width x height); make the mask the size of its image"
+                )
+            example["mask"] = (
+                mask if self.image_size is None else resize_mask(mask, self.image_size)
+            )
+            example["label"] = np.int32(class_id != 0)
+            example["class_id"] = np.int32(class_id)
+        for array in example.values():
+            if isinstance(array, np.ndarray):
+                array.setflags(write=False)
+        return example
+
+
+class _Folder:
+    """A folder in one of the layouts of `vqad.data.layouts`."""
+
+    def __init__(self, path: str, split: Split) -> None:
+        self.name = path
+        _, self.classes, self._records = read_folder(path, split)
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def read(self, index: int) -> tuple[str, str | None, int]:
+        record = self._records[index]
+        return record.path, record.mask_path, self.classes.index(record.class_name)
+
+    def names(self, index: int) -> str:
+        return os.path.relpath(self._records[index].path, self.name)
+
+
+def open_source(
+    spec: str,
+    split: Split,
+    image_size: tuple[int, int] | None,
+    *,
+    data_dir: str | None = None,
+    cache_bytes: int = CACHE_BYTES,
+) -> Source:
+    """Opens the images that `spec` names and checks them.
+
+    Args:
+      spec: The path of a folder, or `tfds:<name>[/<config>]` for a prepared TFDS data set;
+        `tfds:surface_demo/tiles` and `tfds:surface_demo/pictures` are drawn where missing.
+      split: 'train' for images without defects (or pictures of anything), 'test' for images with
+        masks, labels and classes.
+      image_size: Height and width to resize to, or None to keep each image's own.
+      data_dir: Where TFDS keeps its data; its own default (TFDS_DATA_DIR) if None.
+      cache_bytes: How much of what was decoded and resized is kept in memory.
+
+    Raises:
+      VqadError: There is no such data, or what is there cannot be used (see `read_folder`).
+    """
+    if not spec:
+        raise VqadError("data: no source given; give a folder or tfds:<name>[/<config>]")
+    if spec.startswith(TFDS_PREFIX):
+        from vqad.data.tfds_source import TfdsBackend  # imports TFDS, slow
+
+        return Source(TfdsBackend(spec, split, data_dir), split, image_size, cache_bytes)
+    return Source(_Folder(spec, split), split, image_size, cache_bytes)

@@ -1,0 +1,118 @@
+"""Prepared TFDS data sets as images at random access, read without TensorFlow."""
+
+import contextlib
+import io
+from typing import Any
+
+import tensorflow_datasets as tfds
+from absl import logging
+
+from vqad.data.layouts import GOOD, Split
+from vqad.data.surface_demo.builder import SurfaceDemo
+from vqad.errors import VqadError
+
+
+class TfdsBackend:
+    """One split of a TFDS data set; pictures stay encoded until they are wanted.
+
+    Training needs the feature `image`; testing also `mask` and `label`, a ClassLabel whose first
+    name is 'good'.
+
+    Args:
+      spec: `tfds:<name>[/<config>]`.
+      split: 'train' or 'test'.
+      data_dir: Where TFDS keeps its data; its own default if None.
+
+    Raises:
+      VqadError: The data set is not known or not prepared, was prepared in a format that has no
+        random access, or lacks the split or a feature.
+    """
+
+    def __init__(self, spec: str, split: Split, data_dir: str | None) -> None:
+        self.name = spec
+        self._split = split
+        builder = _prepared(spec, data_dir)
+        if split not in builder.info.splits:
+            raise VqadError(
+                f"{spec}: no split '{split}', only {', '.join(builder.info.splits)}; "
+                "name a data set or a configuration that has it"
+            )
+        features = builder.info.features
+        wanted = ("image",) if split == "train" else ("image", "mask", "label")
+        missing = [key for key in wanted if key not in features]
+        if missing:
+            raise VqadError(
+                f"{spec}: has no feature {' or '.join(missing)}, needed to {split}; "
+                f"it has {', '.join(features)}: name another data set"
+            )
+        self.classes = (GOOD,) if split == "train" else tuple(features["label"].names)
+        if self.classes[0] != GOOD:
+            raise VqadError(
+                f"{spec}: first class is '{self.classes[0]}', not '{GOOD}'; "
+                "name a data set whose class 0 is the defect-free one"
+            )
+        skip = {key: tfds.decode.SkipDecoding() for key in ("image", "mask") if key in features}
+        self._data: Any = builder.as_data_source(
+            split=split, decoders=skip, file_format=tfds.core.FileFormat.ARRAY_RECORD
+        )
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def read(self, index: int) -> tuple[bytes, bytes | None, int]:
+        """The encoded picture, the encoded mask (None in training) and the class id."""
+        example = self._data[index]
+        if self._split == "train":
+            return example["image"], None, 0
+        return example["image"], example["mask"], int(example["label"])
+
+    def names(self, index: int) -> str:
+        """The split and the number in it."""
+        return f"{self._split}[{index}]"
+
+
+def _prepared(spec: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
+    name = spec.partition(":")[2]
+    if name.partition("/")[0] == "surface_demo":
+        return _drawn(spec, name.partition("/")[2], data_dir)
+    try:
+        builder = tfds.builder(name, data_dir=data_dir)
+    except (tfds.core.DatasetNotFoundError, ValueError) as error:
+        raise VqadError(
+            f"{spec}: no such TFDS data set or configuration; "
+            "check the name, tfds:<name>[/<config>]"
+        ) from error
+    command = f"`tfds build {name} --file_format=array_record`"
+    if not builder.is_prepared():
+        folder = builder.data_path.parent
+        raise VqadError(f"{spec}: not prepared in {folder}; run {command} or give another data_dir")
+    formats = builder.info.available_file_formats()
+    if tfds.core.FileFormat.ARRAY_RECORD not in formats:
+        prepared = " and ".join(sorted(known.value for known in formats))
+        raise VqadError(
+            f"{spec}: prepared as {prepared}, not as array_record; run {command} with --overwrite"
+        )
+    return builder
+
+
+def _drawn(spec: str, config: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
+    """The built-in data set, drawn now if it is not there yet."""
+    configs = [known.name for known in SurfaceDemo.BUILDER_CONFIGS]
+    if config not in configs:
+        raise VqadError(f"{spec}: no such configuration; choose {' or '.join(configs)}")
+    builder = SurfaceDemo(config=config, data_dir=data_dir)
+    if builder.is_prepared():
+        return builder
+    logging.info("drawing %s into %s", spec, builder.data_path)
+    tfds.disable_progress_bar()
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):  # TFDS talks of a download
+            builder.download_and_prepare(file_format="array_record")
+    except OSError as error:
+        if not SurfaceDemo(config=config, data_dir=data_dir).is_prepared():
+            raise VqadError(
+                f"{spec}: cannot be written to {builder.data_path} ({error.strerror}); "
+                "free space there or give another data_dir"
+            ) from error
+        # Another process drew the same images in the meantime.
+    return SurfaceDemo(config=config, data_dir=data_dir)

@@ -1,0 +1,189 @@
+"""What a judgement leaves behind: `evaluation.json`, a table, a contact sheet of pictures."""
+
+import io
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from vqad.errors import VqadError
+from vqad.evaluation.judge import Case, Figures, Judgement
+
+_FIGURES = {
+    "image_auroc": "image AUROC",
+    "image_ap": "image AP",
+    "pixel_auroc": "pixel AUROC",
+    "pixel_ap": "pixel AP",
+}
+_KINDS = {
+    "missed": "missed: defective, lowest scores",
+    "false alarms": "false alarms: good, highest scores",
+    "found": "found: defective, highest scores",
+    "quiet": "quiet: good, lowest scores",
+}
+COLUMNS = ("image", "truth", "mask", "I_gen", "I_spc")
+PANEL, GAP, LINE = (
+    192,
+    8,
+    22,
+)  # pixels: longest side of a panel, space around it, height of a line of text
+_TRUTH_COLOUR = (255, 40, 40)
+_HEAT = np.array([(0, 0, 0), (110, 0, 60), (230, 60, 20), (255, 190, 40), (255, 255, 255)])
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all: an older one stays until the new one is on disk."""
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(
+            dir=path.parent, prefix=f".{path.name}.", delete=False
+        ) as file:
+            temporary = Path(file.name)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+        raise VqadError(
+            f"{path}: cannot be written ({error.strerror}), what was there is kept; "
+            "free some space or choose another folder"
+        ) from error
+
+
+def write_json(judgement: Judgement, path: str | os.PathLike, about: Mapping[str, object]) -> None:
+    """Write a judgement as JSON, atomically.
+
+    Keys: `about`; `overall` and `classes[name]`, each with `image_auroc`, `image_ap`,
+    `pixel_auroc`, `pixel_ap` and `images`; `images`; `seconds_per_image`. A figure that is not
+    defined is null.
+
+    Args:
+        judgement: from `vqad.evaluation.judge.judge`.
+        path: the file, usually `evaluation.json`; folders are made.
+        about: what was judged (checkpoint, step, config name), of JSON types.
+
+    Raises:
+        VqadError: the file cannot be written; an older one is untouched.
+    """
+    content = {
+        "about": dict(about),
+        "overall": asdict(judgement.overall),
+        "classes": {name: asdict(figures) for name, figures in judgement.classes.items()},
+        "images": judgement.images,
+        "seconds_per_image": judgement.seconds_per_image,
+    }
+    _write(Path(path), (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
+
+
+def format_table(judgement: Judgement) -> str:
+    """A judgement as aligned plain text, one line a defect class and one for all images."""
+
+    def cells(name: str, figures: Figures) -> list[str]:
+        values = [getattr(figures, key) for key in _FIGURES]
+        return [
+            name,
+            str(figures.images),
+            *("not defined" if value is None else f"{value:.3f}" for value in values),
+        ]
+
+    rows = [["class", "images", *_FIGURES.values()]]
+    rows += [cells(name, figures) for name, figures in judgement.classes.items()]
+    rows += [cells("all", judgement.overall)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
+    ]
+    lines.insert(1, "-" * len(lines[0]))
+    lines.insert(-1, lines[1])
+    good = judgement.images - sum(figures.images for figures in judgement.classes.values())
+    lines.append(f"Each class is judged against the {good} good images.")
+    if judgement.seconds_per_image is not None:
+        lines.append(f"Prediction took {judgement.seconds_per_image:.4f} s an image.")
+    return "\n".join(lines)
+
+
+def _heat(mask: np.ndarray) -> np.ndarray:
+    """Colours of a map in [0, 1]: black, red, yellow, white. [h, w] to uint8 [h, w, 3]."""
+    stops = np.linspace(0, 1, len(_HEAT))
+    channels = [np.interp(mask, stops, _HEAT[:, channel]) for channel in range(3)]
+    return np.stack(channels, -1).round().astype(np.uint8)
+
+
+def _panels(case: Case) -> list[np.ndarray]:
+    grey = np.repeat(
+        case.image.mean(-1, keepdims=True) / 2, 3, -1
+    )  # dim, so that the truth stands out
+    truth = np.where(case.truth[..., None] > 0, _TRUTH_COLOUR, grey).astype(np.uint8)
+    return [case.image, truth, _heat(case.mask), case.general, case.specific]
+
+
+def _fit(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
+    """The text, its middle replaced by dots if it is wider than `width` pixels."""
+    keep = len(text)
+    shown = text
+    while font.getlength(shown) > width and keep > 2:
+        keep -= 1
+        shown = f"{text[: keep // 2]}...{text[-(keep - keep // 2) :]}"
+    return shown
+
+
+def contact_sheet(cases: Mapping[str, Sequence[Case]], path: str | os.PathLike) -> None:
+    """Draw cases as a PNG, a row each: image, truth, mask, I_gen, I_spc.
+
+    The truth is red on the darkened image, the mask a heat map from black (0) over red and yellow
+    to white (1). Panels keep their proportions; the longest side becomes `PANEL` pixels. Above each
+    row stand class, score and name, above each kind of case what it is.
+
+    Args:
+        cases: `Judgement.cases`.
+        path: the PNG file; folders are made.
+
+    Raises:
+        VqadError: the file cannot be written; an older one is untouched.
+    """
+    shapes = [case.truth.shape for group in cases.values() for case in group]
+    longest = max((max(shape) for shape in shapes), default=PANEL)
+    sizes = [
+        (max(1, round(w * PANEL / longest)), max(1, round(h * PANEL / longest))) for h, w in shapes
+    ]
+    panel_width = max((w for w, _ in sizes), default=PANEL)
+    width = GAP + len(COLUMNS) * (panel_width + GAP)
+    height = GAP + LINE + len(cases) * (LINE + GAP) + sum(h + LINE + GAP for _, h in sizes)
+    height += LINE * sum(not group for group in cases.values())
+
+    sheet = Image.new("RGB", (width, height), "white")
+    draw = ImageDraw.Draw(sheet)
+    small, large = ImageFont.load_default(size=14), ImageFont.load_default(size=17)
+    lefts = [GAP + column * (panel_width + GAP) for column in range(len(COLUMNS))]
+    for left, title in zip(lefts, COLUMNS, strict=True):
+        draw.text((left, GAP), title, "black", large)
+    top = GAP + LINE
+    remaining = iter(sizes)
+    for kind, group in cases.items():
+        draw.rectangle((0, top + GAP // 2, width, top + GAP // 2 + LINE), "#e4e8ee")
+        draw.text((GAP, top + GAP // 2 + 1), _KINDS.get(kind, kind), "black", large)
+        top += LINE + GAP
+        if not group:
+            draw.text((GAP, top), "no such images", "#555555", small)
+            top += LINE
+        for case in group:
+            caption = f"{case.class_name}, score {case.score:.4g}, {case.name}"
+            draw.text((GAP, top + 2), _fit(caption, small, width - 2 * GAP), "black", small)
+            top += LINE
+            size = next(remaining)
+            for left, panel in zip(lefts, _panels(case), strict=True):
+                resized = Image.fromarray(panel).resize(size, Image.Resampling.BILINEAR)
+                sheet.paste(resized, (left, top))
+            top += size[1] + GAP
+    buffer = io.BytesIO()
+    sheet.save(buffer, "PNG")
+    _write(Path(path), buffer.getvalue())

@@ -1,0 +1,1 @@
+"""The networks of DSR as Flax Linen modules."""

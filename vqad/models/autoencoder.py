@@ -1,0 +1,194 @@
+"""The discrete autoencoder: encoders, quantizers, general decoder (DSR, section 3.1)."""
+
+import flax.linen as nn
+import flax.struct
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from vqad.models.layers import Conv, ResidualStack
+from vqad.models.quantizer import Quantized, VectorQuantizer
+
+
+class HiEncoder(nn.Module):
+    """Image to features 4x smaller.
+
+    Attributes:
+      hiddens: channels of the output, h.
+      residual_hiddens: channels inside the residual blocks, r.
+      residual_layers: number of residual blocks.
+      dtype: dtype of the computation.
+    """
+
+    hiddens: int
+    residual_hiddens: int
+    residual_layers: int
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, image: jax.Array) -> jax.Array:
+        """Maps [n, h, w, 3] to [n, h/4, w/4, hiddens]."""
+        x = Conv(self.hiddens // 2, kind="down", dtype=self.dtype, name="conv_1")(image)
+        x = Conv(self.hiddens, kind="down", dtype=self.dtype, name="conv_2")(nn.relu(x))
+        x = Conv(self.hiddens, dtype=self.dtype, name="conv_3")(nn.relu(x))
+        return ResidualStack(
+            self.hiddens,
+            self.residual_hiddens,
+            self.residual_layers,
+            dtype=self.dtype,
+            name="residual_stack",
+        )(x)
+
+
+class LoEncoder(nn.Module):
+    """Hi features to features 8x smaller than the image.
+
+    Attributes:
+      hiddens: channels of input and output, h.
+      residual_hiddens: channels inside the residual blocks, r.
+      residual_layers: number of residual blocks.
+      dtype: dtype of the computation.
+    """
+
+    hiddens: int
+    residual_hiddens: int
+    residual_layers: int
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps [n, h/4, w/4, hiddens] to [n, h/8, w/8, hiddens]."""
+        x = Conv(self.hiddens, kind="down", dtype=self.dtype, name="conv_1")(x)
+        x = Conv(self.hiddens, dtype=self.dtype, name="conv_2")(nn.relu(x))
+        return ResidualStack(
+            self.hiddens,
+            self.residual_hiddens,
+            self.residual_layers,
+            dtype=self.dtype,
+            name="residual_stack",
+        )(nn.relu(x))
+
+
+class GeneralDecoder(nn.Module):
+    """General appearance decoder: concat(U, Q_hi) to I_gen.
+
+    Attributes:
+      hiddens: channels of the hidden layers, h.
+      residual_hiddens: channels inside the residual blocks, r.
+      residual_layers: number of residual blocks.
+      dtype: dtype of the computation.
+    """
+
+    hiddens: int
+    residual_hiddens: int
+    residual_layers: int
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps [n, h/4, w/4, 2d] to float32 [n, h, w, 3]."""
+        x = Conv(self.hiddens, dtype=self.dtype, name="conv_1")(x)
+        x = ResidualStack(
+            self.hiddens,
+            self.residual_hiddens,
+            self.residual_layers,
+            dtype=self.dtype,
+            name="residual_stack",
+        )(x)
+        x = Conv(self.hiddens // 2, kind="up", dtype=self.dtype, name="conv_transpose_1")(x)
+        x = Conv(3, kind="up", dtype=self.dtype, name="conv_transpose_2")(nn.relu(x))
+        return x.astype(jnp.float32)
+
+
+@flax.struct.dataclass
+class Encoding:
+    """Both levels of the discrete representation of an image batch.
+
+    Attributes:
+      hidden_hi: [n, h/4, w/4, hiddens], output of the hi encoder.
+      hidden_lo: [n, h/8, w/8, hiddens], output of the lo encoder.
+      features_lo: F_lo, [n, h/8, w/8, d].
+      features_hi: F_hi, [n, h/4, w/4, d].
+      lo: quantization of F_lo.
+      hi: quantization of F_hi.
+      upsampled_lo: U, [n, h/4, w/4, d].
+    """
+
+    hidden_hi: jax.Array
+    hidden_lo: jax.Array
+    features_lo: jax.Array
+    features_hi: jax.Array
+    lo: Quantized
+    hi: Quantized
+    upsampled_lo: jax.Array
+
+
+class DiscreteAutoencoder(nn.Module):
+    """Encoders, codebooks K_hi and K_lo, and the general decoder; what stage 1 trains.
+
+    Attributes:
+      hiddens: h, channels of the hidden layers.
+      residual_hiddens: r, channels inside the residual blocks.
+      residual_layers: number of residual blocks in each stack.
+      code_dim: d, dimension of a code.
+      num_codes: codes in each of the two books.
+      commitment_cost: weight of the commitment losses.
+      decay: decay of the codebooks' moving averages.
+      reseed_below: moving count under which a code is re-seeded from data; 0 is off (the paper).
+      dtype: dtype of the computation; distances and codebooks are float32.
+    """
+
+    hiddens: int = 128
+    residual_hiddens: int = 64
+    residual_layers: int = 2
+    code_dim: int = 128
+    num_codes: int = 4096
+    commitment_cost: float = 0.25
+    decay: float = 0.99
+    reseed_below: float = 0.0
+    dtype: DTypeLike = jnp.float32
+
+    def setup(self) -> None:
+        """Builds the parts."""
+        sizes = (self.hiddens, self.residual_hiddens, self.residual_layers, self.dtype)
+        self.encoder_hi = HiEncoder(*sizes)
+        self.encoder_lo = LoEncoder(*sizes)
+        self.general_decoder = GeneralDecoder(*sizes)
+        self.pre_quantizer_lo = Conv(self.code_dim, kernel_size=1, dtype=self.dtype)
+        self.pre_quantizer_hi = Conv(self.code_dim, kernel_size=1, dtype=self.dtype)
+        self.upsample_lo = Conv(self.code_dim, kind="up", dtype=self.dtype)
+        book = {
+            "num_codes": self.num_codes,
+            "code_dim": self.code_dim,
+            "commitment_cost": self.commitment_cost,
+            "decay": self.decay,
+            "reseed_below": self.reseed_below,
+        }
+        self.quantizer_lo = VectorQuantizer(**book)
+        self.quantizer_hi = VectorQuantizer(**book)
+
+    def encode(self, image: jax.Array, train: bool = False) -> Encoding:
+        """Encodes [n, h, w, 3] in [0, 1]; ``train`` moves the codebooks."""
+        hidden_hi = self.encoder_hi(image)
+        hidden_lo = self.encoder_lo(hidden_hi)
+        features_lo = self.pre_quantizer_lo(hidden_lo)
+        lo = self.quantizer_lo(features_lo, train)
+        upsampled_lo, features_hi = self.features_hi(hidden_hi, lo.values)
+        hi = self.quantizer_hi(features_hi, train)
+        return Encoding(hidden_hi, hidden_lo, features_lo, features_hi, lo, hi, upsampled_lo)
+
+    def features_hi(self, hidden_hi: jax.Array, values_lo: jax.Array) -> tuple[jax.Array, ...]:
+        """U and F_hi from the hi encoder's output and (possibly disturbed) lo codes."""
+        upsampled_lo = self.upsample_lo(values_lo)
+        joined = jnp.concatenate([hidden_hi, upsampled_lo], axis=-1)
+        return upsampled_lo, self.pre_quantizer_hi(joined)
+
+    def decode(self, upsampled_lo: jax.Array, values_hi: jax.Array) -> jax.Array:
+        """I_gen, float32 [n, h, w, 3], from U and Q_hi."""
+        joined = jnp.concatenate([upsampled_lo, values_hi.astype(upsampled_lo.dtype)], axis=-1)
+        return self.general_decoder(joined)
+
+    def __call__(self, image: jax.Array, train: bool = False) -> tuple[jax.Array, Encoding]:
+        """Returns I_gen [n, h, w, 3] and the encoding of an image batch [n, h, w, 3]."""
+        encoding = self.encode(image, train)
+        return self.decode(encoding.upsampled_lo, encoding.hi.values), encoding

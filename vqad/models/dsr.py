@@ -1,0 +1,251 @@
+"""DSR whole: the composition of its parts, from image to masks and scores."""
+
+import flax.linen as nn
+import flax.struct
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.typing import DTypeLike
+
+from vqad.errors import VqadError
+from vqad.models.autoencoder import DiscreteAutoencoder, Encoding
+from vqad.models.quantizer import Quantized
+from vqad.models.restoration import ObjectDecoder, SubspaceRestriction
+from vqad.models.unet import UNet
+
+SIDE_MULTIPLE = 32
+
+
+def check_image_shape(shape: tuple[int, ...], name: str = "image") -> None:
+    """Refuses image batches that the networks cannot take.
+
+    Args:
+      shape: [n, h, w, c].
+      name: what the message calls the images.
+
+    Raises:
+      VqadError: not four axes, not 3 channels, or a side not divisible by 32.
+    """
+    if len(shape) != 4:
+        raise VqadError(
+            f"{name}: shape {shape} has {len(shape)} axes, give [batch, height, width, 3]"
+        )
+    if shape[3] != 3:
+        hint = "repeat a grey channel" if shape[3] < 3 else "keep red, green and blue"
+        raise VqadError(f"{name}: {shape[3]} channels, but the networks take 3 (RGB); {hint}")
+    check_image_size(shape[1:3], name)
+
+
+def check_image_size(size: tuple[int, int], name: str = "image") -> None:
+    """Refuses sides that are not a positive multiple of 32, and names the nearest that are.
+
+    Args:
+      size: (height, width).
+      name: what the message calls the size.
+
+    Raises:
+      VqadError: a side is not divisible by 32 (the codes are 8x smaller, pooled twice more).
+    """
+    if all(side > 0 and side % SIDE_MULTIPLE == 0 for side in size):
+        return
+    below = [max(SIDE_MULTIPLE, side // SIDE_MULTIPLE * SIDE_MULTIPLE) for side in size]
+    above = [max(SIDE_MULTIPLE, -(-side // SIDE_MULTIPLE) * SIDE_MULTIPLE) for side in size]
+    nearest = " or ".join(dict.fromkeys(f"{h} x {w}" for h, w in (below, above)))
+    raise VqadError(
+        f"{name}: {size[0]} x {size[1]} (height x width), but both sides must be divisible by "
+        f"{SIDE_MULTIPLE}; the nearest sizes that work are {nearest}"
+    )
+
+
+@flax.struct.dataclass
+class Restored:
+    """Restored features and codes.
+
+    Attributes:
+      features_lo: F~_lo, float32 [n, h/8, w/8, d].
+      features_hi: F~_hi, float32 [n, h/4, w/4, d].
+      lo: quantization of F~_lo, Q~_lo.
+      hi: quantization of F~_hi, Q~_hi.
+    """
+
+    features_lo: jax.Array
+    features_hi: jax.Array
+    lo: Quantized
+    hi: Quantized
+
+
+@flax.struct.dataclass
+class Inference:
+    """Everything that DSR computes for an image batch; float32.
+
+    Attributes:
+      encoding: the discrete representation.
+      restored: the restored representation.
+      general: I_gen [n, h, w, 3].
+      specific: I_spc [n, h, w, 3].
+      detector_logits: [n, h, w, 2].
+      detector_mask: M, softmax of the logits; channel 1 is "anomalous".
+      upsampler_logits: [n, h, w, 2].
+      upsampled_mask: M_up, softmax of the logits; channel 1 is the pixel map.
+      smoothed_mask: [n, h, w], zero-padded local mean of M's channel 1.
+      score: [n], maximum of ``smoothed_mask``: the image score in [0, 1].
+    """
+
+    encoding: Encoding
+    restored: Restored
+    general: jax.Array
+    specific: jax.Array
+    detector_logits: jax.Array
+    detector_mask: jax.Array
+    upsampler_logits: jax.Array
+    upsampled_mask: jax.Array
+    smoothed_mask: jax.Array
+    score: jax.Array
+
+
+def smooth(mask: jax.Array, window: int) -> jax.Array:
+    """Mean over window x window (odd), zeros outside.
+
+    Args:
+      mask: float32 [n, h, w].
+      window: odd side.
+
+    Returns:
+      float32 [n, h, w].
+    """
+    r = window // 2
+    sums = lax.reduce_window(
+        mask, 0.0, lax.add, (1, window, window), (1, 1, 1), ((0, 0), (r, r), (r, r))
+    )
+    return sums / (window * window)
+
+
+class Dsr(nn.Module):
+    """The dual subspace re-projection network (Zavrtanik, Kristan, Skocaj, ECCV 2022).
+
+    Attributes:
+      hiddens: h, channels of the hidden layers of encoders and decoders.
+      residual_hiddens: r, channels inside the residual blocks.
+      residual_layers: number of residual blocks in each stack.
+      code_dim: d, dimension of a code.
+      num_codes: codes in each of the two books.
+      restriction_width: channels of the restrictions' first level; 0 for ``code_dim``.
+      object_bottleneck: channels at the object decoder's coarsest level.
+      unet_width: channels of the first level of detector and upsampler.
+      commitment_cost: weight of the commitment losses.
+      decay: decay of the codebooks' moving averages.
+      reseed_below: moving count under which a code is re-seeded from data; 0 is off (the paper).
+      score_window: odd side of the local mean under the image score (21 at 256 x 256).
+      dtype: dtype of the computation (``float32`` or ``bfloat16``); parameters, distances,
+        statistics, softmaxes and outputs are float32.
+    """
+
+    hiddens: int = 128
+    residual_hiddens: int = 64
+    residual_layers: int = 2
+    code_dim: int = 128
+    num_codes: int = 4096
+    restriction_width: int = 0
+    object_bottleneck: int = 64
+    unet_width: int = 64
+    commitment_cost: float = 0.25
+    decay: float = 0.99
+    reseed_below: float = 0.0
+    score_window: int = 21
+    dtype: DTypeLike = jnp.float32
+
+    def setup(self) -> None:
+        """Builds the parts."""
+        self.autoencoder = DiscreteAutoencoder(
+            hiddens=self.hiddens,
+            residual_hiddens=self.residual_hiddens,
+            residual_layers=self.residual_layers,
+            code_dim=self.code_dim,
+            num_codes=self.num_codes,
+            commitment_cost=self.commitment_cost,
+            decay=self.decay,
+            reseed_below=self.reseed_below,
+            dtype=self.dtype,
+        )
+        width = self.restriction_width or self.code_dim
+        self.restriction_hi = SubspaceRestriction(self.code_dim, width, self.dtype)
+        self.restriction_lo = SubspaceRestriction(self.code_dim, width, self.dtype)
+        narrow = nn.initializers.normal(0.02)
+        self.object_decoder = ObjectDecoder(
+            self.hiddens,
+            self.residual_hiddens,
+            self.residual_layers,
+            self.object_bottleneck,
+            narrow,
+            self.dtype,
+        )
+        self.detector = UNet(self.unet_width, kernel_init=narrow, dtype=self.dtype)
+        self.upsampler = UNet(self.unet_width, dtype=self.dtype)
+
+    def reconstruct(self, image: jax.Array, train: bool = False) -> tuple[jax.Array, Encoding]:
+        """I_gen [n, h, w, 3] and the encoding of [n, h, w, 3]; ``train`` moves the codebooks."""
+        check_image_shape(image.shape)
+        return self.autoencoder(image, train)
+
+    def restore(self, values_lo: jax.Array, values_hi: jax.Array) -> Restored:
+        """Re-projects (disturbed) codes Q_lo, Q_hi into the subspace of the normal appearance."""
+        features_lo = self.restriction_lo(values_lo)
+        features_hi = self.restriction_hi(values_hi)
+        return Restored(
+            features_lo,
+            features_hi,
+            self.autoencoder.quantizer_lo(features_lo),
+            self.autoencoder.quantizer_hi(features_hi),
+        )
+
+    def decode_specific(self, restored: Restored) -> jax.Array:
+        """I_spc, float32 [n, h, w, 3], from restored codes."""
+        upsampled_lo = self.autoencoder.upsample_lo(restored.lo.values)
+        values_hi = restored.hi.values.astype(upsampled_lo.dtype)
+        return self.object_decoder(jnp.concatenate([upsampled_lo, values_hi], axis=-1))
+
+    def detect(self, specific: jax.Array, general: jax.Array) -> jax.Array:
+        """Detector logits [n, h, w, 2] from I_spc and I_gen."""
+        return self.detector(jnp.concatenate([specific, general], axis=-1))
+
+    def upsample(self, specific: jax.Array, general: jax.Array, mask: jax.Array) -> jax.Array:
+        """Upsampler logits [n, h, w, 2] from I_spc, I_gen and M [n, h, w, 2]."""
+        return self.upsampler(jnp.concatenate([specific, general, mask], axis=-1))
+
+    def compare(
+        self, image: jax.Array
+    ) -> tuple[Encoding, Restored, jax.Array, jax.Array, jax.Array]:
+        """The way from image to detector: encoding, restored, I_gen, I_spc, detector logits."""
+        general, encoding = self.reconstruct(image)
+        restored = self.restore(encoding.lo.values, encoding.hi.values)
+        specific = self.decode_specific(restored)
+        return encoding, restored, general, specific, self.detect(specific, general)
+
+    def __call__(self, image: jax.Array) -> Inference:
+        """Judges an image batch.
+
+        Args:
+          image: float [n, h, w, 3], RGB in [0, 1]; h and w divisible by 32.
+
+        Returns:
+          All intermediate and final arrays.
+
+        Raises:
+          VqadError: unsupported size or number of channels.
+        """
+        encoding, restored, general, specific, logits = self.compare(image)
+        mask = jax.nn.softmax(logits)
+        upsampler_logits = self.upsample(specific, general, mask)
+        smoothed = smooth(mask[..., 1], self.score_window)
+        return Inference(
+            encoding=encoding,
+            restored=restored,
+            general=general,
+            specific=specific,
+            detector_logits=logits,
+            detector_mask=mask,
+            upsampler_logits=upsampler_logits,
+            upsampled_mask=jax.nn.softmax(upsampler_logits),
+            smoothed_mask=smoothed,
+            score=smoothed.max((1, 2)),
+        )

@@ -1,0 +1,144 @@
+"""Layers that the networks share: convolutions, normalised blocks, the residual stack."""
+
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from vqad.models import ops
+
+Initializer = Callable[..., jax.Array]
+
+
+def uniform_fan_in(fan_in: int) -> Initializer:
+    """PyTorch's default initialisation of convolutions: uniform in +-1/sqrt(fan_in)."""
+    bound = fan_in**-0.5
+
+    def init(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32) -> jax.Array:
+        return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+    return init
+
+
+class Conv(nn.Module):
+    """Convolution on NHWC that keeps height and width, or halves them (``down``), or doubles them.
+
+    Attributes:
+      features: output channels.
+      kernel_size: odd kernel side for ``same``; ``down`` and ``up`` are 4x4, stride 2, padding 1.
+      kind: ``same``, ``down`` (strided) or ``up`` (transposed).
+      use_bias: whether the layer has a bias.
+      add_bias: whether the bias is added. An instance norm behind the layer removes any bias, so it
+        is only kept there, for checkpoints' sake.
+      kernel_init: initializer of the kernel; PyTorch's default if None.
+      dtype: dtype of the computation; parameters are float32.
+    """
+
+    features: int
+    kernel_size: int = 3
+    kind: str = "same"
+    use_bias: bool = True
+    add_bias: bool = True
+    kernel_init: Initializer | None = None
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps [n, h, w, ci] to [n, h', w', features]."""
+        size = self.kernel_size if self.kind == "same" else 4
+        # PyTorch counts the fan-in of a transposed convolution over its outputs.
+        channels = self.features if self.kind == "up" else x.shape[-1]
+        default_init = uniform_fan_in(size * size * channels)
+        shape = (size, size, x.shape[-1], self.features)
+        kernel = self.param("kernel", self.kernel_init or default_init, shape, jnp.float32)
+        apply = {"same": ops.conv, "down": ops.conv_down, "up": ops.conv_transpose}[self.kind]
+        y = apply(x.astype(self.dtype), kernel.astype(self.dtype))
+        if self.use_bias:
+            bias = self.param("bias", default_init, (self.features,), jnp.float32)
+            y = y + bias.astype(self.dtype) if self.add_bias else y
+        return y
+
+
+class ConvBlock(nn.Module):
+    """[conv 3x3, instance norm, relu], once for each entry of ``features``.
+
+    Attributes:
+      features: output channels of each convolution.
+      kernel_init: initializer of the kernels; PyTorch's default if None.
+      dtype: dtype of the computation.
+    """
+
+    features: tuple[int, ...]
+    kernel_init: Initializer | None = None
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps [n, h, w, ci] to [n, h, w, features[-1]]."""
+        for i, features in enumerate(self.features, 1):
+            conv = Conv(
+                features,
+                add_bias=False,
+                kernel_init=self.kernel_init,
+                dtype=self.dtype,
+                name=f"conv_{i}",
+            )
+            x = ops.instance_norm_relu(conv(x))
+        return x
+
+
+class ResidualBlock(nn.Module):
+    """``x = relu(x); x + conv1x1(relu(conv3x3(x)))``: the skip carries the rectified input.
+
+    Attributes:
+      hiddens: channels of input and output.
+      residual_hiddens: channels between the two convolutions.
+      kernel_init: initializer of the kernels; PyTorch's default if None.
+      dtype: dtype of the computation.
+    """
+
+    hiddens: int
+    residual_hiddens: int
+    kernel_init: Initializer | None = None
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps [n, h, w, hiddens] to the same shape."""
+        options = {"use_bias": False, "kernel_init": self.kernel_init, "dtype": self.dtype}
+        x = nn.relu(x)
+        y = nn.relu(Conv(self.residual_hiddens, name="conv_1", **options)(x))
+        return x + Conv(self.hiddens, kernel_size=1, name="conv_2", **options)(y)
+
+
+class ResidualStack(nn.Module):
+    """Residual blocks and a last relu.
+
+    Attributes:
+      hiddens: channels of input and output.
+      residual_hiddens: channels inside each block.
+      layers: number of blocks.
+      kernel_init: initializer of the kernels; PyTorch's default if None.
+      dtype: dtype of the computation.
+    """
+
+    hiddens: int
+    residual_hiddens: int
+    layers: int
+    kernel_init: Initializer | None = None
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps [n, h, w, hiddens] to the same shape, values >= 0."""
+        for i in range(self.layers):
+            x = ResidualBlock(
+                self.hiddens,
+                self.residual_hiddens,
+                self.kernel_init,
+                self.dtype,
+                name=f"layer_{i}",
+            )(x)
+        return nn.relu(x)

@@ -1,0 +1,103 @@
+"""The vector quantizer with a codebook kept by exponential moving averages."""
+
+import flax.linen as nn
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+from vqad.models import ops
+
+
+@flax.struct.dataclass
+class Quantized:
+    """What a quantizer returns.
+
+    Attributes:
+      values: float32 [n, h, w, d], the nearest codes; gradients pass straight to the features.
+      codes: int32 [n, h, w], their indices.
+      commitment: float32 scalar, commitment cost times the mean squared distance to the codes.
+      perplexity: float32 scalar in [1, k], exp of the entropy of the code frequencies.
+      usage: float32 scalar in [0, 1], share of the codes that this batch uses.
+    """
+
+    values: jax.Array
+    codes: jax.Array
+    commitment: jax.Array
+    perplexity: jax.Array
+    usage: jax.Array
+
+
+class VectorQuantizer(nn.Module):
+    """Nearest code by squared L2, straight-through gradient, EMA codebook (DSR, section 3.1).
+
+    The codebook lives in the collection ``codebook`` as ``codes`` [k, d], ``cluster_size`` [k] and
+    ``ema_sum`` [k, d], all float32. With ``train=True`` and that collection mutable, statistics of
+    the whole batch move it after the batch has been quantized. Everything here is float32.
+
+    Attributes:
+      num_codes: k, codes in the book.
+      code_dim: d, dimension of a code.
+      commitment_cost: weight of the commitment loss.
+      decay: decay of the moving averages.
+      epsilon: Laplace smoothing of the counts, written back into them.
+      reseed_below: a code whose moving count falls below this is put onto a feature vector drawn
+        from the batch (with the rng stream ``codebook``), with a count of one. As all counts start
+        at zero, a positive value also initialises the book from data. 0 (the paper) never re-seeds.
+    """
+
+    num_codes: int
+    code_dim: int
+    commitment_cost: float = 0.25
+    decay: float = 0.99
+    epsilon: float = 1e-5
+    reseed_below: float = 0.0
+
+    def setup(self) -> None:
+        """Declares the codebook's variables."""
+        shape = (self.num_codes, self.code_dim)
+
+        def normal() -> jax.Array:
+            return jax.random.normal(self.make_rng("params"), shape, jnp.float32)
+
+        self.codes = self.variable("codebook", "codes", normal)
+        self.cluster_size = self.variable(
+            "codebook", "cluster_size", jnp.zeros, (self.num_codes,), jnp.float32
+        )
+        self.ema_sum = self.variable("codebook", "ema_sum", normal)
+
+    def __call__(self, features: jax.Array, train: bool = False) -> Quantized:
+        """Quantizes features [n, h, w, d] of any float dtype."""
+        features = features.astype(jnp.float32)
+        table = self.codes.value
+        codes = ops.nearest_code(jax.lax.stop_gradient(features), table)
+        nearest = jnp.take(table, codes, axis=0)
+        commitment = self.commitment_cost * jnp.square(nearest - features).mean()
+        values = features + jax.lax.stop_gradient(nearest - features)
+        counts = jnp.zeros(self.num_codes, jnp.float32).at[codes.reshape(-1)].add(1.0)
+        frequency = counts / codes.size
+        perplexity = jnp.exp(-jnp.sum(frequency * jnp.log(frequency + 1e-10)))
+        if train and not self.is_initializing():
+            flat = jax.lax.stop_gradient(features).reshape(-1, self.code_dim)
+            self._update(flat, codes.reshape(-1), counts)
+        return Quantized(values, codes, commitment, perplexity, (counts > 0).mean())
+
+    def lookup(self, codes: jax.Array) -> jax.Array:
+        """Codes [...] of int32 indices to vectors float32 [..., d]."""
+        return jnp.take(self.codes.value, codes, axis=0)
+
+    def _update(self, features: jax.Array, codes: jax.Array, counts: jax.Array) -> None:
+        size = self.cluster_size.value * self.decay + (1 - self.decay) * counts
+        total = size.sum()
+        size = (size + self.epsilon) / (total + self.num_codes * self.epsilon) * total
+        sums = jnp.zeros_like(self.ema_sum.value).at[codes].add(features)
+        ema_sum = self.ema_sum.value * self.decay + (1 - self.decay) * sums
+        if self.reseed_below > 0:
+            draws = jax.random.randint(
+                self.make_rng("codebook"), (self.num_codes,), 0, features.shape[0]
+            )
+            dead = size < self.reseed_below
+            ema_sum = jnp.where(dead[:, None], features[draws], ema_sum)
+            size = jnp.where(dead, 1.0, size)
+        self.cluster_size.value = size
+        self.ema_sum.value = ema_sum
+        self.codes.value = ema_sum / size[:, None]

@@ -1,0 +1,77 @@
+"""Back to normal: subspace restriction and object-specific decoder (DSR, section 3.2)."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from vqad.models import ops
+from vqad.models.layers import Conv, ConvBlock, Initializer, ResidualStack
+
+
+class SubspaceRestriction(nn.Module):
+    """U-shape without skips that maps disturbed codes Q to restored features F~.
+
+    Attributes:
+      features: channels of the output, d.
+      width: channels of the first level; the others have 2 and 4 times as many.
+      dtype: dtype of the computation.
+    """
+
+    features: int = 128
+    width: int = 128
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps [n, h, w, d] to float32 [n, h, w, features]; h and w divisible by 4."""
+        w = self.width
+        x = ConvBlock((w, w), dtype=self.dtype, name="encoder_1")(x)
+        x = ConvBlock((2 * w, 2 * w), dtype=self.dtype, name="encoder_2")(ops.max_pool(x))
+        x = ConvBlock((4 * w, 4 * w), dtype=self.dtype, name="encoder_3")(ops.max_pool(x))
+        x = ConvBlock((2 * w,), dtype=self.dtype, name="up_2")(ops.bilinear_upsample(x))
+        x = ConvBlock((2 * w, 2 * w), dtype=self.dtype, name="decoder_2")(x)
+        x = ConvBlock((w,), dtype=self.dtype, name="up_1")(ops.bilinear_upsample(x))
+        x = ConvBlock((w, w), dtype=self.dtype, name="decoder_1")(x)
+        return Conv(self.features, dtype=self.dtype, name="output")(x).astype(jnp.float32)
+
+
+class ObjectDecoder(nn.Module):
+    """Object-specific decoder: concat(up(Q~_lo), Q~_hi) to I_spc.
+
+    Attributes:
+      hiddens: channels of the hidden layers, h.
+      residual_hiddens: channels inside the residual blocks, r.
+      residual_layers: number of residual blocks.
+      bottleneck: channels at the coarsest level.
+      kernel_init: initializer of the kernels.
+      dtype: dtype of the computation.
+    """
+
+    hiddens: int = 128
+    residual_hiddens: int = 64
+    residual_layers: int = 2
+    bottleneck: int = 64
+    kernel_init: Initializer | None = None
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps [n, h/4, w/4, 2d] to float32 [n, h, w, 3]."""
+        options = {"kernel_init": self.kernel_init, "dtype": self.dtype}
+        c = x.shape[-1]
+        x = ConvBlock((c, 2 * c), **options, name="block_1")(x)
+        x = ConvBlock((2 * c, 4 * c), **options, name="block_2")(ops.max_pool(x))
+        x = Conv(self.bottleneck, kernel_size=1, **options, name="bottleneck")(ops.max_pool(x))
+        x = nn.relu(Conv(self.bottleneck, kind="up", **options, name="conv_transpose_1")(x))
+        x = nn.relu(Conv(self.bottleneck, kind="up", **options, name="conv_transpose_2")(x))
+        x = Conv(self.hiddens, **options, name="conv_1")(x)
+        x = ResidualStack(
+            self.hiddens,
+            self.residual_hiddens,
+            self.residual_layers,
+            **options,
+            name="residual_stack",
+        )(x)
+        x = nn.relu(Conv(self.hiddens // 2, kind="up", **options, name="conv_transpose_3")(x))
+        return Conv(3, kind="up", **options, name="conv_transpose_4")(x).astype(jnp.float32)

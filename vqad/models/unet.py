@@ -1,0 +1,42 @@
+"""The U-Net with skips: anomaly detector and upsampler (DSR, sections 3.3, 3.4)."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from vqad.models import ops
+from vqad.models.layers import Conv, ConvBlock, Initializer
+
+
+class UNet(nn.Module):
+    """Three poolings down to four times the width, and back up with skips.
+
+    Attributes:
+      width: channels of the first level; the others have 2, 4 and 4 times as many.
+      outputs: channels of the output.
+      kernel_init: initializer of the kernels; PyTorch's default if None.
+      dtype: dtype of the computation.
+    """
+
+    width: int = 64
+    outputs: int = 2
+    kernel_init: Initializer | None = None
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps [n, h, w, c] to float32 logits [n, h, w, outputs]."""
+        options = {"kernel_init": self.kernel_init, "dtype": self.dtype}
+        widths = [self.width, 2 * self.width, 4 * self.width, 4 * self.width]
+        skips = []
+        for level, width in enumerate(widths, 1):
+            x = ops.max_pool(x) if level > 1 else x
+            x = ConvBlock((width, width), **options, name=f"encoder_{level}")(x)
+            skips.append(x)
+        for level in (3, 2, 1):
+            width = widths[level - 1]
+            x = ConvBlock((width,), **options, name=f"up_{level}")(ops.bilinear_upsample(x))
+            x = jnp.concatenate([x, skips[level - 1]], axis=-1)
+            x = ConvBlock((width, width), **options, name=f"decoder_{level}")(x)
+        return Conv(self.outputs, **options, name="output")(x).astype(jnp.float32)

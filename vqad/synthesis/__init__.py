@@ -1,0 +1,1 @@
+"""Anomalies made on the device: pure functions of a key."""

@@ -1,0 +1,137 @@
+"""Feature anomalies: codes replaced by others at a drawn rank of distance (DSR, section 3.2)."""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from vqad.models import ops
+
+_BLOCK_ELEMENTS = 1 << 20
+
+
+def draw_ranks(uniform: jax.Array, strength: jax.Array, num_codes: int) -> jax.Array:
+    """Ranks of distance, uniform among those that the strength allows.
+
+    With K codes and strength s the ranks are [floor(0.05 K), max(1, min(floor(s K) + 1, K - 1))).
+
+    Args:
+      uniform: float32 [n, ...] in [0, 1).
+      strength: float32 [n] in (0, 1].
+      num_codes: K.
+
+    Returns:
+      int32 like ``uniform``; rank 0 is the nearest code.
+    """
+    nearest = int(0.05 * num_codes)
+    farthest = jnp.maximum(1, jnp.minimum(jnp.floor(strength * num_codes) + 1, num_codes - 1))
+    count = jnp.maximum(farthest - nearest, 1).reshape(-1, *[1] * (uniform.ndim - 1))
+    return (nearest + jnp.minimum(jnp.floor(uniform * count), count - 1)).astype(jnp.int32)
+
+
+def _ordered_bits(x: jax.Array) -> jax.Array:
+    """uint32 with the same order as the float32 values."""
+    bits = lax.bitcast_convert_type(x, jnp.uint32)
+    sign = jnp.uint32(1 << 31)
+    return jnp.where(bits >= sign, ~bits, bits | sign)
+
+
+def select_rank(values: jax.Array, ranks: jax.Array) -> jax.Array:
+    """Index of the value of a given rank along the last axis, exactly and without sorting.
+
+    Bisects the bits of the rank-th value from the highest down, counting the smaller values each
+    time.
+
+    Args:
+      values: float32 [..., k], no NaN.
+      ranks: int32 [...], rank in ascending order, in [0, k).
+
+    Returns:
+      int32 [...]. Among equal values, the first index.
+    """
+    bits = _ordered_bits(values)
+
+    def bisect(i: int, found: jax.Array) -> jax.Array:
+        candidate = found | (jnp.uint32(1 << 31) >> i)
+        smaller = jnp.sum(bits < candidate[..., None], axis=-1, dtype=jnp.int32)
+        return jnp.where(smaller <= ranks, candidate, found)
+
+    found = lax.fori_loop(0, 32, bisect, jnp.zeros(ranks.shape, jnp.uint32))
+    return jnp.argmax(bits == found[..., None], axis=-1).astype(jnp.int32)
+
+
+def codes_at_ranks(features: jax.Array, codes: jax.Array, ranks: jax.Array) -> jax.Array:
+    """Codes whose distance to each feature vector has the given rank.
+
+    Works on blocks of positions, so that memory does not grow with image area times codes.
+
+    Args:
+      features: float [n, h, w, d].
+      codes: float32 [k, d].
+      ranks: int32 [n, h, w] in [0, k).
+
+    Returns:
+      float32 [n, h, w, d].
+    """
+    n, h, w, d = features.shape
+    rows = h
+    while rows > 1 and rows % 2 == 0 and n * rows * w * codes.shape[0] > _BLOCK_ELEMENTS:
+        rows //= 2
+
+    def block(args: tuple[jax.Array, jax.Array]) -> jax.Array:
+        distances = ops.code_distances(args[0], codes)
+        return jnp.take(codes, select_rank(distances, args[1]), axis=0)
+
+    # Blocks are cut along the height: the batch axis may be sharded over devices.
+    split = features.reshape(n, h // rows, rows, w, d).swapaxes(0, 1)
+    split_ranks = ranks.reshape(n, h // rows, rows, w).swapaxes(0, 1)
+    return lax.map(block, (split, split_ranks)).swapaxes(0, 1).reshape(n, h, w, d)
+
+
+def pool_mask(mask: jax.Array, factor: int) -> jax.Array:
+    """Max-pools a mask.
+
+    Args:
+      mask: float [n, h, w, 1].
+      factor: divisor of h and w.
+
+    Returns:
+      float [n, h/factor, w/factor, 1].
+    """
+    n, h, w, c = mask.shape
+    return mask.reshape(n, h // factor, factor, w // factor, factor, c).max((2, 4))
+
+
+def replace_codes(
+    features: jax.Array, values: jax.Array, codes: jax.Array, mask: jax.Array, ranks: jax.Array
+) -> jax.Array:
+    """Replaces the codes under a mask.
+
+    Args:
+      features: F, float [n, h, w, d], around which codes are ranked.
+      values: Q, float32 [n, h, w, d], kept where the mask is 0.
+      codes: the codebook, float32 [k, d].
+      mask: float [n, f h, f w, 1] in {0, 1}; max-pooled to the feature grid.
+      ranks: int32 [n, h, w].
+
+    Returns:
+      float32 [n, h, w, d].
+    """
+    small = pool_mask(mask, mask.shape[1] // features.shape[1])
+    return jnp.where(small > 0, codes_at_ranks(features, codes, ranks), values)
+
+
+def target_mask(mask: jax.Array, lo_disturbed: jax.Array) -> jax.Array:
+    """The detector's target: the mask at the resolution of the coarsest disturbed grid.
+
+    Args:
+      mask: float [n, h, w, 1] in {0, 1}.
+      lo_disturbed: bool [n], whether an image's lo codes were disturbed (else only the hi ones).
+
+    Returns:
+      float [n, h, w, 1]: max-pooled 8x (lo) or 4x (hi) and repeated back to full size.
+    """
+
+    def coarse(factor: int) -> jax.Array:
+        return pool_mask(mask, factor).repeat(factor, 1).repeat(factor, 2)
+
+    return jnp.where(lo_disturbed[:, None, None, None], coarse(8), coarse(4))

@@ -1,0 +1,82 @@
+"""Perlin noise and the anomaly masks cut from it (DSR, section 3.2)."""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from vqad.synthesis.rotation import rotate
+
+MAX_CELLS = 32
+THRESHOLD = 0.5
+
+
+def _lattice_weights(size: int, cells: jax.Array, points: int) -> tuple[jax.Array, jax.Array]:
+    """Fade weight of each lattice point at each pixel, and that weight times the offset to it."""
+    position = jnp.arange(size, dtype=jnp.float32) * cells / size
+    offset = position[:, None] - jnp.arange(points, dtype=jnp.float32)  # [size, points]
+    t = jnp.clip(1 - jnp.abs(offset), 0, 1)
+    # The fade is antisymmetric about 1/2, so that the left neighbour's weight 1 - fade(f) is
+    # fade(1 - f), the right one's with its own distance.
+    weight = t * t * t * (t * (6 * t - 15) + 10)
+    return weight, weight * offset
+
+
+def perlin_noise(turns: jax.Array, cells: jax.Array, size: tuple[int, int]) -> jax.Array:
+    """Perlin gradient noise with the quintic fade, times sqrt 2.
+
+    The sum over the four corners of each cell is written as two products with banded matrices, one
+    for each gradient component: no gathers, and the number of cells may be traced.
+
+    Args:
+      turns: float32 [p, q], angle of the gradient at each lattice point in turns; only the first
+        ``cells + 1`` along each axis are used.
+      cells: int or float [2], cells along height and width, each dividing that side.
+      size: (h, w).
+
+    Returns:
+      float32 [h, w], about within [-1, 1].
+    """
+    angles = 2 * jnp.pi * turns.astype(jnp.float32)
+    rows, rows_offset = _lattice_weights(size[0], cells[0], turns.shape[0])
+    columns, columns_offset = _lattice_weights(size[1], cells[1], turns.shape[1])
+
+    def product(left: jax.Array, gradient: jax.Array, right: jax.Array) -> jax.Array:
+        return jnp.linalg.multi_dot([left, gradient, right.T], precision=lax.Precision.HIGHEST)
+
+    noise = product(rows_offset, jnp.cos(angles), columns)
+    noise += product(rows, jnp.sin(angles), columns_offset)
+    return jnp.sqrt(2.0) * noise
+
+
+def perlin_mask(key: jax.Array, size: tuple[int, int]) -> jax.Array:
+    """One anomaly mask: Perlin noise, rotated by up to 90 degrees either way, above 0.5.
+
+    Args:
+      key: random key.
+      size: (h, w), both divisible by 32.
+
+    Returns:
+      float32 [h, w, 1] in {0, 1}.
+    """
+    cells_key, turns_key, angle_key = jax.random.split(key, 3)
+    cells = 2 ** jax.random.randint(cells_key, (2,), 0, 6)
+    turns = jax.random.uniform(turns_key, (MAX_CELLS + 1, MAX_CELLS + 1))
+    degrees = jax.random.uniform(angle_key, (), minval=-90.0, maxval=90.0)
+    noise = rotate(perlin_noise(turns, cells, size)[..., None], degrees)
+    return (noise > THRESHOLD).astype(jnp.float32)
+
+
+def perlin_masks(key: jax.Array, batch: int, size: tuple[int, int]) -> jax.Array:
+    """Masks for a batch; each image has none with probability one half.
+
+    Args:
+      key: random key.
+      batch: n.
+      size: (h, w), both divisible by 32.
+
+    Returns:
+      float32 [n, h, w, 1] in {0, 1}.
+    """
+    mask_key, coin_key = jax.random.split(key)
+    masks = jax.vmap(lambda k: perlin_mask(k, size))(jax.random.split(mask_key, batch))
+    return masks * jax.random.bernoulli(coin_key, 0.5, (batch, 1, 1, 1))

@@ -1,0 +1,45 @@
+"""Smudges on images, from which the upsampler learns full-resolution masks (DSR, section 3.4)."""
+
+import jax
+import jax.numpy as jnp
+
+from vqad.synthesis.perlin import perlin_masks
+
+
+def smudge(
+    image: jax.Array, mask: jax.Array, color: jax.Array, transparency: jax.Array
+) -> jax.Array:
+    """Blends a colour over the image under a mask.
+
+    Args:
+      image: float32 [n, h, w, 3] in [0, 1].
+      mask: float32 [n, h, w, 1] in {0, 1}.
+      color: float32 [n, 3] in [0, 1].
+      transparency: beta, float32 [n] in [0, 1]; share of the image that shines through.
+
+    Returns:
+      float32 [n, h, w, 3].
+    """
+    beta = transparency[:, None, None, None]
+    blended = (1 - beta) * color[:, None, None, :] + beta * image
+    return jnp.where(mask > 0, blended, image)
+
+
+def random_smudges(key: jax.Array, image: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Smudges a batch; half of the images are left clean.
+
+    Transparency is uniform in [0, 0.8), colours are uniform.
+
+    Args:
+      key: random key.
+      image: float32 [n, h, w, 3] in [0, 1]; h and w divisible by 32.
+
+    Returns:
+      The images [n, h, w, 3] and the masks [n, h, w, 1].
+    """
+    mask_key, color_key, beta_key = jax.random.split(key, 3)
+    n, h, w, _ = image.shape
+    mask = perlin_masks(mask_key, n, (h, w))
+    color = jax.random.uniform(color_key, (n, 3))
+    beta = jax.random.uniform(beta_key, (n,), maxval=0.8)
+    return smudge(image, mask, color, beta), mask

@@ -1,0 +1,1 @@
+"""Losses, stages, one train step, one loop."""

@@ -1,0 +1,185 @@
+"""The configuration of a run: its fields with the paper's values, and what may stand in them."""
+
+import dataclasses
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from vqad.errors import VqadError
+from vqad.models.dsr import Dsr, check_image_size
+from vqad.training.stages import STAGES
+
+
+def base_config() -> ConfigDict:
+    """All fields of a configuration, with the paper's settings (DSR, section 4).
+
+    Returns:
+      An unlocked ConfigDict; files in ``configs/`` change it and return it.
+    """
+    stage = {"learning_rate": 2e-4, "drop_after": 1.0, "drop_factor": 0.1}
+    return ConfigDict(
+        {
+            "seed": 0,
+            # Stages to run, in order, each in its own folder of the workdir.
+            "stages": ("stage1", "stage2", "stage3"),
+            # (height, width), both divisible by 32.
+            "image_size": (256, 256),
+            "model": {
+                "hiddens": 128,
+                "residual_hiddens": 64,
+                "residual_layers": 2,
+                "code_dim": 128,
+                "num_codes": 4096,
+                "restriction_width": 0,
+                "object_bottleneck": 64,
+                "unet_width": 64,
+                "commitment_cost": 0.25,
+                "decay": 0.99,
+                "reseed_below": 0.0,
+                "score_window": 21,
+                "dtype": "float32",
+            },
+            # Where images come from: a folder, or tfds:<name>[/<config>].
+            "pictures": "",
+            "surface": "",
+            # Where TFDS keeps prepared data; "" for its default.
+            "data_dir": "",
+            # Checkpoint that the first stage of the run starts from, where it needs one.
+            "init_from": "",
+            "stage1": {"steps": 200_000, "batch_size": 32, **stage},
+            "stage2": {
+                "steps": 100_000,
+                "batch_size": 8,
+                **stage,
+                "drop_after": 0.8,
+                "rotation_probability": 0.4,
+                "min_strength": 0.2,
+                "feature_weight": 1.0,
+                "image_weight": 10.0,
+            },
+            "stage3": {"steps": 20_000, "batch_size": 8, **stage, "rotation_probability": 0.3},
+            "checkpoint": {"every_steps": 1000, "keep": 3},
+            "log": {"every_steps": 100, "images_every_steps": 1000},
+            "evaluation": {
+                "batch_size": 8,
+                "cases": 4,
+                # Modules to judge with fresh parameters, by commas: what would they do untrained?
+                "reinitialize": "",
+            },
+        }
+    )
+
+
+def model_from_config(config: ConfigDict) -> Dsr:
+    """Builds the network from ``config.model``.
+
+    Raises:
+      VqadError: a field that ``Dsr`` does not have.
+    """
+    import jax.numpy as jnp
+
+    fields = dict(config.model)
+    fields["dtype"] = jnp.dtype(fields["dtype"])
+    return Dsr(**fields)
+
+
+def validate(config: ConfigDict) -> None:
+    """Checks every value of a configuration before anything starts.
+
+    Raises:
+      VqadError: the first bad value, named.
+    """
+    _check_fields("config", config, base_config())
+    if not config.stages or any(name not in STAGES for name in config.stages):
+        raise VqadError(f"config.stages: {config.stages}; give some of {', '.join(STAGES)}")
+    if list(config.stages) != sorted(set(config.stages)):
+        raise VqadError(f"config.stages: {config.stages}; give each stage once, in order")
+    if len(config.image_size) != 2 or not all(isinstance(s, int) for s in config.image_size):
+        raise VqadError(f"config.image_size: {config.image_size}; give (height, width)")
+    check_image_size(config.image_size, "config.image_size")
+    _check_model(config.model)
+    for name in config.stages:
+        _check_stage(name, config[name])
+    for name, low in (
+        ("checkpoint.every_steps", 1),
+        ("checkpoint.keep", 1),
+        ("log.every_steps", 1),
+        ("log.images_every_steps", 1),
+        ("evaluation.batch_size", 1),
+        ("evaluation.cases", 1),
+    ):
+        section, field = name.split(".")
+        _at_least(f"config.{name}", config[section][field], low)
+    _check_sources(config)
+
+
+def _check_fields(name: str, config: ConfigDict, allowed: ConfigDict) -> None:
+    for key in config:
+        if key not in allowed:
+            known = ", ".join(sorted(allowed))
+            raise VqadError(f"{name}.{key}: no such field; {name} has {known}")
+        if isinstance(allowed[key], ConfigDict):
+            if not isinstance(config[key], ConfigDict):
+                raise VqadError(f"{name}.{key}: must hold fields, not {config[key]!r}")
+            _check_fields(f"{name}.{key}", config[key], allowed[key])
+    for key in allowed:
+        if key not in config:
+            raise VqadError(f"{name}.{key}: missing; start from base_config()")
+
+
+def _check_model(model: ConfigDict) -> None:
+    for field in dataclasses.fields(Dsr):
+        if field.type is int and field.name in model:
+            low = 0 if field.name == "restriction_width" else 1
+            _at_least(f"config.model.{field.name}", model[field.name], low)
+    if model.hiddens < 2:
+        raise VqadError(f"config.model.hiddens: {model.hiddens}; must be at least 2")
+    if model.num_codes < 8:
+        raise VqadError(f"config.model.num_codes: {model.num_codes}; must be at least 8")
+    if model.score_window % 2 == 0:
+        raise VqadError(f"config.model.score_window: {model.score_window}; must be odd")
+    if model.dtype not in ("float32", "bfloat16"):
+        raise VqadError(f"config.model.dtype: {model.dtype!r}; give float32 or bfloat16")
+    _within("config.model.decay", model.decay, 0, 1)
+    _within("config.model.commitment_cost", model.commitment_cost, 0, float("inf"))
+    _within("config.model.reseed_below", model.reseed_below, 0, 1)
+
+
+def _check_stage(name: str, stage: ConfigDict) -> None:
+    _at_least(f"config.{name}.steps", stage.steps, 0)
+    _at_least(f"config.{name}.batch_size", stage.batch_size, 1)
+    if not 0 < stage.learning_rate < float("inf"):
+        raise VqadError(f"config.{name}.learning_rate: {stage.learning_rate}; must be above 0")
+    shares = {"drop_after", "drop_factor", "rotation_probability", "min_strength"}
+    for field in stage:
+        if field in shares:
+            _within(f"config.{name}.{field}", stage[field], 0, 1)
+        elif field.endswith("_weight"):
+            _within(f"config.{name}.{field}", stage[field], 0, float("inf"))
+
+
+def _check_sources(config: ConfigDict) -> None:
+    wanted = {"stage1": "pictures", "stage2": "surface", "stage3": "surface"}
+    for stage in config.stages:
+        field = wanted[stage]
+        if not config[field]:
+            raise VqadError(
+                f"config.{field}: empty, but {stage} needs it; give a folder or tfds:<name>, "
+                f"as in --config.{field}=/data/{field}"
+            )
+    first = STAGES[config.stages[0]]
+    if first.needs and not config.init_from:
+        raise VqadError(
+            f"config.init_from: empty, but {first.name} starts from a checkpoint of "
+            f"{first.needs}; give its folder, as in --config.init_from=runs/{first.needs}"
+        )
+
+
+def _at_least(name: str, value: Any, low: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < low:
+        raise VqadError(f"{name}: {value!r}; must be a whole number of at least {low}")
+
+
+def _within(name: str, value: Any, low: float, high: float) -> None:
+    if not isinstance(value, int | float) or not low <= value <= high:
+        raise VqadError(f"{name}: {value!r}; must be between {low} and {high}")

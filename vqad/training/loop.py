@@ -1,0 +1,224 @@
+"""The one loop that trains any stage."""
+
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from clu import parameter_overview
+from etils import epath
+from ml_collections import ConfigDict
+
+from vqad.data.pipeline import training_batches
+from vqad.data.sources import Source
+from vqad.errors import VqadError
+from vqad.models.dsr import SIDE_MULTIPLE, Dsr
+from vqad.training import checkpoints
+from vqad.training.progress import Progress
+from vqad.training.sharding import Placement
+from vqad.training.stages import Stage
+from vqad.training.step import (
+    TrainState,
+    create_state,
+    join_variables,
+    make_optimizer,
+    make_train_step,
+    split_variables,
+    step_key,
+)
+
+logger = logging.getLogger(__name__)
+
+
+def initial_variables(model: Dsr, stage: Stage, seed: int, earlier: Mapping | None) -> dict:
+    """Variables at the start of a stage: fresh for what it trains, the checkpoint's for the rest.
+
+    Args:
+      model: the network.
+      stage: the stage.
+      seed: seed of the initialisation.
+      earlier: variables of the stage that it starts from, None for stage 1.
+
+    Returns:
+      ``{"params", "codebook"}`` of the modules that exist after this stage, NumPy arrays.
+
+    Raises:
+      VqadError: ``earlier`` lacks arrays or has them in other shapes.
+    """
+    side = SIDE_MULTIPLE
+    image = jnp.zeros((1, side, side, 3))
+    method = "reconstruct" if stage.needs is None else "__call__"
+    key = step_key(seed, "init", jnp.int32(0))
+
+    def init(key: jax.Array) -> dict:
+        variables = model.init({"params": key, "codebook": key}, image, method=method)
+        return {"params": variables["params"], "codebook": variables["codebook"]}
+
+    shapes = jax.eval_shape(init, key)
+    fresh = jax.jit(lambda key: {name: init(key)["params"][name] for name in stage.trains})
+    trained = jax.device_get(fresh(key))
+    if stage.needs is None:
+        codebook = jax.device_get(jax.jit(lambda key: init(key)["codebook"])(key))
+        return {"params": trained, "codebook": codebook}
+    kept = {
+        "stage2": ("autoencoder",),
+        "stage3": ("autoencoder", "restriction_hi", "restriction_lo", "object_decoder", "detector"),
+    }[stage.name]
+    frozen = {name: shapes["params"][name] for name in kept}
+    merged = checkpoints.merge(
+        {"params": frozen, "codebook": shapes["codebook"]}, earlier, "config.init_from"
+    )
+    return {"params": {**merged["params"], **trained}, "codebook": merged["codebook"]}
+
+
+def _check_same_model(folder: str, metadata: Mapping, config: ConfigDict) -> None:
+    for name, value in metadata["model"].items():
+        if name in config.model and config.model[name] != value:
+            raise VqadError(
+                f"config.model.{name}: {config.model[name]}, but the checkpoint in {folder} has "
+                f"{value}; give the same value, or another --workdir"
+            )
+
+
+def train_stage(
+    config: ConfigDict,
+    model: Dsr,
+    stage: Stage,
+    source: Source,
+    workdir: str,
+    earlier: Mapping | None,
+) -> None:
+    """Trains one stage, or what is left of it, in ``workdir/<stage>``.
+
+    Args:
+      config: the run's configuration, validated.
+      model: the network.
+      stage: the stage.
+      source: where images come from.
+      workdir: the run's folder.
+      earlier: variables of the checkpoint that the stage starts from; None for stage 1.
+
+    Raises:
+      VqadError: non-finite loss (the last good checkpoint is kept), a checkpoint of another width,
+        a checkpoint that cannot be written.
+    """
+    settings = config[stage.name]
+    placement = Placement.over_all_devices()
+    placement.check_batch_size(f"config.{stage.name}.batch_size", settings.batch_size)
+    folder = str(epath.Path(workdir) / stage.name)
+    done = checkpoints.latest_step(folder)
+    if done is not None and done >= settings.steps:
+        logger.info("%s: already trained for %d steps, nothing to do", stage.name, done)
+        return
+    optimizer = make_optimizer(settings)
+    metadata = {"model": config.model.to_dict(), "stage": stage.name, "config": config.to_dict()}
+    if done is None:
+        variables = initial_variables(model, stage, config.seed, earlier)
+        params, codebook, frozen = split_variables(stage, variables)
+        state = jax.jit(lambda p, c: create_state(p, c, optimizer))(params, codebook)
+    else:
+        logger.info("%s: continuing from step %d", stage.name, done)
+        state, frozen = _restore(folder, done, stage, optimizer, config)
+    state, frozen = placement.put(state), placement.put(frozen)
+    logger.info(
+        "%s trains\n%s", stage.name, parameter_overview.get_parameter_overview(state.params)
+    )
+    manager = checkpoints.open_manager(folder, config.checkpoint.keep)
+    primary = jax.process_index() == 0
+    start = int(state.step)
+    progress = Progress(workdir, stage.name, start, settings.steps, settings.batch_size, primary)
+
+    def save(state: TrainState) -> None:
+        step = int(state.step)
+        _stop_if_nonfinite(state, folder, stage)
+        variables = join_variables(state.params, state.codebook, frozen)
+        training = {"opt_state": state.opt_state, "step": state.step}
+        checkpoints.save(manager, step, variables, metadata, training)
+
+    try:
+        if done is None and settings.steps == 0:
+            save(state)
+        else:
+            train_step = make_train_step(model, stage, settings, optimizer, config.seed, placement)
+            _steps(config, stage, source, state, frozen, train_step, placement, progress, save)
+    finally:
+        progress.close()
+    checkpoints.finish(manager)
+
+
+def _steps(
+    config: ConfigDict,
+    stage: Stage,
+    source: Source,
+    state: TrainState,
+    frozen: Mapping,
+    train_step: Any,
+    placement: Placement,
+    progress: Progress,
+    save: Any,
+) -> None:
+    settings = config[stage.name]
+    start = int(state.step)
+    batches = training_batches(
+        source,
+        batch_size=settings.batch_size,
+        image_size=tuple(config.image_size),
+        seed=config.seed,
+        start_step=start,
+        random_crop=stage.needs is None,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+    window = []
+    begun = time.perf_counter()
+    for step in range(start + 1, settings.steps + 1):
+        image = placement.put_batch(next(batches)["image"])
+        state, metrics, images = train_step(state, frozen, image)
+        window.append(metrics)
+        if step == start + 1:
+            jax.block_until_ready(state)
+            logger.info("%s: first step after %.1f s", stage.name, time.perf_counter() - begun)
+            progress.pause()
+        last = step == settings.steps
+        if step % config.log.every_steps == 0 or last:
+            _stop_if_nonfinite(state, progress.stage, stage)
+            fetched = jax.device_get(window)
+            window = []
+            progress.report(step, {k: np.mean([m[k] for m in fetched]) for k in fetched[0]})
+        if step % config.log.images_every_steps == 0 or last:
+            progress.show(step, jax.device_get(images))
+        if step % config.checkpoint.every_steps == 0 or last:
+            save(state)
+
+
+def _stop_if_nonfinite(state: TrainState, folder: str, stage: Stage) -> None:
+    bad = int(state.nonfinite_step)
+    if bad >= 0:
+        raise VqadError(
+            f"{stage.name}: loss or gradient is not finite at step {bad}; the checkpoints before "
+            f"it are kept; lower config.{stage.name}.learning_rate, or look at the images, and run "
+            "the same command again"
+        )
+
+
+def _restore(
+    folder: str, step: int, stage: Stage, optimizer: Any, config: ConfigDict
+) -> tuple[TrainState, dict]:
+    variables, metadata = checkpoints.load_weights(folder)
+    _check_same_model(folder, metadata, config)
+    params, codebook, frozen = split_variables(stage, variables)
+    target = jax.eval_shape(lambda: create_state(params, codebook, optimizer))
+    training = checkpoints.restore_training(
+        folder, step, {"opt_state": target.opt_state, "step": target.step}
+    )
+    state = TrainState(
+        step=training["step"],
+        params=params,
+        codebook=codebook,
+        opt_state=training["opt_state"],
+        nonfinite_step=jnp.full((), -1, jnp.int32),
+    )
+    return state, frozen

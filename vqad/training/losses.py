@@ -1,0 +1,33 @@
+"""Losses of the three stages, in float32."""
+
+import jax
+import jax.numpy as jnp
+
+
+def mean_squared_error(a: jax.Array, b: jax.Array) -> jax.Array:
+    """Mean over all elements of (a - b)^2, a float32 scalar."""
+    return jnp.square(a.astype(jnp.float32) - b.astype(jnp.float32)).mean()
+
+
+def focal_loss(
+    probabilities: jax.Array, mask: jax.Array, gamma: float = 2.0, smooth: float = 1e-5
+) -> jax.Array:
+    """Two-class focal loss on probabilities (softmax is applied once, before this).
+
+    With the one-hot target t clipped to [smooth, 1 - smooth] and q = sum(t p) + smooth, the loss is
+    the mean over pixels of -(1 - q)^gamma log q, as in the released code.
+
+    Args:
+      probabilities: float [n, h, w, 2], channel 1 anomalous.
+      mask: float [n, h, w, 1] in {0, 1}.
+      gamma: focusing exponent.
+      smooth: clip of the target and offset of q.
+
+    Returns:
+      float32 scalar.
+    """
+    p = probabilities.astype(jnp.float32)
+    target = jnp.concatenate([1 - mask, mask], axis=-1).astype(jnp.float32)
+    target = jnp.clip(target, smooth, 1 - smooth)
+    q = jnp.sum(target * p, axis=-1) + smooth
+    return jnp.mean(-((1 - q) ** gamma) * jnp.log(q))

@@ -1,0 +1,120 @@
+"""What a run shows: progress bar or plain lines, TensorBoard files, metrics.jsonl."""
+
+import json
+import logging
+import os
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+logger = logging.getLogger(__name__)
+
+
+class Progress:
+    """Reports a stage's progress to the terminal, to TensorBoard and to ``metrics.jsonl``.
+
+    On a terminal it is a bar; elsewhere one plain line for each report. Only the first process
+    writes anything.
+    """
+
+    def __init__(
+        self, workdir: str, stage: str, start: int, total: int, batch_size: int, primary: bool
+    ) -> None:
+        """Opens the outputs.
+
+        Args:
+          workdir: the run's folder.
+          stage: name of the stage.
+          start: step at which this run of it starts; lines of later steps, which an interrupted
+            run may have left, are dropped.
+          total: steps of the stage.
+          batch_size: images a step.
+          primary: whether this process writes.
+        """
+        self.stage, self.total, self.batch_size = stage, total, batch_size
+        self.writer = None
+        self.bar = None
+        self.last = (start, time.perf_counter())
+        self.jsonl = os.path.join(workdir, "metrics.jsonl")
+        self.primary = primary
+        if not primary:
+            return
+        from tensorboardX import SummaryWriter
+
+        os.makedirs(workdir, exist_ok=True)
+        self._drop_after(start)
+        self.writer = SummaryWriter(os.path.join(workdir, "tensorboard", stage), purge_step=start)
+        if sys.stderr.isatty():
+            self.bar = tqdm(total=total, initial=start, desc=stage, unit="step", dynamic_ncols=True)
+
+    def _drop_after(self, start: int) -> None:
+        if not os.path.exists(self.jsonl):
+            return
+        with open(self.jsonl) as file:
+            lines = file.readlines()
+        kept = [line for line in lines if not self._is_later(line, start)]
+        if len(kept) < len(lines):
+            with open(self.jsonl + ".tmp", "w") as file:
+                file.writelines(kept)
+            os.replace(self.jsonl + ".tmp", self.jsonl)
+
+    def _is_later(self, line: str, start: int) -> bool:
+        try:
+            entry = json.loads(line)
+        except json.JSONDecodeError:  # cut off by a crash
+            return True
+        return entry.get("stage") == self.stage and entry.get("step", 0) > start
+
+    def report(self, step: int, metrics: Mapping[str, Any]) -> None:
+        """Reports scalars at a step, with images/s since the last report and time left."""
+        if not self.primary:
+            return
+        last_step, last_time = self.last
+        now = time.perf_counter()
+        seconds = now - last_time
+        self.last = (step, now)
+        values = {name: float(value) for name, value in metrics.items()}
+        steps = step - last_step
+        values["images_per_second"] = steps * self.batch_size / seconds
+        left = (self.total - step) * seconds / steps
+        with open(self.jsonl, "a") as file:
+            file.write(json.dumps({"stage": self.stage, "step": step, **values}) + "\n")
+        for name, value in values.items():
+            self.writer.add_scalar(f"{self.stage}/{name}", value, step)
+        if self.bar:
+            self.bar.update(step - self.bar.n)
+            self.bar.set_postfix_str(
+                f"loss {values['loss']:.4g}, {values['images_per_second']:.1f} images/s"
+            )
+        else:
+            logger.info(
+                "%s step %d/%d: loss %.4g, %.1f images/s, %s left",
+                self.stage,
+                step,
+                self.total,
+                values["loss"],
+                values["images_per_second"],
+                tqdm.format_interval(left),
+            )
+
+    def pause(self) -> None:
+        """Leaves out of the next images/s the time since the last report (compiling, saving)."""
+        self.last = (self.last[0], time.perf_counter())
+
+    def show(self, step: int, images: Mapping[str, np.ndarray]) -> None:
+        """Writes images, float [n, h, w, 3 or 1] in [0, 1], to TensorBoard."""
+        if not self.primary:
+            return
+        for name, batch in images.items():
+            self.writer.add_images(f"{self.stage}/{name}", batch, step, dataformats="NHWC")
+
+    def close(self) -> None:
+        """Flushes and closes everything."""
+        if self.bar:
+            self.bar.close()
+        if self.writer:
+            self.writer.close()

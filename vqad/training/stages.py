@@ -1,0 +1,253 @@
+"""The three stages: for each a loss and the modules that it trains (DSR, section 3)."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+from vqad.models.autoencoder import Encoding
+from vqad.models.dsr import Dsr
+from vqad.synthesis.codes import draw_ranks, replace_codes, target_mask
+from vqad.synthesis.disturbance import Disturbance, broadcast, draw_disturbance
+from vqad.synthesis.rotation import random_rotation
+from vqad.synthesis.smudge import random_smudges
+from vqad.training.losses import focal_loss, mean_squared_error
+
+Variables = Mapping[str, Any]
+
+
+@flax.struct.dataclass
+class Outcome:
+    """What a stage's loss returns beside the loss.
+
+    Attributes:
+      metrics: float32 scalars by name.
+      images: float32 [n, h, w, 3 or 1] by name, for a person to look at.
+      codebook: the codebooks after this step, or None where they are frozen.
+    """
+
+    metrics: dict[str, jax.Array]
+    images: dict[str, jax.Array]
+    codebook: Any = None
+
+
+def autoencoder_loss(
+    model: Dsr, variables: Variables, image: jax.Array, key: jax.Array, settings: Mapping[str, Any]
+) -> tuple[jax.Array, Outcome]:
+    """Stage 1: mse(I, I_gen) and the commitment losses of both levels; moves the codebooks.
+
+    Args:
+      model: the network.
+      variables: its variables; needs the autoencoder's only.
+      image: I, float32 [n, h, w, 3] in [0, 1].
+      key: random key.
+      settings: none are read.
+
+    Returns:
+      The loss, float32 scalar, and the outcome.
+    """
+    del settings
+    (general, encoding), updates = model.apply(
+        variables,
+        image,
+        train=True,
+        method="reconstruct",
+        mutable=["codebook"],
+        rngs={"codebook": key},
+    )
+    reconstruction = mean_squared_error(image, general)
+    loss = reconstruction + encoding.lo.commitment + encoding.hi.commitment
+    metrics = {"loss": loss, "reconstruction": reconstruction}
+    for level, quantized in (("lo", encoding.lo), ("hi", encoding.hi)):
+        metrics[f"commitment_{level}"] = quantized.commitment
+        metrics[f"perplexity_{level}"] = quantized.perplexity
+        metrics[f"codebook_usage_{level}"] = quantized.usage
+    return loss, Outcome(metrics, {"I": image, "I_gen": general}, updates["codebook"])
+
+
+def disturb(
+    model: Dsr, encoding: Encoding, draws: Disturbance
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Disturbs the codes of a batch: both levels, or one.
+
+    Args:
+      model: the network, bound to its variables.
+      encoding: the undisturbed encoding.
+      draws: what was drawn for the batch.
+
+    Returns:
+      Disturbed Q_lo and Q_hi, float32, and the detector's target mask [n, h, w, 1].
+    """
+    autoencoder = model.autoencoder
+    book_lo, book_hi = autoencoder.quantizer_lo.codes.value, autoencoder.quantizer_hi.codes.value
+    ranks_lo = draw_ranks(draws.uniform_lo, draws.strength_lo, len(book_lo))
+    ranks_hi = draw_ranks(draws.uniform_hi, draws.strength_hi, len(book_hi))
+    anomalous_lo = replace_codes(
+        encoding.features_lo, encoding.lo.values, book_lo, draws.mask, ranks_lo
+    )
+    values_lo = jnp.where(broadcast(draws.lo), anomalous_lo, encoding.lo.values)
+    # With both levels disturbed, hi is ranked and quantized anew around the disturbed lo.
+    both = broadcast(draws.use_both)
+    _, features_given_lo = autoencoder.features_hi(encoding.hidden_hi, anomalous_lo)
+    features_hi = jnp.where(both, features_given_lo, encoding.features_hi)
+    values_hi = jnp.where(
+        both, autoencoder.quantizer_hi(features_given_lo).values, encoding.hi.values
+    )
+    anomalous_hi = replace_codes(features_hi, values_hi, book_hi, draws.mask, ranks_hi)
+    values_hi = jnp.where(broadcast(draws.hi), anomalous_hi, encoding.hi.values)
+    return values_lo, values_hi, target_mask(draws.mask, draws.lo)
+
+
+def detector_loss(
+    model: Dsr,
+    variables: Variables,
+    image: jax.Array,
+    draws: Disturbance,
+    feature_weight: float = 1.0,
+    image_weight: float = 10.0,
+) -> tuple[jax.Array, Outcome]:
+    """Stage 2's loss for given draws: focal + features + 10 image (DSR, equation 5).
+
+    Args:
+      model: the network.
+      variables: its variables, all but the upsampler's.
+      image: I, float32 [n, h, w, 3] in [0, 1].
+      draws: the anomalies of the batch.
+      feature_weight: lambda2.
+      image_weight: lambda3.
+
+    Returns:
+      The loss, float32 scalar, and the outcome.
+    """
+    net = model.bind(variables)
+    encoding = jax.lax.stop_gradient(net.autoencoder.encode(image))
+    values_lo, values_hi, target = jax.lax.stop_gradient(disturb(net, encoding, draws))
+    general = net.autoencoder.decode(net.autoencoder.upsample_lo(values_lo), values_hi)
+    restored = net.restore(values_lo, values_hi)
+    specific = net.decode_specific(restored)
+    logits = net.detect(jax.lax.stop_gradient(specific), jax.lax.stop_gradient(general))
+    mask = jax.nn.softmax(logits)
+    focal = focal_loss(mask, target)
+    features_hi = mean_squared_error(restored.features_hi, encoding.hi.values)
+    features_lo = mean_squared_error(restored.features_lo, encoding.lo.values)
+    reconstruction = mean_squared_error(image, specific)
+    loss = focal + feature_weight * (features_hi + features_lo) + image_weight * reconstruction
+    metrics = {
+        "loss": loss,
+        "focal": focal,
+        "features_hi": features_hi,
+        "features_lo": features_lo,
+        "reconstruction": reconstruction,
+    }
+    images = {"I": image, "I_gen": general, "I_spc": specific, "M": mask[..., 1:], "target": target}
+    return loss, Outcome(metrics, images)
+
+
+def random_detector_loss(
+    model: Dsr, variables: Variables, image: jax.Array, key: jax.Array, settings: Mapping[str, Any]
+) -> tuple[jax.Array, Outcome]:
+    """Stage 2: rotates some images, draws anomalies, returns ``detector_loss``.
+
+    Args:
+      model: the network.
+      variables: its variables, all but the upsampler's.
+      image: float32 [n, h, w, 3] in [0, 1].
+      key: random key.
+      settings: ``rotation_probability``, ``min_strength``, ``feature_weight``, ``image_weight``.
+
+    Returns:
+      The loss, float32 scalar, and the outcome.
+    """
+    rotation_key, draws_key = jax.random.split(key)
+    n, h, w, _ = image.shape
+    image = random_rotation(rotation_key, image, settings["rotation_probability"])
+    draws = draw_disturbance(draws_key, n, (h, w), settings["min_strength"])
+    weights = settings["feature_weight"], settings["image_weight"]
+    return detector_loss(model, variables, image, draws, *weights)
+
+
+def upsampler_loss(
+    model: Dsr, variables: Variables, image: jax.Array, mask: jax.Array
+) -> tuple[jax.Array, Outcome]:
+    """Stage 3's loss for given images: focal loss of M_up against the full-resolution mask.
+
+    Args:
+      model: the network.
+      variables: all its variables.
+      image: smudged images, float32 [n, h, w, 3].
+      mask: where they are smudged, float32 [n, h, w, 1].
+
+    Returns:
+      The loss, float32 scalar, and the outcome.
+    """
+    net = model.bind(variables)
+    _, _, general, specific, logits = jax.lax.stop_gradient(net.compare(image))
+    detector_mask = jax.nn.softmax(logits)
+    upsampled = jax.nn.softmax(net.upsample(specific, general, detector_mask))
+    loss = focal_loss(upsampled, mask)
+    images = {
+        "I": image,
+        "I_gen": general,
+        "I_spc": specific,
+        "M": detector_mask[..., 1:],
+        "M_up": upsampled[..., 1:],
+        "target": mask,
+    }
+    return loss, Outcome({"loss": loss, "focal": loss}, images)
+
+
+def random_upsampler_loss(
+    model: Dsr, variables: Variables, image: jax.Array, key: jax.Array, settings: Mapping[str, Any]
+) -> tuple[jax.Array, Outcome]:
+    """Stage 3: rotates some images, smudges half of them, returns ``upsampler_loss``.
+
+    Args:
+      model: the network.
+      variables: all its variables.
+      image: float32 [n, h, w, 3] in [0, 1].
+      key: random key.
+      settings: ``rotation_probability``.
+
+    Returns:
+      The loss, float32 scalar, and the outcome.
+    """
+    rotation_key, smudge_key = jax.random.split(key)
+    image = random_rotation(rotation_key, image, settings["rotation_probability"])
+    return upsampler_loss(model, variables, *random_smudges(smudge_key, image))
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """A stage of training.
+
+    Attributes:
+      name: ``stage1``, ``stage2`` or ``stage3``.
+      loss: (model, variables, image, key, settings) to loss and outcome.
+      trains: top-level modules whose parameters it trains.
+      needs: stage whose checkpoint it starts from, if any.
+      trains_codebook: whether the codebooks move.
+    """
+
+    name: str
+    loss: Callable[..., tuple[jax.Array, Outcome]]
+    trains: tuple[str, ...]
+    needs: str | None = None
+    trains_codebook: bool = False
+
+
+STAGES = {
+    stage.name: stage
+    for stage in (
+        Stage("stage1", autoencoder_loss, ("autoencoder",), trains_codebook=True),
+        Stage(
+            "stage2",
+            random_detector_loss,
+            ("restriction_hi", "restriction_lo", "object_decoder", "detector"),
+            needs="stage1",
+        ),
+        Stage("stage3", random_upsampler_loss, ("upsampler",), needs="stage2"),
+    )
+}

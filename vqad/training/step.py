@@ -1,0 +1,154 @@
+"""The train state and the one train step that serves all stages."""
+
+import zlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+
+from vqad.models.dsr import Dsr
+from vqad.training.sharding import Placement
+from vqad.training.stages import Stage
+
+IMAGES_SHOWN = 4
+
+
+@flax.struct.dataclass
+class TrainState:
+    """What a step changes; arrays only.
+
+    Attributes:
+      step: int32 scalar, steps done.
+      params: parameters of the modules that the stage trains.
+      codebook: the codebooks where the stage moves them, else empty.
+      opt_state: the optimizer's state.
+      nonfinite_step: int32 scalar, the first step with a non-finite loss or gradient, or -1.
+    """
+
+    step: jax.Array
+    params: Any
+    codebook: Any
+    opt_state: Any
+    nonfinite_step: jax.Array
+
+
+def split_variables(stage: Stage, variables: Mapping) -> tuple[dict, dict, dict]:
+    """Splits variables into what a stage trains and what stays frozen.
+
+    Args:
+      stage: the stage.
+      variables: ``{"params": ..., "codebook": ...}``.
+
+    Returns:
+      Trained parameters, trained codebooks (or {}), frozen variables.
+    """
+    params = variables["params"]
+    trained = {name: params[name] for name in stage.trains}
+    frozen = {"params": {name: params[name] for name in params if name not in stage.trains}}
+    if stage.trains_codebook:
+        return trained, dict(variables["codebook"]), frozen
+    return trained, {}, {**frozen, "codebook": variables["codebook"]}
+
+
+def join_variables(params: Mapping, codebook: Mapping, frozen: Mapping) -> dict:
+    """The inverse of ``split_variables``."""
+    return {
+        "params": {**frozen["params"], **params},
+        "codebook": codebook or frozen["codebook"],
+    }
+
+
+def make_optimizer(settings: Mapping[str, Any]) -> optax.GradientTransformation:
+    """Adam (betas 0.9, 0.999, eps 1e-8, no weight decay) with one drop of the rate.
+
+    Args:
+      settings: ``learning_rate``, ``steps``, ``drop_after`` (share of the steps after which the
+        rate drops) and ``drop_factor``.
+
+    Returns:
+      The optimizer.
+    """
+    drop = round(settings["drop_after"] * settings["steps"])
+    schedule = optax.piecewise_constant_schedule(
+        settings["learning_rate"], {drop: settings["drop_factor"]}
+    )
+    return optax.adam(schedule)
+
+
+def create_state(
+    params: Mapping, codebook: Mapping, optimizer: optax.GradientTransformation
+) -> TrainState:
+    """A state before its first step."""
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        codebook=codebook,
+        opt_state=optimizer.init(params),
+        nonfinite_step=jnp.full((), -1, jnp.int32),
+    )
+
+
+def step_key(seed: int, name: str, step: jax.Array) -> jax.Array:
+    """The key of a step: folded from seed, name and step, whatever the devices."""
+    key = jax.random.fold_in(jax.random.key(seed), zlib.crc32(name.encode()))
+    return jax.random.fold_in(key, step)
+
+
+def make_train_step(
+    model: Dsr,
+    stage: Stage,
+    settings: Mapping[str, Any],
+    optimizer: optax.GradientTransformation,
+    seed: int,
+    placement: Placement,
+) -> Callable[..., tuple[TrainState, dict, dict]]:
+    """Builds a stage's train step: jitted, state donated, batch split over the mesh axis ``data``.
+
+    Args:
+      model: the network.
+      stage: which loss, which modules.
+      settings: the stage's part of the config.
+      optimizer: as ``make_optimizer`` gives it.
+      seed: seed of all randomness inside the steps.
+      placement: where arrays live.
+
+    Returns:
+      A function (state, frozen variables, images uint8 [n, h, w, 3]) to (state, metrics, images):
+      metrics are float32 scalars; images are the first few of the outcome's, clipped to [0, 1].
+    """
+    settings = dict(settings)
+
+    def train_step(
+        state: TrainState, frozen: Mapping, image: jax.Array
+    ) -> tuple[TrainState, dict, dict]:
+        key = step_key(seed, stage.name, state.step)
+        image = image.astype(jnp.float32) / 255
+
+        def loss_fn(params: Mapping) -> tuple[jax.Array, Any]:
+            variables = join_variables(params, state.codebook, frozen)
+            return stage.loss(model, variables, image, key, settings)
+
+        (loss, outcome), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        norm = optax.global_norm(grads)
+        bad = ~(jnp.isfinite(loss) & jnp.isfinite(norm)) & (state.nonfinite_step < 0)
+        new_state = TrainState(
+            step=state.step + 1,
+            params=optax.apply_updates(state.params, updates),
+            codebook=state.codebook if outcome.codebook is None else outcome.codebook,
+            opt_state=opt_state,
+            nonfinite_step=jnp.where(bad, state.step + 1, state.nonfinite_step),
+        )
+        images = {k: jnp.clip(v[:IMAGES_SHOWN], 0, 1) for k, v in outcome.images.items()}
+        return new_state, {**outcome.metrics, "gradient_norm": norm}, images
+
+    replicated = placement.replicated
+    return jax.jit(
+        train_step,
+        donate_argnums=0,
+        in_shardings=(replicated, replicated, placement.batch),
+        out_shardings=replicated,
+    )
