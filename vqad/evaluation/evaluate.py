@@ -1,5 +1,6 @@
 """Judging a trained model on a test split: figures, table and pictures in the workdir."""
 
+import functools
 import logging
 from collections.abc import Callable, Mapping
 
@@ -14,6 +15,7 @@ from vqad.data.sources import open_source
 from vqad.errors import VqadError
 from vqad.evaluation.judge import Judgement, judge
 from vqad.evaluation.report import contact_sheet, format_table, write_json
+from vqad.models.compiler import compiler_options
 from vqad.models.dsr import Dsr
 from vqad.training import checkpoints
 from vqad.training.config import model_from_config
@@ -33,7 +35,7 @@ def make_predict(model: Dsr, variables: Mapping) -> Callable[[np.ndarray], dict[
       (channel 1 of M_up), ``general`` and ``specific`` [n, h, w, 3], float32.
     """
 
-    @jax.jit
+    @functools.partial(jax.jit, compiler_options=compiler_options())
     def apply(variables: Mapping, image: jax.Array) -> dict[str, jax.Array]:
         found = model.apply(variables, image.astype(jnp.float32) / 255)
         return {

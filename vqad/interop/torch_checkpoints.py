@@ -4,7 +4,7 @@ Files are read with `torch.load(weights_only=True)`, which builds tensors and pl
 refuses everything else, so that reading a file from elsewhere cannot run its code.
 """
 
-import pickle
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -147,6 +147,7 @@ def _anomalib(path: Path, content: Mapping[str, Any]) -> TorchCheckpoint:
     files: dict[str, dict[str, np.ndarray]] = {part: {} for part in ANOMALIB_PREFIXES}
     ignored, left = [], []
     for name, value in state.items():
+        name = str(name)
         part = next((p for p, prefix in ANOMALIB_PREFIXES.items() if name.startswith(prefix)), None)
         if part is not None:
             inner = name.removeprefix(ANOMALIB_PREFIXES[part])
@@ -168,13 +169,12 @@ def _load(path: Path) -> Mapping[str, Any]:
         raise VqadError(f"{path}: no such file or directory; give a PyTorch checkpoint of DSR")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        reason = " ".join(str(error).split())
-        found = next((mark for mark in ("GLOBAL ", "Unsupported ") if mark in reason), None)
-        what = reason[reason.index(found) :].split(" was ")[0][:80] if found else reason[:80]
+    except Exception as error:  # a damaged pickle can raise anything
+        culprit = re.search(r"GLOBAL [\w.]+|Unsupported operand \d+", str(error))
+        reason = culprit[0] if culprit else " ".join(f"{type(error).__name__} {error}".split())[:80]
         raise VqadError(
             f"{path}: refused, the file is damaged or holds more than plain tensors, which could "
-            f"run code ({what.strip()}); if you trust it, load it in PyTorch and save again its "
+            f"run code ({reason}); if you trust it, load it in PyTorch and save again its "
             "plain tensors alone"
         ) from error
     if not isinstance(content, Mapping):
@@ -186,7 +186,11 @@ def _load(path: Path) -> Mapping[str, Any]:
 
 def _arrays(path: Path, tensors: Mapping[str, Any]) -> dict[str, np.ndarray]:
     torch = _torch()
-    odd = [str(name) for name, value in tensors.items() if not isinstance(value, torch.Tensor)]
+    odd = [
+        str(name)
+        for name, value in tensors.items()
+        if not isinstance(name, str) or not isinstance(value, torch.Tensor)
+    ]
     if odd:
         raise VqadError(f"{path}: {', '.join(odd)}: not a tensor; give a state_dict of DSR alone")
     return {

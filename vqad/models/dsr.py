@@ -8,6 +8,7 @@ from jax import lax
 from jax.typing import DTypeLike
 
 from vqad.errors import VqadError
+from vqad.models import initializers
 from vqad.models.autoencoder import DiscreteAutoencoder, Encoding
 from vqad.models.quantizer import Quantized
 from vqad.models.restoration import ObjectDecoder, SubspaceRestriction
@@ -170,7 +171,7 @@ class Dsr(nn.Module):
         width = self.restriction_width or self.code_dim
         self.restriction_hi = SubspaceRestriction(self.code_dim, width, self.dtype)
         self.restriction_lo = SubspaceRestriction(self.code_dim, width, self.dtype)
-        narrow = nn.initializers.normal(0.02)
+        narrow = initializers.normal(0.02)
         self.object_decoder = ObjectDecoder(
             self.hiddens,
             self.residual_hiddens,

@@ -1,25 +1,12 @@
 """Layers that the networks share: convolutions, normalised blocks, the residual stack."""
 
-from collections.abc import Callable
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from vqad.models import ops
-
-Initializer = Callable[..., jax.Array]
-
-
-def uniform_fan_in(fan_in: int) -> Initializer:
-    """PyTorch's default initialisation of convolutions: uniform in +-1/sqrt(fan_in)."""
-    bound = fan_in**-0.5
-
-    def init(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32) -> jax.Array:
-        return jax.random.uniform(key, shape, dtype, -bound, bound)
-
-    return init
+from vqad.models.initializers import Initializer, torch_default
 
 
 class Conv(nn.Module):
@@ -50,7 +37,7 @@ class Conv(nn.Module):
         size = self.kernel_size if self.kind == "same" else 4
         # PyTorch counts the fan-in of a transposed convolution over its outputs.
         channels = self.features if self.kind == "up" else x.shape[-1]
-        default_init = uniform_fan_in(size * size * channels)
+        default_init = torch_default(size * size * channels)
         shape = (size, size, x.shape[-1], self.features)
         kernel = self.param("kernel", self.kernel_init or default_init, shape, jnp.float32)
         apply = {"same": ops.conv, "down": ops.conv_down, "up": ops.conv_transpose}[self.kind]

@@ -5,7 +5,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
-from vqad.models import ops
+from vqad.models import initializers, ops
 
 
 @flax.struct.dataclass
@@ -57,7 +57,7 @@ class VectorQuantizer(nn.Module):
         shape = (self.num_codes, self.code_dim)
 
         def normal() -> jax.Array:
-            return jax.random.normal(self.make_rng("params"), shape, jnp.float32)
+            return initializers.normal(1.0)(self.make_rng("params"), shape)
 
         self.codes = self.variable("codebook", "codes", normal)
         self.cluster_size = self.variable(

@@ -6,7 +6,8 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from vqad.models import ops
-from vqad.models.layers import Conv, ConvBlock, Initializer, ResidualStack
+from vqad.models.initializers import Initializer
+from vqad.models.layers import Conv, ConvBlock, ResidualStack
 
 
 class SubspaceRestriction(nn.Module):

@@ -6,7 +6,8 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from vqad.models import ops
-from vqad.models.layers import Conv, ConvBlock, Initializer
+from vqad.models.initializers import Initializer
+from vqad.models.layers import Conv, ConvBlock
 
 
 class UNet(nn.Module):

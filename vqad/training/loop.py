@@ -19,7 +19,7 @@ from vqad.models.dsr import SIDE_MULTIPLE, Dsr
 from vqad.training import checkpoints
 from vqad.training.progress import Progress
 from vqad.training.sharding import Placement
-from vqad.training.stages import Stage
+from vqad.training.stages import Stage, modules_before
 from vqad.training.step import (
     TrainState,
     create_state,
@@ -48,29 +48,20 @@ def initial_variables(model: Dsr, stage: Stage, seed: int, earlier: Mapping | No
     Raises:
       VqadError: ``earlier`` lacks arrays or has them in other shapes.
     """
-    side = SIDE_MULTIPLE
-    image = jnp.zeros((1, side, side, 3))
+    image = jnp.zeros((1, SIDE_MULTIPLE, SIDE_MULTIPLE, 3))
     method = "reconstruct" if stage.needs is None else "__call__"
-    key = step_key(seed, "init", jnp.int32(0))
 
     def init(key: jax.Array) -> dict:
-        variables = model.init({"params": key, "codebook": key}, image, method=method)
+        variables = model.init(key, image, method=method)
         return {"params": variables["params"], "codebook": variables["codebook"]}
 
-    shapes = jax.eval_shape(init, key)
-    fresh = jax.jit(lambda key: {name: init(key)["params"][name] for name in stage.trains})
-    trained = jax.device_get(fresh(key))
+    fresh = jax.device_get(jax.jit(init)(step_key(seed, "init", jnp.int32(0))))
     if stage.needs is None:
-        codebook = jax.device_get(jax.jit(lambda key: init(key)["codebook"])(key))
-        return {"params": trained, "codebook": codebook}
-    kept = {
-        "stage2": ("autoencoder",),
-        "stage3": ("autoencoder", "restriction_hi", "restriction_lo", "object_decoder", "detector"),
-    }[stage.name]
-    frozen = {name: shapes["params"][name] for name in kept}
-    merged = checkpoints.merge(
-        {"params": frozen, "codebook": shapes["codebook"]}, earlier, "config.init_from"
-    )
+        return fresh
+    kept = {name: fresh["params"][name] for name in modules_before(stage)}
+    target = {"params": kept, "codebook": fresh["codebook"]}
+    merged = checkpoints.merge(target, earlier, "config.init_from")
+    trained = {name: fresh["params"][name] for name in stage.trains}
     return {"params": {**merged["params"], **trained}, "codebook": merged["codebook"]}
 
 

@@ -251,3 +251,11 @@ STAGES = {
         Stage("stage3", random_upsampler_loss, ("upsampler",), needs="stage2"),
     )
 }
+
+
+def modules_before(stage: Stage) -> tuple[str, ...]:
+    """Modules that the stages before this one train."""
+    if stage.needs is None:
+        return ()
+    before = STAGES[stage.needs]
+    return modules_before(before) + before.trains

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from vqad.models.compiler import compiler_options
 from vqad.models.dsr import Dsr
 from vqad.training.sharding import Placement
 from vqad.training.stages import Stage
@@ -151,4 +152,5 @@ def make_train_step(
         donate_argnums=0,
         in_shardings=(replicated, replicated, placement.batch),
         out_shardings=replicated,
+        compiler_options=compiler_options(),
     )
