@@ -1,0 +1,51 @@
+"""128 x 128 and narrower networks: the three stages on two CPU cores in about an hour.
+
+python launch/main.py --config=configs/small.py --workdir=runs/small \
+    --config.pictures=/data/photographs --config.surface=/data/tiles
+
+``--config=configs/small.py:baseline`` has the sizes, batches and numbers of steps at which the
+authors' code was measured for comparison; about 25 minutes.
+"""
+
+from ml_collections import ConfigDict
+
+from vqad.training.config import base_config
+
+
+def get_config(recipe: str = "full") -> ConfigDict:
+    """Returns the configuration of a recipe.
+
+    Args:
+      recipe: ``full`` or ``baseline``.
+
+    Raises:
+      ValueError: another recipe.
+    """
+    config = base_config()
+    config.image_size = (128, 128)
+    config.model.update(
+        hiddens=32,
+        residual_hiddens=16,
+        code_dim=32,
+        num_codes=512,
+        unet_width=16,
+        reseed_below=0.5,
+        score_window=11,
+    )
+    if recipe == "baseline":
+        config.stage1.update(steps=1500, batch_size=16)
+        config.stage2.update(steps=1500, batch_size=8)
+        config.stage3.update(steps=300, batch_size=8)
+    elif recipe == "full":
+        config.stage1.update(steps=4000, batch_size=16)
+        config.stage2.update(steps=3600, batch_size=8)
+        config.stage3.update(steps=600, batch_size=8)
+    else:
+        raise ValueError(f"configs/small.py:{recipe}: no such recipe; give full or baseline")
+    for stage in (config.stage1, config.stage2, config.stage3):
+        stage.learning_rate = 1e-3
+        stage.drop_after = 0.8
+    config.checkpoint.every_steps = 500
+    config.log.update(every_steps=50, images_every_steps=500)
+    config.evaluation.batch_size = 16
+    return config
