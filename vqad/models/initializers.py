@@ -1,8 +1,8 @@
 """Initializers of the networks, drawn by NumPy.
 
 Compiling JAX's generators for the hundred parameters of DSR takes about 20 s on two CPU
-cores; a callback to NumPy's Philox generator, seeded with the key, takes none. The numbers depend on
-the key alone, whatever the backend and whether the call is jitted.
+cores; a callback to NumPy's Philox generator, seeded with the key, takes none. The numbers depend
+on the key alone, whatever the backend and whether the call is jitted.
 """
 
 from collections.abc import Callable

@@ -1,0 +1,67 @@
+"""The arrays of the authors' code in tests/data, in vqad's layout."""
+
+import functools
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vqad.interop.authors import authors_to_variables, infer_sizes
+from vqad.models.dsr import Dsr
+from vqad.synthesis.disturbance import Disturbance
+
+DATA = Path(__file__).parent / "data"
+
+
+@functools.cache
+def arrays():
+    with np.load(DATA / "reference.npz") as file:
+        return {name: file[name] for name in file.files}
+
+
+def nhwc(name):
+    return arrays()[name].transpose(0, 2, 3, 1)
+
+
+@functools.cache
+def files():
+    pytest.importorskip("torch")
+    from vqad.interop.torch_checkpoints import read_authors
+
+    return read_authors(DATA).files
+
+
+@functools.cache
+def model_and_variables():
+    """The model with the authors' weights as they are, for images in the authors' BGR order."""
+    variables = authors_to_variables(files())
+    return Dsr(**infer_sizes(variables)), variables
+
+
+def disturbance():
+    z = arrays()
+    n, h, w, _ = nhwc("anomaly_mask").shape
+    return Disturbance(
+        mask=nhwc("anomaly_mask"),
+        strength_lo=z["strength_lo"],
+        strength_hi=z["strength_hi"],
+        uniform_lo=z["uniform_lo"].reshape(n, h // 8, w // 8),
+        uniform_hi=z["uniform_hi"].reshape(n, h // 4, w // 4),
+        use_both=z["use_both"].reshape(n) > 0,
+        use_lo=z["use_lo"].reshape(n) > 0,
+    )
+
+
+def gradients(**prefixes):
+    """The reference's gradients as a tree of parameters; prefixes by the authors' part."""
+    parts = {part: dict(tensors) for part, tensors in files().items()}
+    for part, prefix in prefixes.items():
+        for name in arrays():
+            if name.startswith(prefix):
+                parts[part][name[len(prefix) :]] = arrays()[name]
+    return authors_to_variables(parts)["params"]
+
+
+def error(got, want):
+    """Largest difference, relative to the largest magnitude of what is wanted."""
+    return np.abs(np.asarray(got, np.float64) - want).max() / np.abs(want).max()

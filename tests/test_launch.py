@@ -1,0 +1,325 @@
+"""Whole runs through the command line: train, resume, judge, and everything that may go wrong."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from vqad.training.checkpoints import load_weights, open_manager, whole_steps
+
+ROOT = Path(__file__).parent.parent
+TINY = [
+    "--config.image_size=(32, 32)",
+    "--config.model.hiddens=8",
+    "--config.model.residual_hiddens=4",
+    "--config.model.residual_layers=1",
+    "--config.model.code_dim=4",
+    "--config.model.num_codes=16",
+    "--config.model.object_bottleneck=4",
+    "--config.model.unet_width=4",
+    "--config.checkpoint.every_steps=4",
+    "--config.log.every_steps=4",
+    "--config.log.images_every_steps=8",
+    *[f"--config.stage{i}.steps=12" for i in (1, 2, 3)],
+    *[f"--config.stage{i}.batch_size=4" for i in (1, 2, 3)],
+]
+
+
+def command(workdir, *flags, config="demo", mode="train"):
+    return [
+        sys.executable,
+        str(ROOT / "launch" / "main.py"),
+        f"--config={ROOT / 'configs' / config}.py",
+        f"--workdir={workdir}",
+        f"--mode={mode}",
+        *TINY,
+        *flags,
+    ]
+
+
+def environment(**more):
+    return {**os.environ, "XLA_FLAGS": "", "PYTHONPATH": str(ROOT), **more}
+
+
+def launch(*args, **kwargs):
+    return subprocess.run(
+        command(*args, **kwargs), env=environment(), capture_output=True, text=True, timeout=600
+    )
+
+
+def refused(result):
+    """The one line of an error, with nothing of a traceback."""
+    lines = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert result.returncode == 2, result.stderr
+    assert len(lines) == 1, result.stderr
+    assert "Traceback" not in result.stderr
+    return lines[0]
+
+
+def picture(path, size=(40, 40), value=None, seed=0):
+    rng = np.random.default_rng(seed)
+    array = rng.integers(90, 110, (*size, 3), dtype=np.uint8)
+    if value is not None:
+        array[8:20, 8:20] = value
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(array).save(path)
+
+
+@pytest.fixture
+def surface(tmp_path):
+    folder = tmp_path / "surface"
+    for i in range(6):
+        picture(folder / "train" / "good" / f"{i}.png", seed=i)
+        picture(folder / "test" / "good" / f"{i}.png", seed=10 + i)
+        picture(folder / "test" / "spot" / f"{i}.png", value=220, seed=20 + i)
+        mask = np.zeros((40, 40), np.uint8)
+        mask[8:20, 8:20] = 255
+        (folder / "ground_truth" / "spot").mkdir(parents=True, exist_ok=True)
+        Image.fromarray(mask).save(folder / "ground_truth" / "spot" / f"{i}_mask.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("demo") / "run"
+    result = launch(workdir)
+    assert result.returncode == 0, result.stderr
+    return workdir, result
+
+
+def test_demo_trains_judges_and_leaves_results(demo):
+    workdir, result = demo
+    for stage in ("stage1", "stage2", "stage3"):
+        assert whole_steps(workdir / stage) == [4, 8, 12]
+    entries = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    assert [(e["stage"], e["step"]) for e in entries] == [
+        (stage, step) for stage in ("stage1", "stage2", "stage3") for step in (4, 8, 12)
+    ]
+    assert all(np.isfinite(e["loss"]) and e["images_per_second"] > 0 for e in entries)
+    assert {"perplexity_lo", "codebook_usage_hi"} <= set(entries[0])
+    report = json.loads((workdir / "evaluation.json").read_text())
+    assert report["images"] == 96
+    assert set(report["classes"]) == {"scratch", "pit", "stain", "dent"}
+    assert 0 <= report["overall"]["pixel_ap"] <= 1
+    with Image.open(workdir / "contact_sheet.png") as sheet:
+        assert min(sheet.size) > 300
+    written = {
+        tag: list((workdir / "tensorboard" / tag).glob("events.*"))
+        for tag in ("stage1", "stage2", "stage3")
+    }
+    assert all(len(files) == 1 for files in written.values())
+    content = written["stage2"][0].read_bytes()
+    assert all(f"stage2/{tag}".encode() in content for tag in ("I", "I_gen", "I_spc", "M", "loss"))
+    assert "autoencoder/encoder_hi/conv_1/kernel" in result.stderr
+    assert "stage2 step 12/12: loss" in result.stderr
+    assert "00:00 left" in result.stderr
+    assert "tensorflow" not in result.stderr.lower()
+
+
+def test_finished_run_says_so_and_changes_nothing(demo):
+    workdir, _ = demo
+    before = {p: p.stat().st_mtime_ns for p in (workdir / "stage3").rglob("*") if p.is_file()}
+    result = launch(workdir)
+    assert result.returncode == 0
+    assert result.stderr.count("already trained for 12 steps, nothing to do") == 3
+    assert {
+        p: p.stat().st_mtime_ns for p in (workdir / "stage3").rglob("*") if p.is_file()
+    } == before
+
+
+def test_evaluate_alone_gives_the_same_figures(demo):
+    workdir, _ = demo
+    first = json.loads((workdir / "evaluation.json").read_text())
+    result = launch(workdir, mode="evaluate")
+    assert result.returncode == 0, result.stderr
+    again = json.loads((workdir / "evaluation.json").read_text())
+    assert again["overall"] == first["overall"]
+    result = launch(workdir, "--config.evaluation.reinitialize=detector", mode="evaluate")
+    assert result.returncode == 0, result.stderr
+    untrained = json.loads((workdir / "evaluation.json").read_text())
+    assert untrained["overall"]["image_auroc"] != first["overall"]["image_auroc"]
+    assert untrained["about"]["reinitialized"] == "detector"
+
+
+def test_later_stages_keep_the_bytes_of_earlier_ones(demo):
+    workdir, _ = demo
+    first, second, third = (load_weights(str(workdir / f"stage{i}"))[0] for i in (1, 2, 3))
+    for earlier, later in ((first, second), (second, third)):
+        assert later["params"].keys() > earlier["params"].keys()
+        for path, array in jax.tree_util.tree_leaves_with_path(earlier):
+            found = later
+            for key in path:
+                found = found[key.key]
+            assert found.tobytes() == array.tobytes()
+
+
+def test_killed_run_continues_to_the_same_bits(demo, tmp_path):
+    whole, _ = demo
+    workdir = tmp_path / "run"
+    steps = ["--config.stages=('stage1',)"]
+    process = subprocess.Popen(
+        command(workdir, *steps), env=environment(), stderr=subprocess.DEVNULL
+    )
+    while process.poll() is None and not whole_steps(workdir / "stage1"):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    # However quick the machine was: go back to the first checkpoint.
+    with open_manager(str(workdir / "stage1")) as manager:
+        for step in whole_steps(workdir / "stage1")[1:]:
+            manager.delete(step)
+    result = launch(workdir, *steps)
+    assert result.returncode == 0, result.stderr
+    assert "continuing from step 4" in result.stderr
+    (a, _), (b, _) = load_weights(str(whole / "stage1")), load_weights(str(workdir / "stage1"))
+    jax.tree.map(lambda x, y: np.testing.assert_array_equal(x.view("u4"), y.view("u4")), a, b)
+    lines = [json.loads(x)["step"] for x in (workdir / "metrics.jsonl").read_text().splitlines()]
+    assert lines == [4, 8, 12]
+
+
+def test_own_folder_from_imported_stage(demo, surface, tmp_path):
+    whole, _ = demo
+    result = launch(
+        tmp_path / "own",
+        f"--config.surface={surface}",
+        "--config.stages=('stage2', 'stage3')",
+        f"--config.init_from={whole / 'stage1'}",
+    )
+    assert result.returncode == 0, result.stderr
+    report = json.loads((tmp_path / "own" / "evaluation.json").read_text())
+    assert report["images"] == 12
+    assert report["classes"]["spot"]["images"] == 6
+
+
+def test_nonfinite_loss_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path):
+    workdir = tmp_path / "run"
+    stage = ["--config.stages=('stage1',)", "--config.stage1.steps=8"]
+    assert launch(workdir, *stage).returncode == 0
+    weights, _ = load_weights(str(workdir))
+    line = refused(
+        launch(
+            workdir, *stage[:1], "--config.stage1.steps=24", "--config.stage1.learning_rate=1e30"
+        )
+    )
+    assert "not finite at step" in line
+    assert "config.stage1.learning_rate" in line
+    assert max(whole_steps(workdir / "stage1")) == 8
+    jax.tree.map(np.testing.assert_array_equal, weights, load_weights(str(workdir))[0])
+
+
+def bad_folder(surface, fault):
+    if fault == "missing":
+        return surface.parent / "nowhere"
+    if fault == "empty":
+        (surface.parent / "empty").mkdir()
+        return surface.parent / "empty"
+    if fault == "truncated":
+        path = surface / "train" / "good" / "3.png"
+        path.write_bytes(path.read_bytes()[:-400])
+    if fault == "mask size":
+        Image.new("L", (20, 20), 255).save(surface / "ground_truth" / "spot" / "2_mask.png")
+    if fault == "no mask":
+        (surface / "ground_truth" / "spot" / "2_mask.png").unlink()
+    return surface
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("missing", ["nowhere"]),
+        ("empty", ["empty"]),
+        ("truncated", ["train/good/3.png", "truncated"]),
+        ("mask size", ["2_mask.png", "20 x 20", "40 x 40"]),
+        ("no mask", ["spot", "2.png", "mask"]),
+    ],
+)
+def test_bad_folders_are_refused_before_training(surface, tmp_path, fault, words):
+    folder = bad_folder(surface, fault)
+    line = refused(launch(tmp_path / "run", f"--config.surface={folder}"))
+    assert all(word in line for word in words), line
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--config.stage1.stepz=3"], ["stepz"]),
+        (["--config.stage1.steps=many"], ["steps", "many"]),
+        (["--config.model.dtype=float16"], ["config.model.dtype", "bfloat16"]),
+        (["--config.init_from=/nowhere", "--config.stages=('stage2',)"], ["/nowhere"]),
+        (["stray"], ["stray"]),
+    ],
+)
+def test_bad_settings_are_refused_before_training(tmp_path, flags, words):
+    line = refused(launch(tmp_path / "run", *flags))
+    assert all(word in line for word in words), line
+    assert not (tmp_path / "run").exists()
+
+
+def test_unknown_config_and_missing_flags(tmp_path):
+    assert "no such recipe" in refused(launch(tmp_path / "run", config="small.py:huge"[:5]))
+
+
+def test_checkpoint_of_another_width_is_refused(demo, tmp_path):
+    workdir, _ = demo
+    wider = ["--config.model.hiddens=16"]
+    line = refused(launch(workdir, *wider, "--config.stage1.steps=16"))
+    assert "config.model.hiddens: 16" in line
+    assert "8" in line
+    line = refused(
+        launch(
+            tmp_path / "run",
+            *wider,
+            "--config.stages=('stage2',)",
+            f"--config.init_from={workdir / 'stage1'}",
+        )
+    )
+    assert "config.init_from" in line
+    assert "hiddens" in line or "encoder_hi" in line
+    line = refused(launch(workdir, *wider, mode="evaluate"))
+    assert "does not fit config.model" in line
+
+
+FULL_DISK = """
+import resource, sys
+import numpy as np
+from vqad.errors import VqadError
+from vqad.training import checkpoints
+variables = {"params": {"a": np.random.default_rng(0).normal(size=(400, 400))}, "codebook": {}}
+manager = checkpoints.open_manager(sys.argv[1], keep=1)
+checkpoints.save(manager, 1, variables, {"model": {}})
+manager.wait_until_finished()
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+try:
+    checkpoints.save(manager, 2, variables, {"model": {}})
+    checkpoints.finish(manager)
+except VqadError as error:
+    print(error)
+"""
+
+
+def test_full_disk_loses_no_older_checkpoint(tmp_path):
+    # A limit on file size makes writes fail midway, as a full disk does.
+    folder = tmp_path / "stage1"
+    result = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, str(folder)],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    lines = result.stdout.splitlines()
+    assert len(lines) == 1, result.stderr
+    assert "a checkpoint could not be written" in lines[0]
+    assert "checkpoints kept: 1" in lines[0]
+    assert whole_steps(folder) == [1]
+    variables, _ = load_weights(str(folder))
+    assert variables["params"]["a"].shape == (400, 400)

@@ -1,0 +1,198 @@
+"""Networks: operators against plain ones, sizes, dtypes, the codebook's upkeep."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+from jax.test_util import check_grads
+
+from vqad.errors import VqadError
+from vqad.models import ops
+from vqad.models.autoencoder import DiscreteAutoencoder
+from vqad.models.dsr import Dsr, smooth
+from vqad.models.quantizer import VectorQuantizer
+from vqad.training.checkpoints import load_weights, save_weights
+
+TINY = {
+    "hiddens": 8,
+    "residual_hiddens": 4,
+    "residual_layers": 1,
+    "code_dim": 4,
+    "num_codes": 16,
+    "object_bottleneck": 4,
+    "unet_width": 4,
+}
+RNG = np.random.default_rng(0)
+
+
+def normal(*shape):
+    return jnp.asarray(RNG.normal(size=shape).astype(np.float32))
+
+
+def plain_conv(x, kernel, stride, padding):
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        (stride, stride),
+        [(padding, padding)] * 2,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        precision="highest",
+    )
+
+
+def plain_transpose(x, kernel):
+    return lax.conv_general_dilated(
+        x,
+        kernel[::-1, ::-1],
+        (1, 1),
+        [(2, 2)] * 2,
+        lhs_dilation=(2, 2),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        precision="highest",
+    )
+
+
+@pytest.mark.parametrize(
+    ("fast", "plain", "size", "outputs"),
+    [
+        (ops.conv, lambda x, k: plain_conv(x, k, 1, 0), 1, 7),
+        (ops.conv, lambda x, k: plain_conv(x, k, 1, 1), 3, 2),
+        (ops.conv, lambda x, k: plain_conv(x, k, 1, 1), 3, 7),
+        (ops.conv_down, lambda x, k: plain_conv(x, k, 2, 1), 4, 5),
+        (ops.conv_transpose, plain_transpose, 4, 5),
+    ],
+)
+def test_convolutions_equal_plain_ones(fast, plain, size, outputs):
+    x, kernel = normal(3, 6, 10, 4), normal(size, size, 4, outputs)
+    np.testing.assert_allclose(fast(x, kernel), plain(x, kernel), rtol=1e-5, atol=1e-5)
+    weight = normal(*plain(x, kernel).shape)
+    for argument in (0, 1):
+        got, want = (
+            jax.grad(lambda *a, f=f: (f(*a) * weight).sum(), argument)(x, kernel)
+            for f in (fast, plain)
+        )
+        np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("op", [ops.bilinear_upsample, ops.instance_norm_relu])
+def test_custom_gradients_equal_differences(op):
+    check_grads(op, (normal(2, 4, 6, 3),), order=1, modes="rev", atol=2e-2, rtol=2e-2)
+
+
+def test_bilinear_aligns_corners():
+    x = normal(1, 5, 1, 1)
+    positions = np.linspace(0, 4, 10)
+    want = np.interp(positions, np.arange(5), np.asarray(x)[0, :, 0, 0])
+    np.testing.assert_allclose(ops.bilinear_upsample(x)[0, :, 1, 0], want, atol=1e-6)
+
+
+def test_max_pool_gives_ties_to_the_first():
+    x = jnp.asarray([[1.0, 2.0], [2.0, 2.0]]).reshape(1, 2, 2, 1)
+    assert ops.max_pool(x).item() == 2
+    grad = jax.grad(lambda x: ops.max_pool(x).sum())(x)
+    np.testing.assert_array_equal(grad.reshape(2, 2), [[0, 1], [0, 0]])
+
+
+def test_smooth_counts_zeros_outside():
+    mask = jnp.ones((1, 5, 5))
+    np.testing.assert_allclose(smooth(mask, 3)[0, 0, :2], [4 / 9, 6 / 9], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("shape", "words"),
+    [
+        ((1, 100, 64, 3), ["100 x 64", "divisible by 32", "96 x 64", "128 x 64"]),
+        ((1, 64, 20, 3), ["64 x 20", "64 x 32"]),
+        ((1, 64, 64, 1), ["1 channels", "3 (RGB)", "grey"]),
+        ((64, 64, 3), ["3 axes"]),
+    ],
+)
+def test_unsupported_sizes_are_refused(shape, words):
+    with pytest.raises(VqadError) as caught:
+        jax.eval_shape(Dsr(**TINY).init, jax.random.key(0), jnp.zeros(shape))
+    assert all(word in str(caught.value) for word in words)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("shape", [(1, 32, 96, 3), (3, 64, 32, 3)])
+def test_outputs_have_the_image_size_and_are_float32(shape):
+    for dtype in (jnp.float32, jnp.bfloat16):
+        model = Dsr(**TINY, dtype=dtype)
+        found, variables = jax.eval_shape(
+            lambda x, m=model: m.init_with_output(jax.random.key(0), x), jnp.zeros(shape)
+        )
+        assert found.upsampled_mask.shape == (*shape[:3], 2)
+        assert found.score.shape == shape[:1]
+        assert found.restored.hi.values.shape == (shape[0], shape[1] // 4, shape[2] // 4, 4)
+        outputs = (found.general, found.specific, found.upsampled_mask, found.score)
+        assert {array.dtype for array in outputs} == {jnp.float32}
+        assert {a.dtype for a in jax.tree.leaves(variables)} == {jnp.float32}
+        assert found.encoding.hidden_hi.dtype == dtype
+        assert found.encoding.lo.values.dtype == jnp.float32
+
+
+def test_bfloat16_is_close_to_float32():
+    image = jnp.asarray(RNG.uniform(size=(2, 32, 32, 3)).astype(np.float32))
+    model = DiscreteAutoencoder(
+        **{k: v for k, v in TINY.items() if k in DiscreteAutoencoder.__dataclass_fields__}
+    )
+    variables = jax.jit(model.init)(jax.random.key(0), image)
+    general, encoding = model.apply(variables, image)
+    low, low_encoding = model.clone(dtype=jnp.bfloat16).apply(variables, image)
+    assert (encoding.lo.codes == low_encoding.lo.codes).mean() > 0.8
+    difference = np.abs(np.asarray(general - low))
+    assert 0 < difference.max() < 0.1
+
+
+def test_initial_parameters_depend_on_the_key_alone():
+    model = Dsr(**TINY)
+    image = jnp.zeros((1, 32, 32, 3))
+    jitted, again = (jax.jit(model.init)(jax.random.key(1), image) for _ in range(2))
+    other = jax.jit(model.init)(jax.random.key(2), image)
+    jax.tree.map(np.testing.assert_array_equal, jitted, again)
+    kernel = jitted["params"]["autoencoder"]["encoder_hi"]["conv_2"]["kernel"]
+    assert not np.array_equal(
+        kernel, other["params"]["autoencoder"]["encoder_hi"]["conv_2"]["kernel"]
+    )
+    bound = (4 * 4 * 4) ** -0.5
+    assert 0.9 * bound < np.abs(kernel).max() <= bound
+    detector = np.concatenate(
+        [
+            np.ravel(a)
+            for p, a in jax.tree_util.tree_leaves_with_path(jitted["params"]["detector"])
+            if "kernel" in jax.tree_util.keystr(p)
+        ]
+    )
+    assert abs(detector.std() - 0.02) < 0.001
+    assert abs(jitted["codebook"]["autoencoder"]["quantizer_lo"]["ema_sum"].std() - 1) < 0.2
+
+
+def test_reseeding_revives_dead_codes():
+    features = normal(4, 8, 8, 4) * 0.01 + 5
+    used = {}
+    for threshold in (0.0, 0.5):
+        book = VectorQuantizer(32, 4, reseed_below=threshold)
+        variables = book.init(jax.random.key(0), features)
+        for i in range(3):
+            rngs = {"codebook": jax.random.key(i)}
+            found, updates = book.apply(
+                variables, features, train=True, mutable=["codebook"], rngs=rngs
+            )
+            variables = {"codebook": updates["codebook"]}
+        used[threshold] = float(found.usage)
+    assert used[0.0] <= 0.1
+    assert used[0.5] > 0.6
+
+
+def test_autoencoder_alone_can_be_saved_and_loaded(tmp_path):
+    model = Dsr(**TINY)
+    image = jnp.asarray(RNG.uniform(size=(1, 32, 32, 3)).astype(np.float32))
+    variables = jax.jit(lambda k: model.init(k, image, method="reconstruct"))(jax.random.key(0))
+    assert list(variables["params"]) == ["autoencoder"]
+    save_weights(str(tmp_path / "weights"), dict(variables), {"model": TINY})
+    loaded, metadata = load_weights(str(tmp_path / "weights"))
+    assert metadata["model"] == TINY
+    jax.tree.map(np.testing.assert_array_equal, dict(variables), loaded)
+    with pytest.raises(VqadError, match="not an empty folder"):
+        save_weights(str(tmp_path / "weights"), dict(variables), {"model": TINY})

@@ -1,0 +1,124 @@
+"""Anomalies: their distributions, and what must never happen."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vqad.synthesis.codes import draw_ranks, pool_mask, replace_codes, select_rank, target_mask
+from vqad.synthesis.disturbance import draw_disturbance
+from vqad.synthesis.perlin import perlin_masks
+from vqad.synthesis.rotation import random_rotation, rotate
+from vqad.synthesis.smudge import random_smudges, smudge
+
+SIZE = (64, 96)
+
+
+def test_half_of_the_masks_are_empty_by_coin_and_the_rest_cover_a_share():
+    masks = np.asarray(jax.jit(lambda k: perlin_masks(k, 600, SIZE))(jax.random.key(0)))
+    assert set(np.unique(masks)) == {0.0, 1.0}
+    share = masks.mean((1, 2, 3))
+    # Beside the coin, coarse noise can stay below the threshold everywhere: the reference's
+    # generator leaves 0.55 to 0.60 of the masks empty and covers 0.05 to 0.07 of the pixels.
+    assert 0.5 < (share == 0).mean() < 0.65
+    assert 0.04 < masks.mean() < 0.09
+
+
+def test_masks_depend_on_the_key_and_not_on_the_batch():
+    keys = jax.random.split(jax.random.key(3))
+    first, second = (np.asarray(perlin_masks(k, 16, SIZE)) for k in keys)
+    assert not np.array_equal(first, second)
+    np.testing.assert_array_equal(first, perlin_masks(keys[0], 16, SIZE))
+
+
+def test_draws_have_their_distributions():
+    draws = jax.jit(lambda k: draw_disturbance(k, 2000, (32, 32)))(jax.random.key(1))
+    for strength in (draws.strength_lo, draws.strength_hi):
+        assert 0.2 <= strength.min() < 0.21
+        assert 0.99 < strength.max() < 1
+        assert abs(strength.mean() - 0.6) < 0.02
+    both, lo, hi = (np.asarray(x) for x in (draws.use_both, draws.lo, draws.hi))
+    assert abs(both.mean() - 0.5) < 0.04
+    assert abs((lo & ~hi).mean() - 0.25) < 0.04
+    assert abs((hi & ~lo).mean() - 0.25) < 0.04
+    assert (lo | hi).all()
+
+
+def test_ranks_are_uniform_in_the_allowed_range():
+    strength = jnp.asarray([0.2, 0.55, 0.9999])
+    uniform = jax.random.uniform(jax.random.key(0), (3, 20000))
+    ranks = np.asarray(draw_ranks(uniform, strength, 100))
+    for row, high in zip(ranks, (21, 56, 99), strict=True):
+        counts = np.bincount(row, minlength=100)
+        assert counts[:5].sum() == counts[high:].sum() == 0
+        expected = 20000 / (high - 5)
+        assert np.abs(counts[5:high] / expected - 1).max() < 0.35
+
+
+def test_select_rank_is_exact_with_ties_and_negative_values():
+    rng = np.random.default_rng(0)
+    values = rng.integers(-5, 5, (50, 40)).astype(np.float32) * rng.choice(
+        [1, 1e-30, 1e20], (50, 1)
+    )
+    values = values.astype(np.float32)
+    for rank in (0, 7, 39):
+        index = np.asarray(select_rank(values, np.full(50, rank)))
+        np.testing.assert_array_equal(
+            np.take_along_axis(values, index[:, None], 1)[:, 0], np.sort(values, 1)[:, rank]
+        )
+
+
+def test_codes_change_only_under_the_mask_and_never_to_the_nearest():
+    rng = np.random.default_rng(0)
+    codes = jnp.asarray(rng.normal(size=(100, 4)).astype(np.float32))
+    features = codes[rng.integers(0, 100, (2, 8, 8))]
+    mask = np.zeros((2, 32, 32, 1), np.float32)
+    mask[0, 5, 9] = 1
+    ranks = jnp.full((2, 8, 8), 5, jnp.int32)
+    changed = np.asarray(
+        (replace_codes(features, features, codes, mask, ranks) != features).any(-1)
+    )
+    assert changed[0, 1, 2]
+    assert changed.sum() == 1
+
+
+def test_target_has_the_resolution_of_the_coarsest_disturbed_grid():
+    mask = np.zeros((2, 32, 32, 1), np.float32)
+    mask[:, 9, 13] = 1
+    target = np.asarray(target_mask(mask, jnp.asarray([True, False])))[..., 0]
+    want = np.zeros((2, 32, 32))
+    want[0, 8:16, 8:16] = 1
+    want[1, 8:12, 12:16] = 1
+    np.testing.assert_array_equal(target, want)
+    assert pool_mask(mask, 8).sum() == 2
+
+
+def test_rotation_turns_about_the_centre():
+    image = jnp.asarray(np.random.default_rng(0).uniform(size=(8, 8, 3)).astype(np.float32))
+    np.testing.assert_allclose(rotate(image, 0.0), image, atol=1e-6)
+    np.testing.assert_allclose(rotate(image, 90.0), np.rot90(image), atol=1e-5)
+    turned = rotate(jnp.ones((32, 32, 1)), 45.0)
+    assert turned[0, 0, 0] == 0
+    assert abs(turned[16, 16, 0] - 1) < 1e-6
+
+
+def test_rotation_has_its_probability():
+    images = jnp.asarray(np.random.default_rng(0).uniform(size=(500, 8, 8, 1)).astype(np.float32))
+    turned = np.asarray(random_rotation(jax.random.key(0), images, 0.4))
+    changed = (turned != np.asarray(images)).any((1, 2, 3)).mean()
+    assert abs(changed - 0.4) < 0.07
+    np.testing.assert_array_equal(random_rotation(jax.random.key(0), images, 0.0), images)
+
+
+def test_smudges_blend_colour_under_the_mask():
+    image = jnp.full((1, 32, 32, 3), 0.5)
+    mask = jnp.zeros((1, 32, 32, 1)).at[0, 3, 4].set(1)
+    found = smudge(image, mask, jnp.asarray([[1.0, 0.0, 0.5]]), jnp.asarray([0.25]))
+    np.testing.assert_allclose(found[0, 3, 4], [0.875, 0.125, 0.5], atol=1e-6)
+    assert (np.asarray(found) != np.asarray(image)).any(-1).sum() == 1
+    images = jnp.full((400, 32, 32, 3), 0.5)
+    smudged, masks = jax.jit(random_smudges)(jax.random.key(0), images)
+    changed = (np.asarray(smudged) != 0.5).any(-1)
+    assert not (changed & (np.asarray(masks)[..., 0] == 0)).any()
+    assert 0.3 < masks.any((1, 2, 3)).mean() < 0.55
+    assert smudged.min() >= 0
+    assert smudged.max() <= 1

@@ -1,0 +1,228 @@
+"""Configs, the train step, devices, frozen parts."""
+
+import importlib.util
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import Mesh
+
+from vqad.errors import VqadError
+from vqad.training.config import base_config, model_from_config, validate
+from vqad.training.losses import focal_loss
+from vqad.training.sharding import Placement
+from vqad.training.stages import STAGES, modules_before
+from vqad.training.step import create_state, make_optimizer, make_train_step, split_variables
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+RECIPES = [
+    "demo",
+    "small",
+    "small:baseline",
+    "stage1",
+    "stage2",
+    "stage2:ksdd2",
+    "stage3",
+    "stage3:ksdd2",
+]
+
+
+def load_config(recipe):
+    name, _, argument = recipe.partition(":")
+    spec = importlib.util.spec_from_file_location(name, CONFIGS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config(*([argument] if argument else []))
+
+
+def tiny_config():
+    config = base_config()
+    config.image_size = (32, 32)
+    config.model.update(
+        hiddens=8,
+        residual_hiddens=4,
+        residual_layers=1,
+        code_dim=4,
+        num_codes=16,
+        object_bottleneck=4,
+        unet_width=4,
+        reseed_below=0.5,
+    )
+    for stage in STAGES:
+        config[stage].update(steps=10, batch_size=8)
+    return config
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_config_builds_and_one_step_of_each_stage_traces(recipe):
+    config = load_config(recipe)
+    config.pictures = config.surface = "/data"
+    config.init_from = "/weights"
+    validate(config)
+    model = model_from_config(config)
+    image = jax.ShapeDtypeStruct((1, *config.image_size, 3), jnp.float32)
+    variables = jax.eval_shape(model.init, jax.random.key(0), image)
+    for name in config.stages:
+        stage, settings = STAGES[name], config[name]
+        params, codebook, frozen = split_variables(stage, variables)
+        optimizer = make_optimizer(settings)
+        state = jax.eval_shape(lambda p, c, o=optimizer: create_state(p, c, o), params, codebook)
+        placement = Placement(Mesh(np.asarray(jax.devices()[:1]), ("data",)))
+        step = make_train_step(model, stage, settings, optimizer, 0, placement)
+        batch = jax.ShapeDtypeStruct((2, *config.image_size, 3), jnp.uint8)
+        new_state, metrics, _ = jax.eval_shape(step, state, frozen, batch)
+        assert jax.tree.map(lambda a: a.shape, new_state) == jax.tree.map(lambda a: a.shape, state)
+        assert metrics["loss"].shape == ()
+
+
+def test_paper_settings():
+    config = load_config("stage2")
+    assert (config.stage1.steps, config.stage1.batch_size) == (200_000, 32)
+    assert (config.stage2.steps, config.stage2.batch_size) == (100_000, 8)
+    assert config.stage2.drop_after * config.stage2.steps == 80_000
+    assert (config.stage3.steps, config.stage3.batch_size) == (20_000, 8)
+    assert {config[s].learning_rate for s in STAGES} == {2e-4}
+    assert (config.model.num_codes, config.model.code_dim, config.model.hiddens) == (4096, 128, 128)
+    assert config.model.reseed_below == 0
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("image_size", (100, 64), ["config.image_size", "divisible by 32", "96 x 64"]),
+        ("image_size", (64,), ["config.image_size", "(height, width)"]),
+        ("stages", ("stage2", "stage1"), ["config.stages", "in order"]),
+        ("stages", ("stage9",), ["config.stages", "stage1"]),
+        ("stages", ("stage2",), ["config.init_from", "stage1"]),
+        ("surface", "", ["config.surface", "stage2"]),
+        ("model.dtype", "float16", ["config.model.dtype", "bfloat16"]),
+        ("model.score_window", 4, ["config.model.score_window", "odd"]),
+        ("model.num_codes", 1, ["config.model.num_codes"]),
+        ("stage1.steps", -1, ["config.stage1.steps", "at least 0"]),
+        ("stage1.batch_size", 0, ["config.stage1.batch_size", "at least 1"]),
+        ("stage2.learning_rate", -1.0, ["config.stage2.learning_rate"]),
+        ("stage2.rotation_probability", 1.5, ["rotation_probability", "between 0 and 1"]),
+        ("stage2.image_weight", float("nan"), ["image_weight"]),
+    ],
+)
+def test_bad_values_are_refused_by_name(field, value, words):
+    config = tiny_config()
+    config.pictures = config.surface = "/data"
+    config.update_from_flattened_dict({field: value})
+    with pytest.raises(VqadError) as caught:
+        validate(config)
+    assert all(word in str(caught.value) for word in words), caught.value
+
+
+def test_unknown_fields_are_refused_by_name():
+    config = tiny_config()
+    config.model.hidens = 3
+    with pytest.raises(VqadError, match=r"config.model.hidens: no such field; .*hiddens"):
+        validate(config)
+
+
+def test_focal_loss_by_hand():
+    p = np.array([[[[0.8, 0.2], [0.3, 0.7]]]], np.float32)
+    mask = np.array([[[[0], [1]]]], np.float32)
+    t = 1e-5
+    q = np.array([(1 - t) * 0.8 + t * 0.2 + t, t * 0.3 + (1 - t) * 0.7 + t])
+    np.testing.assert_allclose(focal_loss(p, mask), np.mean(-((1 - q) ** 2) * np.log(q)), rtol=1e-6)
+
+
+class Run:
+    """A few steps of a stage on some devices, with everything that a test may look at."""
+
+    def __init__(self, stage, devices, steps, images=None, **settings):
+        config = tiny_config()
+        config[stage.name].update(**settings)
+        model = model_from_config(config)
+        image = jnp.zeros((1, 32, 32, 3))
+        init = jax.jit(model.init)(jax.random.key(0), image)
+        self.before = jax.device_get({k: dict(init[k]) for k in ("params", "codebook")})
+        placement = Placement(Mesh(np.asarray(jax.devices()[:devices]), ("data",)))
+        params, codebook, frozen = placement.put(split_variables(stage, self.before))
+        optimizer = make_optimizer(config[stage.name])
+        state = placement.put(create_state(params, codebook, optimizer))
+        self.step = make_train_step(model, stage, config[stage.name], optimizer, 0, placement)
+        self.metrics = []
+        rng = np.random.default_rng(0)
+        for _ in range(steps):
+            batch = rng.integers(0, 256, (8, 32, 32, 3), dtype=np.uint8)
+            batch = batch if images is None else images
+            state, metrics, self.images = self.step(state, frozen, placement.put_batch(batch))
+            self.metrics.append(jax.device_get(metrics))
+        self.state, self.frozen = state, jax.device_get(frozen)
+
+
+@pytest.mark.parametrize("name", list(STAGES))
+def test_eight_devices_equal_one(name):
+    stage = STAGES[name]
+    one, eight = Run(stage, 1, 3), Run(stage, 8, 3)
+    for a, b in zip(one.metrics, eight.metrics, strict=True):
+        for key in a:
+            np.testing.assert_allclose(a[key], b[key], rtol=1e-4, err_msg=key)
+    if "target" in one.images:
+        np.testing.assert_array_equal(one.images["target"], eight.images["target"])
+        assert one.images["target"].any()
+    assert len(eight.state.step.sharding.device_set) == 8
+    # Adam divides by the gradient's size: parameters whose gradient is rounding noise may move
+    # either way by the learning rate, all others agree.
+    for a, b in zip(
+        jax.tree.leaves(one.state.params), jax.tree.leaves(eight.state.params), strict=True
+    ):
+        difference = np.abs(np.asarray(a) - np.asarray(b))
+        assert difference.max() <= 3 * 2 * 2e-4 * 1.01
+        assert np.mean(difference > 1e-5) < 0.05
+
+
+@pytest.mark.parametrize("name", list(STAGES))
+def test_a_stage_changes_what_it_trains_and_nothing_else(name):
+    stage = STAGES[name]
+    run = Run(stage, 1, 2)
+    frozen = run.frozen
+    assert set(frozen["params"]) == set(run.before["params"]) - set(stage.trains)
+    assert set(modules_before(stage)) <= set(frozen["params"])
+    for path, array in jax.tree_util.tree_leaves_with_path(frozen):
+        before = run.before
+        for key in path:
+            before = before[key.key]
+        assert before.tobytes() == np.asarray(array).tobytes()
+    for module in stage.trains:
+        changed = [
+            np.asarray(a).tobytes() != b.tobytes()
+            for a, b in zip(
+                jax.tree.leaves(run.state.params[module]),
+                jax.tree.leaves(run.before["params"][module]),
+                strict=True,
+            )
+        ]
+        assert any(changed)
+    moved = jax.tree.leaves(run.state.codebook)
+    assert bool(moved) == stage.trains_codebook
+
+
+def test_steps_compile_once_and_keys_differ_by_step():
+    run = Run(STAGES["stage2"], 1, 4, images=np.full((8, 32, 32, 3), 128, np.uint8))
+    assert run.step._cache_size() == 1
+    assert run.state.step == 4
+    assert len({float(m["focal"]) for m in run.metrics}) == 4
+
+
+def test_the_rate_drops_once():
+    settings = {"learning_rate": 1.0, "steps": 10, "drop_after": 0.8, "drop_factor": 0.1}
+    optimizer = make_optimizer(settings)
+    state = optimizer.init(jnp.zeros(()))
+    sizes = []
+    for _ in range(10):
+        update, state = optimizer.update(jnp.ones(()), state)
+        sizes.append(-float(update))
+    np.testing.assert_allclose(sizes, [1.0] * 8 + [0.1] * 2, rtol=1e-4)
+
+
+def test_batch_sizes_that_do_not_divide_are_refused():
+    placement = Placement.over_all_devices()
+    assert placement.mesh.size == 8
+    with pytest.raises(VqadError, match="not divisible by the 8 devices; give 16"):
+        placement.check_batch_size("config.stage1.batch_size", 12)
