@@ -5,6 +5,7 @@ The same command continues a run that was interrupted. --mode=evaluate only judg
 """
 
 import logging
+import re
 import sys
 
 from absl import app, flags
@@ -16,7 +17,6 @@ from vqad.errors import VqadError
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Configuration file.", lock_config=True)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder for checkpoints, logs and results.")
 _MODE = flags.DEFINE_enum("mode", "train", ["train", "evaluate"], "What to do.")
-flags.mark_flags_as_required(["config", "workdir"])
 
 
 def main(argv: list[str]) -> None:
@@ -37,10 +37,33 @@ def main(argv: list[str]) -> None:
 
 
 def _parse(argv: list[str]) -> list[str]:
+    """Parses flags; whatever is wrong with them becomes one line."""
+    app.define_help_flags()
     try:
-        return app.parse_flags_with_usage(argv)
-    except (AttributeError, KeyError, TypeError, ValueError, OSError, SyntaxError) as error:
-        raise VqadError(" ".join(str(error).split())) from error
+        rest = flags.FLAGS(argv)
+    except (AttributeError, KeyError) as error:  # an override of a field that is not there
+        field = (re.findall(r"\w+", str(error)) or ["?"])[0]
+        flag = next((arg for arg in argv if arg.startswith("--config.") and field in arg), None)
+        if flag is None:
+            raise VqadError(f"--config: the file fails with {error!r}") from error
+        similar = re.search(r'Did you mean \\*"(\w+)', str(error))
+        hint = f"; did you mean {similar[1]}?" if similar else ""
+        raise VqadError(f"{flag}: the configuration has no such field{hint}") from error
+    except (ImportError, NameError) as error:
+        raise VqadError(f"--config: the file fails with {error!r}") from error
+    except (flags.Error, TypeError, ValueError, SyntaxError) as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        message = lines[-1] if "Traceback" in str(error) else " ".join(lines)
+        raise VqadError(message.removeprefix("ValueError: ")) from error
+    for flag in (_CONFIG, _WORKDIR):
+        if not flags.FLAGS[flag.name].present or flags.FLAGS[flag.name].value == "":
+            raise VqadError(f"--{flag.name}: missing; see --help")
+    try:
+        _CONFIG.value.lock()
+    except OSError as error:
+        name = config_flags.get_config_filename(flags.FLAGS["config"])
+        raise VqadError(f"--config={name}: cannot be read; give one of configs/*.py") from error
+    return rest
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
 Needs PyTorch and, in AUTHORS_DIR, a checkout of the authors' PyTorch code (Apache-2.0),
 github.com/VitjanZ/DSR_anomaly_detection. Writes to OUT six state dicts with seeded random weights,
-named as the authors' checkpoints, and `reference.npz`: what their networks and losses compute with
+named as the authors' checkpoints, the same as
+`weights.npz` for tests without PyTorch, and `reference.npz`: what their networks and losses compute with
 them, in float32 and NCHW.
 
 Their networks and focal loss are used as they are, except for the widths, and that residual blocks
@@ -141,6 +142,12 @@ def main(authors, out_dir):
     for part, net in nets.items():
         name = f"vq_model_pretrained_{DIM}_{CODES}" if part == "vq_model" else f"dsr_{part}_object"
         torch.save(net.state_dict(), out_dir / f"{name}.pckl")
+    weights = {
+        f"{part}/{name}": tensor.numpy()
+        for part, net in nets.items()
+        for name, tensor in net.state_dict().items()
+    }
+    np.savez_compressed(out_dir / "weights.npz", **weights)
     draws, before = draw(), copy.deepcopy(nets)
     out = compute(code, nets, image, draws)
     check(before, out)

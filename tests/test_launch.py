@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vqad.training.checkpoints import load_weights, open_manager, whole_steps
+from vqad.training.checkpoints import load_weights, whole_steps
 
 ROOT = Path(__file__).parent.parent
 TINY = [
@@ -33,11 +35,11 @@ TINY = [
 ]
 
 
-def command(workdir, *flags, config="demo", mode="train"):
+def command(workdir, *flags, config="demo.py", mode="train"):
     return [
         sys.executable,
         str(ROOT / "launch" / "main.py"),
-        f"--config={ROOT / 'configs' / config}.py",
+        f"--config={ROOT / 'configs' / config}",
         f"--workdir={workdir}",
         f"--mode={mode}",
         *TINY,
@@ -126,13 +128,15 @@ def test_demo_trains_judges_and_leaves_results(demo):
 
 def test_finished_run_says_so_and_changes_nothing(demo):
     workdir, _ = demo
-    before = {p: p.stat().st_mtime_ns for p in (workdir / "stage3").rglob("*") if p.is_file()}
+
+    def times():
+        return {p: p.stat().st_mtime_ns for p in workdir.rglob("*") if p.is_file()}
+
+    before = times()
     result = launch(workdir)
     assert result.returncode == 0
     assert result.stderr.count("already trained for 12 steps, nothing to do") == 3
-    assert {
-        p: p.stat().st_mtime_ns for p in (workdir / "stage3").rglob("*") if p.is_file()
-    } == before
+    assert times() == before
 
 
 def test_evaluate_alone_gives_the_same_figures(demo):
@@ -144,7 +148,8 @@ def test_evaluate_alone_gives_the_same_figures(demo):
     assert again["overall"] == first["overall"]
     result = launch(workdir, "--config.evaluation.reinitialize=detector", mode="evaluate")
     assert result.returncode == 0, result.stderr
-    untrained = json.loads((workdir / "evaluation.json").read_text())
+    assert json.loads((workdir / "evaluation.json").read_text())["overall"] == first["overall"]
+    untrained = json.loads((workdir / "evaluation_without_detector.json").read_text())
     assert untrained["overall"]["image_auroc"] != first["overall"]["image_auroc"]
     assert untrained["about"]["reinitialized"] == "detector"
 
@@ -161,28 +166,36 @@ def test_later_stages_keep_the_bytes_of_earlier_ones(demo):
             assert found.tobytes() == array.tobytes()
 
 
-def test_killed_run_continues_to_the_same_bits(demo, tmp_path):
+@pytest.mark.parametrize("stage", ["stage1", "stage2"])
+def test_killed_run_continues_to_the_same_bits(demo, tmp_path, stage):
     whole, _ = demo
     workdir = tmp_path / "run"
-    steps = ["--config.stages=('stage1',)"]
+    flags = [f"--config.stages=('{stage}',)"]
+    if stage == "stage2":
+        flags.append(f"--config.init_from={whole / 'stage1'}")
     process = subprocess.Popen(
-        command(workdir, *steps), env=environment(), stderr=subprocess.DEVNULL
+        command(workdir, *flags), env=environment(), stderr=subprocess.DEVNULL
     )
-    while process.poll() is None and not whole_steps(workdir / "stage1"):
+    while process.poll() is None and not whole_steps(workdir / stage):
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    # However quick the machine was: go back to the first checkpoint.
-    with open_manager(str(workdir / "stage1")) as manager:
-        for step in whole_steps(workdir / "stage1")[1:]:
-            manager.delete(step)
-    result = launch(workdir, *steps)
+    # However quick the machine was: back to the first checkpoint, and to a half-written second.
+    for path in (workdir / stage).iterdir():
+        if path.name != "4":
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    (workdir / stage / "8.orbax-checkpoint-tmp").mkdir()
+    result = launch(workdir, *flags)
     assert result.returncode == 0, result.stderr
     assert "continuing from step 4" in result.stderr
-    (a, _), (b, _) = load_weights(str(whole / "stage1")), load_weights(str(workdir / "stage1"))
+    (a, _), (b, _) = load_weights(str(whole / stage)), load_weights(str(workdir / stage))
     jax.tree.map(lambda x, y: np.testing.assert_array_equal(x.view("u4"), y.view("u4")), a, b)
     lines = [json.loads(x)["step"] for x in (workdir / "metrics.jsonl").read_text().splitlines()]
     assert lines == [4, 8, 12]
+    with_other_batches = [f"--config.{stage}.steps=16", f"--config.{stage}.batch_size=8"]
+    line = refused(launch(workdir, *flags, *with_other_batches))
+    assert f"config.{stage}.batch_size: 8" in line
+    assert "trained with 4" in line
 
 
 def test_own_folder_from_imported_stage(demo, surface, tmp_path):
@@ -201,18 +214,47 @@ def test_own_folder_from_imported_stage(demo, surface, tmp_path):
 
 def test_nonfinite_loss_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path):
     workdir = tmp_path / "run"
-    stage = ["--config.stages=('stage1',)", "--config.stage1.steps=8"]
-    assert launch(workdir, *stage).returncode == 0
-    weights, _ = load_weights(str(workdir))
-    line = refused(
-        launch(
-            workdir, *stage[:1], "--config.stage1.steps=24", "--config.stage1.learning_rate=1e30"
-        )
-    )
-    assert "not finite at step" in line
+    flags = ["--config.stages=('stage1',)", "--config.stage1.learning_rate=1e15"]
+    line = refused(launch(workdir, *flags, "--config.checkpoint.every_steps=1"))
+    bad = int(re.search(r"not finite at step (\d+)", line)[1])
     assert "config.stage1.learning_rate" in line
-    assert max(whole_steps(workdir / "stage1")) == 8
-    jax.tree.map(np.testing.assert_array_equal, weights, load_weights(str(workdir))[0])
+    assert bad >= 2
+    assert max(whole_steps(workdir / "stage1")) == bad - 1
+    variables, _ = load_weights(str(workdir))
+    assert all(np.isfinite(array).all() for array in jax.tree.leaves(variables))
+
+
+def test_imported_weights_are_judged(tmp_path, surface):
+    pytest.importorskip("torch")
+    from vqad.interop.import_weights import import_weights
+
+    weights = tmp_path / "weights"
+    sizes = import_weights(Path(__file__).parent / "data", weights)["model"]
+    flags = [f"--config.model.{name}={value}" for name, value in sizes.items()]
+    result = launch(
+        weights, f"--config.surface={surface}", *flags, config="stage3.py", mode="evaluate"
+    )
+    assert result.returncode == 0, result.stderr
+    assert json.loads((weights / "evaluation.json").read_text())["images"] == 12
+
+
+def test_eight_devices_write_what_one_reads(tmp_path):
+    workdir = tmp_path / "run"
+    flags = ["--config.stages=('stage1',)", "--config.stage1.batch_size=8"]
+    eight = environment(XLA_FLAGS="--xla_force_host_platform_device_count=8")
+    first = subprocess.run(
+        command(workdir, *flags, "--config.stage1.steps=4"),
+        env=eight,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert first.returncode == 0, first.stderr
+    assert "cpu:7" in first.stderr
+    result = launch(workdir, *flags, "--config.stage1.steps=8")
+    assert result.returncode == 0, result.stderr
+    assert "continuing from step 4" in result.stderr
+    assert "cpu:1" not in result.stderr
 
 
 def bad_folder(surface, fault):
@@ -256,6 +298,11 @@ def test_bad_folders_are_refused_before_training(surface, tmp_path, fault, words
         (["--config.model.dtype=float16"], ["config.model.dtype", "bfloat16"]),
         (["--config.init_from=/nowhere", "--config.stages=('stage2',)"], ["/nowhere"]),
         (["stray"], ["stray"]),
+        (["--config.seed=-1"], ["config.seed", "2^32"]),
+        (["--config.stages=('stage1', 'stage3')"], ["config.stages", "without a gap"]),
+        (["--config.init_from=/weights"], ["config.init_from", "stage1 starts from nothing"]),
+        (["--config.evaluation.reinitialize=decoder"], ["no module decoder", "detector"]),
+        (["--config.surface=tfds:nothing_of_the_kind"], ["nothing_of_the_kind"]),
     ],
 )
 def test_bad_settings_are_refused_before_training(tmp_path, flags, words):
@@ -264,28 +311,43 @@ def test_bad_settings_are_refused_before_training(tmp_path, flags, words):
     assert not (tmp_path / "run").exists()
 
 
-def test_unknown_config_and_missing_flags(tmp_path):
-    assert "no such recipe" in refused(launch(tmp_path / "run", config="small.py:huge"[:5]))
+def test_unknown_recipes_and_configs_are_refused(tmp_path):
+    line = refused(launch(tmp_path / "run", config="small.py:huge"))
+    assert "small.py:huge: no such recipe; give full or baseline" in line
+    assert "nowhere.py" in refused(launch(tmp_path / "run", config="nowhere.py"))
 
 
 def test_checkpoint_of_another_width_is_refused(demo, tmp_path):
     workdir, _ = demo
     wider = ["--config.model.hiddens=16"]
-    line = refused(launch(workdir, *wider, "--config.stage1.steps=16"))
+    line = refused(launch(workdir, *wider))
     assert "config.model.hiddens: 16" in line
-    assert "8" in line
-    line = refused(
-        launch(
-            tmp_path / "run",
-            *wider,
-            "--config.stages=('stage2',)",
-            f"--config.init_from={workdir / 'stage1'}",
-        )
-    )
+    assert "trained with 8" in line
+    second = ["--config.stages=('stage2',)", f"--config.init_from={workdir / 'stage1'}"]
+    line = refused(launch(tmp_path / "run", *wider, *second))
     assert "config.init_from" in line
-    assert "hiddens" in line or "encoder_hi" in line
+    assert "encoder_hi" in line
     line = refused(launch(workdir, *wider, mode="evaluate"))
     assert "does not fit config.model" in line
+
+
+def test_stages_of_other_origin_are_refused(demo, tmp_path):
+    workdir, _ = demo
+    line = refused(launch(workdir, "--config.stage1.steps=16"))
+    assert "stage1 has steps left" in line
+    third = ["--config.stages=('stage3',)", f"--config.init_from={workdir / 'stage1'}"]
+    line = refused(launch(tmp_path / "run", *third))
+    assert "holds autoencoder but not" in line
+    assert "later stage" in line
+
+
+def test_workdirs_that_cannot_be_used_are_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    assert "is a file" in refused(launch(tmp_path / "file"))
+    assert "cannot be written" in refused(launch(tmp_path / "file" / "run"))
+    assert "--workdir: missing" in refused(launch(""))
+    (tmp_path / "run").mkdir()
+    assert "holds no checkpoint" in refused(launch(tmp_path / "run", mode="evaluate"))
 
 
 FULL_DISK = """

@@ -45,6 +45,10 @@ class TfdsBackend:
                 f"{spec}: has no feature {' or '.join(missing)}, needed to {split}; "
                 f"it has {', '.join(features)}: name another data set"
             )
+        if split == "test" and not isinstance(features["label"], tfds.features.ClassLabel):
+            raise VqadError(
+                f"{spec}: its label has no class names; name a data set with a ClassLabel"
+            )
         self.classes = (GOOD,) if split == "train" else tuple(features["label"].names)
         if self.classes[0] != GOOD:
             raise VqadError(

@@ -1,8 +1,10 @@
 """Judging a trained model on a test split: figures, table and pictures in the workdir."""
 
 import functools
+import json
 import logging
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,11 +14,10 @@ from ml_collections import ConfigDict
 
 from vqad.data.pipeline import evaluation_batches
 from vqad.data.sources import open_source
-from vqad.errors import VqadError
 from vqad.evaluation.judge import Judgement, judge
 from vqad.evaluation.report import contact_sheet, format_table, write_json
 from vqad.models.compiler import compiler_options
-from vqad.models.dsr import Dsr
+from vqad.models.dsr import SIDE_MULTIPLE, Dsr
 from vqad.training import checkpoints
 from vqad.training.config import model_from_config
 
@@ -49,24 +50,24 @@ def make_predict(model: Dsr, variables: Mapping) -> Callable[[np.ndarray], dict[
     return lambda image: jax.device_get(apply(variables, image))
 
 
-def evaluate(config: ConfigDict, workdir: str) -> Judgement:
-    """Judges the newest stage-3 model of a workdir on the test split of ``config.surface``.
+def evaluate(config: ConfigDict, workdir: str, folder: str) -> Judgement:
+    """Judges the newest model of a checkpoint folder on the test split of ``config.surface``.
 
-    Writes ``evaluation.json`` and ``contact_sheet.png`` into the workdir and logs the table.
+    Writes ``contact_sheet.png`` and then ``evaluation.json`` into the workdir and logs the table.
+    With ``config.evaluation.reinitialize`` they are called ``contact_sheet_without_<modules>.png``
+    and ``evaluation_without_<modules>.json``.
 
     Args:
       config: the run's configuration.
-      workdir: the run's folder, or one with imported weights of all parts.
+      workdir: where results go.
+      folder: checkpoint folder of a whole model (stage 3, or imported weights of all parts).
 
     Returns:
       The judgement.
 
     Raises:
-      VqadError: no whole model in the workdir, a checkpoint of another width, bad test data.
+      VqadError: no whole model there, a checkpoint of another width, bad test data.
     """
-    if not config.surface:
-        raise VqadError("config.surface: empty; give the folder or tfds:<name> to judge on")
-    folder = checkpoints.find_folder(workdir)
     variables, _ = checkpoints.load_weights(folder)
     model = model_from_config(config)
     image = jnp.zeros((1, *config.image_size, 3))
@@ -77,40 +78,51 @@ def evaluate(config: ConfigDict, workdir: str) -> Judgement:
     source = open_source(
         config.surface, "test", tuple(config.image_size), data_dir=config.data_dir or None
     )
-    names = [source.names(i) for i in range(len(source))]
     judgement = judge(
         make_predict(model, variables),
         evaluation_batches(source, batch_size=config.evaluation.batch_size),
         source.classes,
-        names,
+        [source.names(i) for i in range(len(source))],
         k=config.evaluation.cases,
     )
-    about = {
-        "checkpoint": f"{folder}, step {checkpoints.latest_step(folder)}",
+    sheet, figures = (epath.Path(workdir) / name for name in _file_names(config))
+    contact_sheet(judgement.cases, sheet)
+    write_json(judgement, figures, _about(config, folder))
+    logger.info("\n%s", format_table(judgement))
+    logger.info("written: %s, %s", figures, sheet)
+    return judgement
+
+
+def is_judged(config: ConfigDict, workdir: str, folder: str) -> bool:
+    """Whether the workdir holds the judgement that ``evaluate`` would make."""
+    figures = epath.Path(workdir) / _file_names(config)[1]
+    if not figures.exists():
+        return False
+    return json.loads(figures.read_text()).get("about") == _about(config, folder)
+
+
+def _file_names(config: ConfigDict) -> tuple[str, str]:
+    names = [name for name in config.evaluation.reinitialize.split(",") if name]
+    suffix = "_without_" + "_".join(names) if names else ""
+    return f"contact_sheet{suffix}.png", f"evaluation{suffix}.json"
+
+
+def _about(config: ConfigDict, folder: str) -> dict[str, Any]:
+    return {
+        "checkpoint": str(folder),
+        "step": checkpoints.latest_step(folder),
         "surface": config.surface,
         "image_size": list(config.image_size),
+        "score_window": config.model.score_window,
         "seed": config.seed,
         "reinitialized": config.evaluation.reinitialize,
     }
-    root = epath.Path(workdir)
-    write_json(judgement, root / "evaluation.json", about)
-    contact_sheet(judgement.cases, root / "contact_sheet.png")
-    logger.info("\n%s", format_table(judgement))
-    logger.info("written: %s, %s", root / "evaluation.json", root / "contact_sheet.png")
-    return judgement
 
 
 def _reinitialize(config: ConfigDict, model: Dsr, variables: dict) -> None:
     """Replaces the parameters of the modules named by ``evaluation.reinitialize``."""
-    names = [name.strip() for name in config.evaluation.reinitialize.split(",") if name.strip()]
-    if not names:
-        return
-    unknown = [name for name in names if name not in variables["params"]]
-    if unknown:
-        raise VqadError(
-            f"config.evaluation.reinitialize: no module {', '.join(unknown)}; "
-            f"there are {', '.join(variables['params'])}"
-        )
-    image = jnp.zeros((1, 32, 32, 3))
-    fresh = jax.jit(lambda key: {n: model.init(key, image)["params"][n] for n in names})
-    variables["params"].update(fresh(jax.random.key(config.seed)))
+    names = [name for name in config.evaluation.reinitialize.split(",") if name]
+    if names:
+        image = jnp.zeros((1, SIDE_MULTIPLE, SIDE_MULTIPLE, 3))
+        fresh = jax.jit(lambda key: {n: model.init(key, image)["params"][n] for n in names})
+        variables["params"].update(fresh(jax.random.key(config.seed)))

@@ -81,10 +81,6 @@ class VectorQuantizer(nn.Module):
             self._update(flat, codes.reshape(-1), counts)
         return Quantized(values, codes, commitment, perplexity, (counts > 0).mean())
 
-    def lookup(self, codes: jax.Array) -> jax.Array:
-        """Codes [...] of int32 indices to vectors float32 [..., d]."""
-        return jnp.take(self.codes.value, codes, axis=0)
-
     def _update(self, features: jax.Array, codes: jax.Array, counts: jax.Array) -> None:
         size = self.cluster_size.value * self.decay + (1 - self.decay) * counts
         total = size.sum()

@@ -5,21 +5,38 @@ codebook of the whole model so far), ``training`` (optimizer state and counters;
 weights) and ``metadata`` (JSON: model fields, stage, origin).
 """
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
 from etils import epath
+from jax.sharding import SingleDeviceSharding
 
 from vqad.errors import VqadError
 
 
 def open_manager(path: str, keep: int | None = None) -> ocp.CheckpointManager:
-    """Opens a checkpoint folder, keeping the last ``keep`` checkpoints (all if None)."""
+    """Opens a checkpoint folder to write, keeping the last ``keep`` checkpoints (all if None).
+
+    Removes what a killed run left half-written.
+
+    Raises:
+      VqadError: the folder cannot be written.
+    """
     options = ocp.CheckpointManagerOptions(
-        max_to_keep=keep, create=True, enable_async_checkpointing=True
+        max_to_keep=keep, create=True, cleanup_tmp_directories=True
     )
+    with _written(epath.Path(path)):
+        return _manager(path, options)
+
+
+def _open_to_read(path: str) -> ocp.CheckpointManager:
+    return _manager(path, ocp.CheckpointManagerOptions(read_only=True))
+
+
+def _manager(path: str, options: ocp.CheckpointManagerOptions) -> ocp.CheckpointManager:
     handlers = {
         "variables": ocp.StandardCheckpointHandler(),
         "training": ocp.StandardCheckpointHandler(),
@@ -54,7 +71,7 @@ def save(
     }
     if training is not None:
         items["training"] = ocp.args.StandardSave(training)
-    with _naming_the_folder(manager):
+    with _written(manager.directory):
         manager.save(step, args=ocp.args.Composite(**items))
 
 
@@ -64,36 +81,32 @@ def finish(manager: ocp.CheckpointManager) -> None:
     Raises:
       VqadError: a checkpoint could not be written.
     """
-    with _naming_the_folder(manager):
+    with _written(manager.directory):
         manager.wait_until_finished()
     manager.close()
 
 
-class _naming_the_folder:
-    """Turns whatever a failed write raises into one line that names the folder."""
-
-    def __init__(self, manager: ocp.CheckpointManager) -> None:
-        self.manager = manager
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type | None, error: BaseException | None, _: Any) -> None:
-        if not isinstance(error, Exception):
-            return
-        lines = str(error).strip().splitlines() or [kind.__name__]
-        kept = ", ".join(str(step) for step in whole_steps(self.manager.directory)) or "none"
+@contextlib.contextmanager
+def _written(folder: epath.Path) -> Iterator[None]:
+    """Turns what a failed write raises into one line that names the folder."""
+    try:
+        yield
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        kept = ", ".join(str(step) for step in whole_steps(folder)) or "none"
         raise VqadError(
-            f"{self.manager.directory}: a checkpoint could not be written ({lines[0][:200]}); "
-            f"free disk space or permissions and run the same command again; checkpoints kept: "
-            f"{kept}"
+            f"{folder}: a checkpoint could not be written ({reason}); free disk space or "
+            f"permissions and run the same command again; checkpoints kept: {kept}"
         ) from error
 
 
 def whole_steps(path: str) -> list[int]:
     """Steps of the checkpoints in a folder that were written to the end, ascending."""
     folder = epath.Path(path)
-    return sorted(ocp.utils.checkpoint_steps(folder)) if folder.is_dir() else []
+    if not folder.is_dir():
+        return []
+    # Orbax also takes folders like name_1 for steps.
+    return sorted(s for s in ocp.utils.checkpoint_steps(folder) if (folder / str(s)).is_dir())
 
 
 def latest_step(path: str) -> int | None:
@@ -102,7 +115,7 @@ def latest_step(path: str) -> int | None:
 
 
 def find_folder(path: str) -> str:
-    """The checkpoint folder that a user means: itself, or the newest stage in a workdir.
+    """The checkpoint folder that a user means: the newest stage in a workdir, or the folder itself.
 
     Raises:
       VqadError: there is none.
@@ -110,7 +123,7 @@ def find_folder(path: str) -> str:
     root = epath.Path(path)
     if not root.exists():
         raise VqadError(f"{path}: no such folder; give a workdir or a checkpoint folder")
-    for folder in (root, root / "stage3", root / "stage2", root / "stage1"):
+    for folder in (root / "stage3", root / "stage2", root / "stage1", root):
         if latest_step(folder) is not None:
             return str(folder)
     raise VqadError(f"{path}: holds no checkpoint; train first, or give another folder")
@@ -130,38 +143,64 @@ def load_weights(path: str) -> tuple[dict, dict]:
     """
     folder = find_folder(path)
     step = latest_step(folder)
-    with open_manager(folder) as manager:
-        try:
-            metadata = manager.restore(
-                step, args=ocp.args.Composite(metadata=ocp.args.JsonRestore())
-            ).metadata
-            structure = manager.item_metadata(step).variables
-            target = jax.tree.map(
-                lambda a: ocp.utils.to_shape_dtype_struct(a, scalar_dtype=None), structure.tree
-            )
-            variables = _restore_arrays(manager, step, "variables", target)
-        except (ValueError, KeyError, OSError, TypeError, AttributeError) as error:
-            line = (str(error).splitlines() or [""])[0][:200]
-            raise VqadError(
-                f"{folder}: checkpoint {step} cannot be read ({line}); "
-                "delete it to use the one before"
-            ) from error
+    with _read(folder, step), _open_to_read(folder) as manager:
+        metadata = manager.restore(
+            step, args=ocp.args.Composite(metadata=ocp.args.JsonRestore())
+        ).metadata
+        structure = manager.item_metadata(step).variables.tree
+        variables = _restore_item(manager, step, "variables", structure)
     return variables, metadata
 
 
-def _restore_arrays(manager: ocp.CheckpointManager, step: int, item: str, target: Any) -> Any:
-    restored = manager.restore(
-        step, args=ocp.args.Composite(**{item: ocp.args.StandardRestore(target)})
-    )
-    return jax.device_get(restored[item])
+def load_metadata(path: str) -> dict:
+    """Loads only the metadata of the newest checkpoint in a checkpoint folder.
 
-
-def restore_training(path: str, step: int, target: Mapping) -> dict:
-    """Loads the item ``training`` of a checkpoint into the structure of ``target``."""
-    with open_manager(path) as manager:
+    Raises:
+      VqadError: it cannot be read.
+    """
+    step = latest_step(path)
+    with _read(path, step), _open_to_read(path) as manager:
         return manager.restore(
-            step, args=ocp.args.Composite(training=ocp.args.StandardRestore(target))
-        ).training
+            step, args=ocp.args.Composite(metadata=ocp.args.JsonRestore())
+        ).metadata
+
+
+def load_training(path: str, step: int, target: Mapping) -> dict:
+    """Loads the item ``training`` of a checkpoint into the structure of ``target``.
+
+    Raises:
+      VqadError: there is none (imported weights), or it cannot be read.
+    """
+    if not (epath.Path(path) / str(step) / "training").exists():
+        raise VqadError(
+            f"{path}: holds weights without optimizer state, which cannot be trained on; "
+            "give the folder as --config.init_from and another --workdir"
+        )
+    with _read(path, step), _open_to_read(path) as manager:
+        return _restore_item(manager, step, "training", target)
+
+
+@contextlib.contextmanager
+def _read(folder: str, step: int) -> Iterator[None]:
+    """Turns what a failed read raises into one line that names the checkpoint."""
+    try:
+        yield
+    except (AttributeError, KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise VqadError(
+            f"{folder}: checkpoint {step} cannot be read ({reason}); move its folder away to use "
+            "the one before"
+        ) from error
+
+
+def _restore_item(manager: ocp.CheckpointManager, step: int, item: str, structure: Any) -> Any:
+    # Onto one device, whatever devices wrote it.
+    here = SingleDeviceSharding(jax.local_devices()[0])
+    target = jax.tree.map(
+        lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=here), structure
+    )
+    args = ocp.args.Composite(**{item: ocp.args.StandardRestore(target)})
+    return jax.device_get(manager.restore(step, args=args)[item])
 
 
 def save_weights(path: str, variables: Mapping, metadata: Mapping[str, Any]) -> None:
@@ -187,16 +226,22 @@ def merge(target: Mapping, source: Mapping, name: str) -> dict:
     """Takes from ``source`` every array of ``target``, strictly.
 
     Args:
-      target: nested dicts of arrays or shapes.
-      source: nested dicts of arrays; may hold more than ``target`` at its top two levels.
+      target: variables, arrays or shapes.
+      source: variables; may hold more than ``target``.
       name: what a message calls the source.
 
     Returns:
       The structure of ``target`` with the arrays of ``source``.
 
     Raises:
-      VqadError: an array is missing or of another shape.
+      VqadError: a module or an array is missing, or an array is of another shape.
     """
+    absent = [module for module in target["params"] if module not in source["params"]]
+    if absent:
+        raise VqadError(
+            f"{name}: holds {', '.join(sorted(source['params']))} but not {', '.join(absent)}; "
+            "give the checkpoint of a later stage"
+        )
     faults = []
 
     def take(path: tuple, wanted: Any) -> Any:

@@ -83,8 +83,12 @@ def model_from_config(config: ConfigDict) -> Dsr:
     return Dsr(**fields)
 
 
-def validate(config: ConfigDict) -> None:
+def validate(config: ConfigDict, training: bool = True) -> None:
     """Checks every value of a configuration before anything starts.
+
+    Args:
+      config: the configuration.
+      training: whether it is to be trained, and so needs its sources.
 
     Raises:
       VqadError: the first bad value, named.
@@ -92,8 +96,11 @@ def validate(config: ConfigDict) -> None:
     _check_fields("config", config, base_config())
     if not config.stages or any(name not in STAGES for name in config.stages):
         raise VqadError(f"config.stages: {config.stages}; give some of {', '.join(STAGES)}")
-    if list(config.stages) != sorted(set(config.stages)):
-        raise VqadError(f"config.stages: {config.stages}; give each stage once, in order")
+    first = list(STAGES).index(config.stages[0])
+    if tuple(config.stages) != tuple(STAGES)[first : first + len(config.stages)]:
+        raise VqadError(f"config.stages: {config.stages}; give stages in order, without a gap")
+    if not isinstance(config.seed, int) or not 0 <= config.seed < 2**32:
+        raise VqadError(f"config.seed: {config.seed}; must be a whole number from 0 to 2^32 - 1")
     if len(config.image_size) != 2 or not all(isinstance(s, int) for s in config.image_size):
         raise VqadError(f"config.image_size: {config.image_size}; give (height, width)")
     check_image_size(config.image_size, "config.image_size")
@@ -110,7 +117,17 @@ def validate(config: ConfigDict) -> None:
     ):
         section, field = name.split(".")
         _at_least(f"config.{name}", config[section][field], low)
-    _check_sources(config)
+    modules = {module for stage in STAGES.values() for module in stage.trains}
+    for name in filter(None, config.evaluation.reinitialize.split(",")):
+        if name not in modules:
+            raise VqadError(
+                f"config.evaluation.reinitialize: no module {name}; "
+                f"there are {', '.join(sorted(modules))}"
+            )
+    if training:
+        _check_sources(config)
+    elif not config.surface:
+        raise VqadError("config.surface: empty; give the folder or tfds:<name> to judge on")
 
 
 def _check_fields(name: str, config: ConfigDict, allowed: ConfigDict) -> None:
@@ -140,7 +157,7 @@ def _check_model(model: ConfigDict) -> None:
         raise VqadError(f"config.model.score_window: {model.score_window}; must be odd")
     if model.dtype not in ("float32", "bfloat16"):
         raise VqadError(f"config.model.dtype: {model.dtype!r}; give float32 or bfloat16")
-    _within("config.model.decay", model.decay, 0, 1)
+    _within("config.model.decay", model.decay, 0, 0.999999)
     _within("config.model.commitment_cost", model.commitment_cost, 0, float("inf"))
     _within("config.model.reseed_below", model.reseed_below, 0, 1)
 
@@ -168,6 +185,11 @@ def _check_sources(config: ConfigDict) -> None:
                 f"as in --config.{field}=/data/{field}"
             )
     first = STAGES[config.stages[0]]
+    if config.init_from and not first.needs:
+        raise VqadError(
+            f"config.init_from: {config.init_from}, but stage1 starts from nothing; leave it out, "
+            "or leave stage1 out of config.stages"
+        )
     if first.needs and not config.init_from:
         raise VqadError(
             f"config.init_from: empty, but {first.name} starts from a checkpoint of "

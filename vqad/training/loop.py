@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -17,6 +17,7 @@ from vqad.data.sources import Source
 from vqad.errors import VqadError
 from vqad.models.dsr import SIDE_MULTIPLE, Dsr
 from vqad.training import checkpoints
+from vqad.training.continuation import describe
 from vqad.training.progress import Progress
 from vqad.training.sharding import Placement
 from vqad.training.stages import Stage, modules_before
@@ -33,20 +34,22 @@ from vqad.training.step import (
 logger = logging.getLogger(__name__)
 
 
-def initial_variables(model: Dsr, stage: Stage, seed: int, earlier: Mapping | None) -> dict:
+def initial_variables(
+    model: Dsr, stage: Stage, seed: int, earlier: tuple[str, Mapping] | None
+) -> dict:
     """Variables at the start of a stage: fresh for what it trains, the checkpoint's for the rest.
 
     Args:
       model: the network.
       stage: the stage.
       seed: seed of the initialisation.
-      earlier: variables of the stage that it starts from, None for stage 1.
+      earlier: name and variables of the checkpoint that it starts from, None for stage 1.
 
     Returns:
       ``{"params", "codebook"}`` of the modules that exist after this stage, NumPy arrays.
 
     Raises:
-      VqadError: ``earlier`` lacks arrays or has them in other shapes.
+      VqadError: that checkpoint lacks arrays or has them in other shapes.
     """
     image = jnp.zeros((1, SIDE_MULTIPLE, SIDE_MULTIPLE, 3))
     method = "reconstruct" if stage.needs is None else "__call__"
@@ -56,22 +59,14 @@ def initial_variables(model: Dsr, stage: Stage, seed: int, earlier: Mapping | No
         return {"params": variables["params"], "codebook": variables["codebook"]}
 
     fresh = jax.device_get(jax.jit(init)(step_key(seed, "init", jnp.int32(0))))
-    if stage.needs is None:
+    if earlier is None:
         return fresh
+    name, found = earlier
     kept = {name: fresh["params"][name] for name in modules_before(stage)}
     target = {"params": kept, "codebook": fresh["codebook"]}
-    merged = checkpoints.merge(target, earlier, "config.init_from")
+    merged = checkpoints.merge(target, found, name)
     trained = {name: fresh["params"][name] for name in stage.trains}
     return {"params": {**merged["params"], **trained}, "codebook": merged["codebook"]}
-
-
-def _check_same_model(folder: str, metadata: Mapping, config: ConfigDict) -> None:
-    for name, value in metadata["model"].items():
-        if name in config.model and config.model[name] != value:
-            raise VqadError(
-                f"config.model.{name}: {config.model[name]}, but the checkpoint in {folder} has "
-                f"{value}; give the same value, or another --workdir"
-            )
 
 
 def train_stage(
@@ -80,7 +75,7 @@ def train_stage(
     stage: Stage,
     source: Source,
     workdir: str,
-    earlier: Mapping | None,
+    earlier: tuple[str, Mapping] | None,
 ) -> None:
     """Trains one stage, or what is left of it, in ``workdir/<stage>``.
 
@@ -90,7 +85,7 @@ def train_stage(
       stage: the stage.
       source: where images come from.
       workdir: the run's folder.
-      earlier: variables of the checkpoint that the stage starts from; None for stage 1.
+      earlier: name and variables of the checkpoint that the stage starts from; None for stage 1.
 
     Raises:
       VqadError: non-finite loss (the last good checkpoint is kept), a checkpoint of another width,
@@ -98,46 +93,46 @@ def train_stage(
     """
     settings = config[stage.name]
     placement = Placement.over_all_devices()
-    placement.check_batch_size(f"config.{stage.name}.batch_size", settings.batch_size)
     folder = str(epath.Path(workdir) / stage.name)
-    done = checkpoints.latest_step(folder)
-    if done is not None and done >= settings.steps:
-        logger.info("%s: already trained for %d steps, nothing to do", stage.name, done)
-        return
     optimizer = make_optimizer(settings)
-    metadata = {"model": config.model.to_dict(), "stage": stage.name, "config": config.to_dict()}
+    done = checkpoints.latest_step(folder)
     if done is None:
         variables = initial_variables(model, stage, config.seed, earlier)
         params, codebook, frozen = split_variables(stage, variables)
         state = jax.jit(lambda p, c: create_state(p, c, optimizer))(params, codebook)
     else:
         logger.info("%s: continuing from step %d", stage.name, done)
-        state, frozen = _restore(folder, done, stage, optimizer, config)
+        state, frozen = _restore(folder, done, stage, optimizer)
     state, frozen = placement.put(state), placement.put(frozen)
     logger.info(
         "%s trains\n%s", stage.name, parameter_overview.get_parameter_overview(state.params)
     )
     manager = checkpoints.open_manager(folder, config.checkpoint.keep)
-    primary = jax.process_index() == 0
-    start = int(state.step)
-    progress = Progress(workdir, stage.name, start, settings.steps, settings.batch_size, primary)
+    progress = Progress(
+        workdir,
+        stage.name,
+        int(state.step),
+        settings.steps,
+        settings.batch_size,
+        jax.process_index() == 0,
+    )
+    metadata = describe(config, stage, workdir)
 
     def save(state: TrainState) -> None:
-        step = int(state.step)
-        _stop_if_nonfinite(state, folder, stage)
         variables = join_variables(state.params, state.codebook, frozen)
         training = {"opt_state": state.opt_state, "step": state.step}
-        checkpoints.save(manager, step, variables, metadata, training)
+        checkpoints.save(manager, int(state.step), variables, metadata, training)
 
+    # Whatever happens in a step, a checkpoint on its way to the disk gets there.
     try:
         if done is None and settings.steps == 0:
             save(state)
         else:
-            train_step = make_train_step(model, stage, settings, optimizer, config.seed, placement)
-            _steps(config, stage, source, state, frozen, train_step, placement, progress, save)
+            step = make_train_step(model, stage, settings, optimizer, config.seed, placement)
+            _steps(config, stage, source, state, frozen, step, placement, progress, save)
     finally:
         progress.close()
-    checkpoints.finish(manager)
+        checkpoints.finish(manager)
 
 
 def _steps(
@@ -146,10 +141,10 @@ def _steps(
     source: Source,
     state: TrainState,
     frozen: Mapping,
-    train_step: Any,
+    train_step: Callable[..., tuple[TrainState, dict, dict]],
     placement: Placement,
     progress: Progress,
-    save: Any,
+    save: Callable[[TrainState], None],
 ) -> None:
     settings = config[stage.name]
     start = int(state.step)
@@ -172,37 +167,38 @@ def _steps(
         if step == start + 1:
             jax.block_until_ready(state)
             logger.info("%s: first step after %.1f s", stage.name, time.perf_counter() - begun)
-            progress.pause()
-        last = step == settings.steps
-        if step % config.log.every_steps == 0 or last:
-            _stop_if_nonfinite(state, progress.stage, stage)
+            progress.compiled(step)
+
+        def due(every: int, step: int = step) -> bool:
+            return step % every == 0 or step == settings.steps
+
+        if due(config.log.every_steps) or due(config.checkpoint.every_steps):
+            _stop_if_nonfinite(state, stage)
+        if due(config.log.every_steps):
             fetched = jax.device_get(window)
             window = []
             progress.report(step, {k: np.mean([m[k] for m in fetched]) for k in fetched[0]})
-        if step % config.log.images_every_steps == 0 or last:
+        if due(config.log.images_every_steps):
             progress.show(step, jax.device_get(images))
-        if step % config.checkpoint.every_steps == 0 or last:
+        if due(config.checkpoint.every_steps):
             save(state)
 
 
-def _stop_if_nonfinite(state: TrainState, folder: str, stage: Stage) -> None:
+def _stop_if_nonfinite(state: TrainState, stage: Stage) -> None:
     bad = int(state.nonfinite_step)
     if bad >= 0:
         raise VqadError(
-            f"{stage.name}: loss or gradient is not finite at step {bad}; the checkpoints before "
-            f"it are kept; lower config.{stage.name}.learning_rate, or look at the images, and run "
-            "the same command again"
+            f"{stage.name}: loss, gradient or parameters are not finite at step {bad}; the "
+            f"checkpoints before it are kept; lower config.{stage.name}.learning_rate, or look at "
+            "the images, and run the same command again"
         )
 
 
-def _restore(
-    folder: str, step: int, stage: Stage, optimizer: Any, config: ConfigDict
-) -> tuple[TrainState, dict]:
-    variables, metadata = checkpoints.load_weights(folder)
-    _check_same_model(folder, metadata, config)
+def _restore(folder: str, step: int, stage: Stage, optimizer: Any) -> tuple[TrainState, dict]:
+    variables, _ = checkpoints.load_weights(folder)
     params, codebook, frozen = split_variables(stage, variables)
     target = jax.eval_shape(lambda: create_state(params, codebook, optimizer))
-    training = checkpoints.restore_training(
+    training = checkpoints.load_training(
         folder, step, {"opt_state": target.opt_state, "step": target.step}
     )
     state = TrainState(
@@ -210,6 +206,6 @@ def _restore(
         params=params,
         codebook=codebook,
         opt_state=training["opt_state"],
-        nonfinite_step=jnp.full((), -1, jnp.int32),
+        nonfinite_step=np.int32(-1),
     )
     return state, frozen

@@ -38,7 +38,7 @@ class Progress:
         self.stage, self.total, self.batch_size = stage, total, batch_size
         self.writer = None
         self.bar = None
-        self.last = (start, time.perf_counter())
+        self.begun = self.last = (start, time.perf_counter())
         self.jsonl = os.path.join(workdir, "metrics.jsonl")
         self.primary = primary
         if not primary:
@@ -47,7 +47,9 @@ class Progress:
 
         os.makedirs(workdir, exist_ok=True)
         self._drop_after(start)
-        self.writer = SummaryWriter(os.path.join(workdir, "tensorboard", stage), purge_step=start)
+        self.writer = SummaryWriter(
+            os.path.join(workdir, "tensorboard", stage), purge_step=start + 1
+        )
         if sys.stderr.isatty():
             self.bar = tqdm(total=total, initial=start, desc=stage, unit="step", dynamic_ncols=True)
 
@@ -73,7 +75,7 @@ class Progress:
         """Reports scalars at a step, with images/s since the last report and time left."""
         if not self.primary:
             return
-        last_step, last_time = self.last
+        last_step, last_time = self.last if step > self.last[0] else self.begun
         now = time.perf_counter()
         seconds = now - last_time
         self.last = (step, now)
@@ -101,9 +103,9 @@ class Progress:
                 tqdm.format_interval(left),
             )
 
-    def pause(self) -> None:
-        """Leaves out of the next images/s the time since the last report (compiling, saving)."""
-        self.last = (self.last[0], time.perf_counter())
+    def compiled(self, step: int) -> None:
+        """Starts the clock of images/s anew behind the first step, which compiles."""
+        self.last = (step, time.perf_counter())
 
     def show(self, step: int, images: Mapping[str, np.ndarray]) -> None:
         """Writes images, float [n, h, w, 3 or 1] in [0, 1], to TensorBoard."""

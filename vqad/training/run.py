@@ -7,12 +7,15 @@ import jax
 from etils import epath
 from ml_collections import ConfigDict
 
-from vqad.data.sources import open_source
+from vqad.data.sources import Source, open_source
 from vqad.errors import VqadError
+from vqad.evaluation.evaluate import evaluate, is_judged
 from vqad.training import checkpoints
 from vqad.training.config import model_from_config, validate
+from vqad.training.continuation import steps_done
 from vqad.training.loop import train_stage
-from vqad.training.stages import STAGES
+from vqad.training.sharding import Placement
+from vqad.training.stages import STAGES, Stage
 
 logger = logging.getLogger(__name__)
 
@@ -29,54 +32,79 @@ def run(config: ConfigDict, workdir: str, mode: str = "train") -> None:
     Raises:
       VqadError: bad input, found before any long work.
     """
-    validate(config)
+    validate(config, training=mode == "train")
     root = epath.Path(workdir)
     if root.exists() and not root.is_dir():
         raise VqadError(f"--workdir={workdir}: is a file; give a folder")
-    if mode == "evaluate":
-        evaluate_run(config, workdir)
-        return
-    judged = "stage3" in config.stages
-    sources = _open_sources(config, judged)
     try:
-        root.mkdir(parents=True, exist_ok=True)
-        (root / "config.json").write_text(json.dumps(config.to_dict(), indent=2) + "\n")
+        if mode == "evaluate":
+            evaluate(config, workdir, checkpoints.find_folder(workdir))
+        else:
+            _train(config, workdir)
     except OSError as error:
         raise VqadError(
-            f"--workdir={workdir}: cannot be written ({error.strerror}); give another folder"
+            f"--workdir={workdir}: {error.filename or ''} cannot be written "
+            f"({error.strerror or error}); free disk space or permissions, or give another folder"
         ) from error
+
+
+def _train(config: ConfigDict, workdir: str) -> None:
+    root = epath.Path(workdir)
+    stages = [STAGES[name] for name in config.stages]
+    judged = stages[-1].name == "stage3"
+    placement = Placement.over_all_devices()
+    left = []
+    for stage in stages:
+        placement.check_batch_size(f"config.{stage.name}.batch_size", config[stage.name].batch_size)
+        done = steps_done(config, stage, workdir)
+        if done is not None and done >= config[stage.name].steps:
+            logger.info("%s: already trained for %d steps, nothing to do", stage.name, done)
+        else:
+            left.append(stage)
+    if left and any(
+        checkpoints.latest_step(root / later.name) is not None
+        for later in stages[stages.index(left[0]) + 1 :]
+    ):
+        raise VqadError(
+            f"{root}: {left[0].name} has steps left, but a later stage was trained already; move "
+            "the later stage's folder away, or give another --workdir"
+        )
+    sources = _open_sources(config, left, judged)
+    if left:
+        root.mkdir(parents=True, exist_ok=True)
+        (root / "config.json").write_text(json.dumps(config.to_dict(), indent=2) + "\n")
     logger.info("devices: %s", ", ".join(str(device) for device in jax.devices()))
     model = model_from_config(config)
-    for name in config.stages:
-        stage = STAGES[name]
-        earlier = None
-        if stage.needs:
-            before = str(root / stage.needs) if stage.needs in config.stages else config.init_from
-            earlier, _ = checkpoints.load_weights(before)
-        train_stage(config, model, stage, sources[name], workdir, earlier)
-    if judged:
-        evaluate_run(config, workdir)
+    for stage in left:
+        earlier = _earlier(config, workdir, stage) if stage.needs else None
+        train_stage(config, model, stage, sources[stage.name], workdir, earlier)
+    if judged and not is_judged(config, workdir, str(root / "stage3")):
+        evaluate(config, workdir, str(root / "stage3"))
 
 
-def _open_sources(config: ConfigDict, judged: bool) -> dict:
+def _earlier(config: ConfigDict, workdir: str, stage: Stage) -> tuple[str, dict]:
+    """Name and variables of the checkpoint that a stage starts from."""
+    if stage.needs in config.stages:
+        folder = name = str(epath.Path(workdir) / stage.needs)
+    else:
+        folder = config.init_from
+        name = f"config.init_from={folder}"
+    return name, checkpoints.load_weights(folder)[0]
+
+
+def _open_sources(config: ConfigDict, left: list[Stage], judged: bool) -> dict[str, Source]:
     """Opens, and so checks, everything that the run will read."""
     size, data_dir = tuple(config.image_size), config.data_dir or None
     sources = {}
-    if "stage1" in config.stages:
-        sources["stage1"] = open_source(config.pictures, "train", None, data_dir=data_dir)
-    later = [name for name in config.stages if name != "stage1"]
-    if later:
-        surface = open_source(config.surface, "train", size, data_dir=data_dir)
-        sources.update(dict.fromkeys(later, surface))
-    if judged:
+    for stage in left:
+        if stage.needs is None:
+            sources[stage.name] = open_source(config.pictures, "train", None, data_dir=data_dir)
+        elif "surface" not in sources:
+            sources["surface"] = open_source(config.surface, "train", size, data_dir=data_dir)
+        if stage.needs:
+            sources[stage.name] = sources["surface"]
+    if left and judged:
         open_source(config.surface, "test", size, data_dir=data_dir)
-    if config.init_from:
+    if left and left[0].needs and left[0].needs not in config.stages:
         checkpoints.find_folder(config.init_from)
     return sources
-
-
-def evaluate_run(config: ConfigDict, workdir: str) -> None:
-    """Judges the newest model of a workdir; see ``vqad.evaluation.evaluate``."""
-    from vqad.evaluation.evaluate import evaluate
-
-    evaluate(config, workdir)

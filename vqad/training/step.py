@@ -26,7 +26,8 @@ class TrainState:
       params: parameters of the modules that the stage trains.
       codebook: the codebooks where the stage moves them, else empty.
       opt_state: the optimizer's state.
-      nonfinite_step: int32 scalar, the first step with a non-finite loss or gradient, or -1.
+      nonfinite_step: int32 scalar, the first step with a non-finite loss, gradient, parameter
+        or code, or -1.
     """
 
     step: jax.Array
@@ -135,11 +136,14 @@ def make_train_step(
         (loss, outcome), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         norm = optax.global_norm(grads)
-        bad = ~(jnp.isfinite(loss) & jnp.isfinite(norm)) & (state.nonfinite_step < 0)
+        params = optax.apply_updates(state.params, updates)
+        codebook = state.codebook if outcome.codebook is None else outcome.codebook
+        sizes = jnp.stack([loss, norm, optax.global_norm(params), optax.global_norm(codebook)])
+        bad = ~jnp.isfinite(sizes).all() & (state.nonfinite_step < 0)
         new_state = TrainState(
             step=state.step + 1,
-            params=optax.apply_updates(state.params, updates),
-            codebook=state.codebook if outcome.codebook is None else outcome.codebook,
+            params=params,
+            codebook=codebook,
             opt_state=opt_state,
             nonfinite_step=jnp.where(bad, state.step + 1, state.nonfinite_step),
         )

@@ -1,0 +1,87 @@
+"""What a stage's folder says of how it was trained, and whether a run may go on from it."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from etils import epath
+from ml_collections import ConfigDict
+
+from vqad.errors import VqadError
+from vqad.training import checkpoints
+from vqad.training.stages import Stage
+
+
+def describe(config: ConfigDict, stage: Stage, workdir: str) -> dict[str, Any]:
+    """The metadata of a stage's checkpoints.
+
+    Args:
+      config: the run's configuration.
+      stage: the stage.
+      workdir: the run's folder.
+
+    Returns:
+      JSON-able: ``model`` (fields of ``Dsr``), ``stage``, ``fixed`` (settings that must not change
+      while a stage trains), ``from_step`` (steps of the earlier stage in the same workdir that it
+      started from, or None) and ``config`` (all settings).
+    """
+    source = "pictures" if stage.needs is None else "surface"
+    fixed = {
+        "seed": config.seed,
+        "image_size": list(config.image_size),
+        source: config[source],
+        f"{stage.name}.batch_size": config[stage.name].batch_size,
+    }
+    from_step = None
+    if stage.needs in config.stages:
+        from_step = checkpoints.latest_step(epath.Path(workdir) / stage.needs)
+    elif stage.needs:
+        fixed["init_from"] = config.init_from
+    description = {
+        "model": config.model.to_dict(),
+        "stage": stage.name,
+        "fixed": fixed,
+        "from_step": from_step,
+        "config": config.to_dict(),
+    }
+    return json.loads(json.dumps(description))
+
+
+def steps_done(config: ConfigDict, stage: Stage, workdir: str) -> int | None:
+    """How far a stage has come in a workdir, if the run may go on from there.
+
+    Args:
+      config: the run's configuration.
+      stage: the stage.
+      workdir: the run's folder.
+
+    Returns:
+      Steps of its newest checkpoint; None where there is none.
+
+    Raises:
+      VqadError: that checkpoint was trained with other settings, or from an earlier stage that has
+        been trained on since.
+    """
+    folder = epath.Path(workdir) / stage.name
+    done = checkpoints.latest_step(folder)
+    if done is None:
+        return None
+    old, new = checkpoints.load_metadata(folder), describe(config, stage, workdir)
+    for section, prefix in (("model", "model."), ("fixed", "")):
+        _check_equal(old.get(section, {}), new[section], prefix, folder)
+    if old.get("from_step") != new["from_step"]:
+        raise VqadError(
+            f"{folder}: was trained from step {old.get('from_step')} of {stage.needs}, which is at "
+            f"step {new['from_step']} now; move {folder} away to train it anew, or give another "
+            "--workdir"
+        )
+    return done
+
+
+def _check_equal(old: Mapping, new: Mapping, prefix: str, folder: epath.Path) -> None:
+    for name, value in new.items():
+        if name in old and old[name] != value:
+            raise VqadError(
+                f"config.{prefix}{name}: {value}, but {folder} was trained with {old[name]}; give "
+                "the same value, or another --workdir"
+            )
