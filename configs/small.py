@@ -1,4 +1,4 @@
-"""128 x 128 and narrower networks: the three stages on two CPU cores in about an hour.
+"""128 x 128 and narrower networks: the three stages on two CPU cores in about 40 minutes.
 
 python launch/main.py --config=configs/small.py --workdir=runs/small \
     --config.pictures=/data/photographs --config.surface=/data/tiles
@@ -38,8 +38,8 @@ def get_config(recipe: str = "full") -> ConfigDict:
         config.stage3.update(steps=300, batch_size=8)
     elif recipe == "full":
         # Rotation fills corners with black, and the streaks of a surface have a direction.
-        config.stage2.update(steps=2800, batch_size=8, rotation_probability=0.0)
-        config.stage3.update(steps=400, batch_size=8, rotation_probability=0.0)
+        config.stage2.update(steps=2200, batch_size=8, rotation_probability=0.0)
+        config.stage3.update(steps=300, batch_size=8, rotation_probability=0.0)
     else:
         raise ValueError(f"configs/small.py:{recipe}: no such recipe; give full or baseline")
     for stage in (config.stage1, config.stage2, config.stage3):

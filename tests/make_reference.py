@@ -2,9 +2,8 @@
 
 Needs PyTorch and, in AUTHORS_DIR, a checkout of the authors' PyTorch code (Apache-2.0),
 github.com/VitjanZ/DSR_anomaly_detection. Writes to OUT six state dicts with seeded random weights,
-named as the authors' checkpoints, the same as
-`weights.npz` for tests without PyTorch, and `reference.npz`: what their networks and losses compute with
-them, in float32 and NCHW.
+named as the authors' checkpoints, the same as `weights.npz` for tests without PyTorch, and
+`reference.npz`: what their networks and losses compute with them, in float32 and NCHW.
 
 Their networks and focal loss are used as they are, except for the widths, and that residual blocks
 are written out of place, since autograd refuses the in-place rectifier in some of these graphs. The
