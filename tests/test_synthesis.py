@@ -17,10 +17,10 @@ def test_half_of_the_masks_are_empty_by_coin_and_the_rest_cover_a_share():
     masks = np.asarray(jax.jit(lambda k: perlin_masks(k, 600, SIZE))(jax.random.key(0)))
     assert set(np.unique(masks)) == {0.0, 1.0}
     share = masks.mean((1, 2, 3))
-    # Beside the coin, coarse noise can stay below the threshold everywhere: the reference's
-    # generator leaves 0.55 to 0.60 of the masks empty and covers 0.05 to 0.07 of the pixels.
-    assert 0.5 < (share == 0).mean() < 0.65
-    assert 0.04 < masks.mean() < 0.09
+    # The authors' generator (NumPy noise, SciPy rotation, 1500 draws at this size): 0.531 of the
+    # masks are empty, as coarse noise can stay below the threshold, and 0.0184 of pixels masked.
+    assert 0.48 < (share == 0).mean() < 0.58
+    assert 0.014 < masks.mean() < 0.024
 
 
 def test_masks_depend_on_the_key_and_not_on_the_batch():
