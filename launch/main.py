@@ -36,6 +36,11 @@ def main(argv: list[str]) -> None:
     run(_CONFIG.value, _WORKDIR.value, _MODE.value)
 
 
+def _unreadable() -> str:
+    given = [arg for arg in sys.argv if arg.startswith("--config=")]
+    return f"{' '.join(given)}: no such file; give one of configs/*.py"
+
+
 def _parse(argv: list[str]) -> list[str]:
     """Parses flags; whatever is wrong with them becomes one line."""
     app.define_help_flags()
@@ -49,6 +54,10 @@ def _parse(argv: list[str]) -> list[str]:
         similar = re.search(r'Did you mean \\*"(\w+)', str(error))
         hint = f"; did you mean {similar[1]}?" if similar else ""
         raise VqadError(f"{flag}: the configuration has no such field{hint}") from error
+    except OSError as error:
+        if "config file" not in str(error):
+            raise
+        raise VqadError(_unreadable()) from error
     except (ImportError, NameError) as error:
         raise VqadError(f"--config: the file fails with {error!r}") from error
     except (flags.Error, TypeError, ValueError, SyntaxError) as error:
@@ -59,10 +68,9 @@ def _parse(argv: list[str]) -> list[str]:
         if not flags.FLAGS[flag.name].present or flags.FLAGS[flag.name].value == "":
             raise VqadError(f"--{flag.name}: missing; see --help")
     try:
-        _CONFIG.value.lock()
+        _CONFIG.value.lock()  # a file that could not be read is only told now
     except OSError as error:
-        name = config_flags.get_config_filename(flags.FLAGS["config"])
-        raise VqadError(f"--config={name}: cannot be read; give one of configs/*.py") from error
+        raise VqadError(_unreadable()) from error
     return rest
 
 

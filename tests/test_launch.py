@@ -314,7 +314,7 @@ def test_bad_settings_are_refused_before_training(tmp_path, flags, words):
 def test_unknown_recipes_and_configs_are_refused(tmp_path):
     line = refused(launch(tmp_path / "run", config="small.py:huge"))
     assert "small.py:huge: no such recipe; give full or baseline" in line
-    assert "nowhere.py" in refused(launch(tmp_path / "run", config="nowhere.py"))
+    assert "nowhere.py: no such file" in refused(launch(tmp_path / "run", config="nowhere.py"))
 
 
 def test_checkpoint_of_another_width_is_refused(demo, tmp_path):

@@ -126,8 +126,8 @@ def test_outputs_have_the_image_size_and_are_float32(shape):
         assert found.score.shape == shape[:1]
         assert found.restored.hi.values.shape == (shape[0], shape[1] // 4, shape[2] // 4, 4)
         outputs = (found.general, found.specific, found.upsampled_mask, found.score)
-        assert {array.dtype for array in outputs} == {jnp.float32}
-        assert {a.dtype for a in jax.tree.leaves(variables)} == {jnp.float32}
+        assert {array.dtype for array in outputs} == {np.dtype("float32")}
+        assert {a.dtype for a in jax.tree.leaves(variables)} == {np.dtype("float32")}
         assert found.encoding.hidden_hi.dtype == dtype
         assert found.encoding.lo.values.dtype == jnp.float32
 

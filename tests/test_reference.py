@@ -17,6 +17,7 @@ from reference import (
 from vqad.interop.authors import authors_to_variables, bgr_to_rgb
 from vqad.synthesis.codes import codes_at_ranks, draw_ranks, replace_codes
 from vqad.synthesis.perlin import perlin_noise
+from vqad.training.losses import focal_loss
 from vqad.training.stages import STAGES, autoencoder_loss, detector_loss, disturb, upsampler_loss
 
 VALUES, GRADIENTS = 1e-5, 1e-4
@@ -79,27 +80,24 @@ def test_weights_for_rgb_give_the_same_masks(inference):
     assert error(plain.general[..., ::-1], np.asarray(inference.general)) > 1e-3
 
 
-def assert_gradients(got, want, prefix=""):
+def assert_gradients(got, want):
     """Within 1e-4 of each array's largest magnitude.
 
     A bias in front of an instance norm changes nothing: its gradient is exactly zero here and
     rounding noise in the reference.
     """
     faults = {}
-    want = jax.tree_util.tree_leaves_with_path(want)
-    got = {
-        jax.tree_util.keystr(path): array
-        for path, array in jax.tree_util.tree_leaves_with_path(got)
-    }
-    scale = max(np.abs(array).max() for _, array in want)
-    assert len(want) == len(got)
-    for path, array in want:
-        name = jax.tree_util.keystr(path)
-        if np.abs(array).max() < 1e-6 * scale:
-            assert "bias" in name
-            assert np.all(np.asarray(got[name]) == 0)
+    want, got = (
+        {jax.tree_util.keystr(p): np.asarray(a) for p, a in jax.tree_util.tree_leaves_with_path(t)}
+        for t in (want, got)
+    )
+    assert want.keys() == got.keys()
+    for name, array in want.items():
+        if name.endswith("['bias']") and not got[name].any():
+            kernel = want[name.replace("['bias']", "['kernel']")]
+            assert np.abs(array).max() < 1e-4 * np.abs(kernel).max(), name
         elif error(got[name], array) > GRADIENTS:
-            faults[prefix + name] = error(got[name], array)
+            faults[name] = error(got[name], array)
     assert faults == {}
 
 
@@ -197,16 +195,24 @@ def test_stage2_equals_the_reference():
 
 def test_stage3_equals_the_reference():
     model, variables = model_and_variables()
-
-    def loss(upsampler):
-        inputs = {**variables, "params": {**variables["params"], "upsampler": upsampler}}
-        return upsampler_loss(model, inputs, nhwc("image"), nhwc("anomaly_mask"))
-
-    (total, outcome), grads = jax.jit(jax.value_and_grad(loss, has_aux=True))(
-        variables["params"]["upsampler"]
-    )
+    image, mask = nhwc("image"), nhwc("anomaly_mask")
+    total, outcome = jax.jit(lambda v: upsampler_loss(model, v, image, mask))(variables)
     assert error(total, arrays()["stage3_focal"]) < VALUES
     assert error(outcome.images["M_up"], nhwc("stage3_mask")[..., 1:]) < VALUES
+
+
+def test_stage3_gradients_equal_the_reference_on_its_inputs():
+    # With inputs that differ by rounding, a relu near zero may flip and move a gradient by a
+    # percent; with the same inputs none does.
+    model, variables = model_and_variables()
+    inputs = [nhwc(name) for name in ("specific_image", "general_image", "detector_mask")]
+
+    def loss(upsampler):
+        params = {**variables["params"], "upsampler": upsampler}
+        logits = model.apply({**variables, "params": params}, *inputs, method="upsample")
+        return focal_loss(jax.nn.softmax(logits), nhwc("anomaly_mask"))
+
+    grads = jax.jit(jax.grad(loss))(variables["params"]["upsampler"])
     assert_gradients(grads, gradients(upsample_module="stage3_grad/")["upsampler"])
 
 

@@ -59,7 +59,8 @@ def tiny_config():
 def test_every_config_builds_and_one_step_of_each_stage_traces(recipe):
     config = load_config(recipe)
     config.pictures = config.surface = "/data"
-    config.init_from = "/weights"
+    if config.stages[0] != "stage1":
+        config.init_from = "/weights"
     validate(config)
     model = model_from_config(config)
     image = jax.ShapeDtypeStruct((1, *config.image_size, 3), jnp.float32)

@@ -20,7 +20,7 @@ def _valid_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
 def conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Convolution of stride 1 that keeps height and width ("same" zero padding).
 
-    A 1x1 kernel becomes a matrix product. A kernel with very few outputs becomes a matrix product
+    A 1x1 kernel becomes a matrix product. A kernel with one or two outputs becomes a matrix product
     to all its taps and a sum of shifted slices, which keeps vector units busy where a convolution
     to two channels does not.
 
@@ -34,7 +34,7 @@ def conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
     k, _, ci, co = kernel.shape
     if k == 1:
         return jnp.dot(x, kernel.reshape(ci, co))
-    if co <= 3:
+    if co <= 2:
         n, h, w, _ = x.shape
         taps = jnp.dot(x, kernel.transpose(2, 0, 1, 3).reshape(ci, k * k * co))
         r = k // 2

@@ -135,10 +135,10 @@ def make_train_step(
 
         (loss, outcome), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-        norm = optax.global_norm(grads)
+        norm = optax.tree.norm(grads)
         params = optax.apply_updates(state.params, updates)
         codebook = state.codebook if outcome.codebook is None else outcome.codebook
-        sizes = jnp.stack([loss, norm, optax.global_norm(params), optax.global_norm(codebook)])
+        sizes = jnp.stack([loss, norm, optax.tree.norm(params), optax.tree.norm(codebook)])
         bad = ~jnp.isfinite(sizes).all() & (state.nonfinite_step < 0)
         new_state = TrainState(
             step=state.step + 1,
