@@ -1,4 +1,4 @@
-"""128 x 128 and narrower networks: the three stages on two CPU cores in about 40 minutes.
+"""128 x 128 and narrower networks: the three stages on two CPU cores in about half an hour.
 
 python launch/main.py --config=configs/small.py --workdir=runs/small \
     --config.pictures=/data/photographs --config.surface=/data/tiles
@@ -40,8 +40,8 @@ def get_config(recipe: str = "full") -> ConfigDict:
         # What is restored must be sharp before what is not can be told from it: more width for the
         # restrictions, less for the detector, and no rotation, which fills corners with black.
         config.model.update(restriction_width=64, unet_width=12)
-        config.stage2.update(steps=2200, batch_size=8, rotation_probability=0.0)
-        config.stage3.update(steps=300, batch_size=8, rotation_probability=0.0)
+        config.stage2.update(steps=1600, batch_size=8, rotation_probability=0.0)
+        config.stage3.update(steps=200, batch_size=8, rotation_probability=0.0)
     else:
         raise ValueError(f"configs/small.py:{recipe}: no such recipe; give full or baseline")
     for stage in (config.stage1, config.stage2, config.stage3):
