@@ -12,18 +12,7 @@ from vqad.training.config import base_config
 
 
 def get_config(surface: str = "") -> ConfigDict:
-    """Returns the configuration for a surface.
-
-    Args:
-      surface: empty for 256 x 256, or ``ksdd2``.
-
-    Raises:
-      ValueError: another surface.
-    """
-    config = base_config()
+    """Returns the configuration for a surface: ``ksdd2``, or nothing for 256 x 256."""
+    config = base_config(surface)
     config.stages = ("stage2",)
-    if surface == "ksdd2":
-        config.image_size = (640, 224)
-    elif surface:
-        raise ValueError(f"configs/stage2.py:{surface}: no such surface; give ksdd2 or nothing")
     return config

@@ -63,7 +63,7 @@ def _parse(argv: list[str]) -> list[str]:
     except (flags.Error, TypeError, ValueError, SyntaxError) as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         message = lines[-1] if "Traceback" in str(error) else " ".join(lines)
-        raise VqadError(message.removeprefix("ValueError: ")) from error
+        raise VqadError(re.sub(r"^[\w.]*Error: ", "", message)) from error
     for flag in (_CONFIG, _WORKDIR):
         if not flags.FLAGS[flag.name].present or flags.FLAGS[flag.name].value == "":
             raise VqadError(f"--{flag.name}: missing; see --help")

@@ -10,12 +10,25 @@ from vqad.models.dsr import Dsr, check_image_size
 from vqad.training.stages import STAGES
 
 
-def base_config() -> ConfigDict:
+SURFACE_SIZES = {"": (256, 256), "ksdd2": (640, 224)}
+"""Image size (height, width) for a surface by name; the first is the paper's."""
+
+
+def base_config(surface: str = "") -> ConfigDict:
     """All fields of a configuration, with the paper's settings (DSR, section 4).
+
+    Args:
+      surface: a name in ``SURFACE_SIZES``.
 
     Returns:
       An unlocked ConfigDict; files in ``configs/`` change it and return it.
+
+    Raises:
+      VqadError: no such surface.
     """
+    if surface not in SURFACE_SIZES:
+        names = " or ".join(filter(None, SURFACE_SIZES))
+        raise VqadError(f"configuration for {surface}: no such surface; give {names}, or nothing")
     stage = {"learning_rate": 2e-4, "drop_after": 1.0, "drop_factor": 0.1}
     return ConfigDict(
         {
@@ -23,7 +36,7 @@ def base_config() -> ConfigDict:
             # Stages to run, in order, each in its own folder of the workdir.
             "stages": ("stage1", "stage2", "stage3"),
             # (height, width), both divisible by 32.
-            "image_size": (256, 256),
+            "image_size": SURFACE_SIZES[surface],
             "model": {
                 "hiddens": 128,
                 "residual_hiddens": 64,
