@@ -9,7 +9,6 @@ from vqad.errors import VqadError
 from vqad.models.dsr import Dsr, check_image_size
 from vqad.training.stages import STAGES
 
-
 SURFACE_SIZES = {"": (256, 256), "ksdd2": (640, 224)}
 """Image size (height, width) for a surface by name; the first is the paper's."""
 
