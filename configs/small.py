@@ -4,7 +4,7 @@ python launch/main.py --config=configs/small.py --workdir=runs/small \
     --config.pictures=/data/photographs --config.surface=/data/tiles
 
 ``--config=configs/small.py:baseline`` has the sizes, batches and numbers of steps at which the
-authors' code was measured for comparison; about 25 minutes.
+authors' code was measured for comparison; about 28 minutes.
 """
 
 from ml_collections import ConfigDict

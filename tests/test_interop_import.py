@@ -12,7 +12,6 @@ from vqad.interop.authors import authors_to_variables, bgr_to_rgb
 from vqad.interop.import_weights import import_weights
 from vqad.interop.torch_checkpoints import (
     ANOMALIB_PREFIXES,
-    read_anomalib,
     read_authors,
     read_checkpoint,
 )
@@ -121,7 +120,7 @@ def test_anomalib_is_rgb_already(torch, source, anomalib_file, tmp_path):
 def test_anomalib_tensors_of_no_network_are_left_over(torch, anomalib_file):
     path = anomalib_file(**{"model.extra.weight": torch.zeros(2)})
     with pytest.raises(VqadError, match=r"left over: model\.extra\.weight;"):
-        read_anomalib(path)
+        read_checkpoint(path)
 
 
 def test_faults_carry_the_source_s_names(torch, source, anomalib_file, tmp_path):

@@ -71,6 +71,9 @@ class TorchCheckpoint:
 def read_checkpoint(path: str | Path) -> TorchCheckpoint:
     """Reads a directory or one file of the authors, or a Lightning checkpoint of anomalib's `Dsr`.
 
+    Of anomalib's tensors those under `ANOMALIB_IGNORED` are left out; any other beside the networks
+    is an error.
+
     Raises:
         VqadError: There is nothing at `path`, or it cannot be read safely, or is something else.
     """
@@ -121,18 +124,6 @@ def read_authors(path: str | Path) -> TorchCheckpoint:
         names={part: f"{file.name}: " for part, file in found.items()},
         sources=[file.name for file in found.values()],
     )
-
-
-def read_anomalib(path: str | Path) -> TorchCheckpoint:
-    """Reads a Lightning checkpoint of anomalib's `Dsr`.
-
-    Tensors under `ANOMALIB_IGNORED` are left out; any other beside the networks is an error.
-
-    Raises:
-        VqadError: The file is missing, cannot be read safely, or holds something else.
-    """
-    path = Path(path)
-    return _anomalib(path, _load(path))
 
 
 def _stage_one(path: Path, content: Mapping[str, Any]) -> TorchCheckpoint:

@@ -1,4 +1,4 @@
-"""The discrete autoencoder: encoders, quantizers, general decoder (DSR, section 3.1)."""
+"""The discrete autoencoder: encoders, quantizers, general decoder (DSR, section 3)."""
 
 import flax.linen as nn
 import flax.struct

@@ -5,7 +5,8 @@ import functools
 import jax
 
 _CPU_OPTIONS = {
-    # Leaves YNNPACK reductions only: its weight gradients run at a third of the speed.
+    # Keeps convolutions out of YNNPACK: a 3x3 weight gradient took 1.5 times as long there
+    # (64 channels, 64 x 64, two cores).
     "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT",
 }
 

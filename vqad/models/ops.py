@@ -70,8 +70,8 @@ def conv_transpose(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Transposed 4x4 convolution, stride 2, padding 1, as one 2x2 convolution and an interleave.
 
     Each output pixel sees 2x2 of the kernel's 4x4 taps, one set for each of the four phases; all
-    four are computed at once. The weight gradient of XLA's own transposed convolution is 20 to 30
-    times slower on CPU.
+    four are computed at once. The weight gradient of XLA's own transposed convolution is far
+    slower on CPU.
 
     Args:
       x: [n, h, w, ci].

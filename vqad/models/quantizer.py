@@ -28,7 +28,7 @@ class Quantized:
 
 
 class VectorQuantizer(nn.Module):
-    """Nearest code by squared L2, straight-through gradient, EMA codebook (DSR, section 3.1).
+    """Nearest code by squared L2, straight-through gradient, EMA codebook (DSR, section 3).
 
     The codebook lives in the collection ``codebook`` as ``codes`` [k, d], ``cluster_size`` [k] and
     ``ema_sum`` [k, d], all float32. With ``train=True`` and that collection mutable, statistics of

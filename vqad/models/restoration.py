@@ -1,4 +1,4 @@
-"""Back to normal: subspace restriction and object-specific decoder (DSR, section 3.2)."""
+"""Back to normal: subspace restriction and object-specific decoder (DSR, section 3)."""
 
 import flax.linen as nn
 import jax

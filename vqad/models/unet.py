@@ -1,4 +1,4 @@
-"""The U-Net with skips: anomaly detector and upsampler (DSR, sections 3.3, 3.4)."""
+"""The U-Net with skips: anomaly detector and upsampler (DSR, section 3)."""
 
 import flax.linen as nn
 import jax

@@ -1,4 +1,4 @@
-"""Feature anomalies: codes replaced by others at a drawn rank of distance (DSR, section 3.2)."""
+"""Feature anomalies: codes replaced by others at a drawn rank of distance (DSR, section 3)."""
 
 import jax
 import jax.numpy as jnp

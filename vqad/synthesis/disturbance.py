@@ -1,4 +1,4 @@
-"""The random draws behind a batch of feature anomalies (DSR, section 3.2)."""
+"""The random draws behind a batch of feature anomalies (DSR, section 3)."""
 
 import flax.struct
 import jax

@@ -1,4 +1,4 @@
-"""Perlin noise and the anomaly masks cut from it (DSR, section 3.2)."""
+"""Perlin noise and the anomaly masks cut from it (DSR, section 3)."""
 
 import jax
 import jax.numpy as jnp

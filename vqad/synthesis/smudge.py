@@ -1,4 +1,4 @@
-"""Smudges on images, from which the upsampler learns full-resolution masks (DSR, section 3.4)."""
+"""Smudges on images, from which the upsampler learns full-resolution masks (DSR, section 3)."""
 
 import jax
 import jax.numpy as jnp

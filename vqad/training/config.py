@@ -14,7 +14,7 @@ SURFACE_SIZES = {"": (256, 256), "ksdd2": (640, 224)}
 
 
 def base_config(surface: str = "") -> ConfigDict:
-    """All fields of a configuration, with the paper's settings (DSR, section 4).
+    """All fields of a configuration, with the paper's settings.
 
     Args:
       surface: a name in ``SURFACE_SIZES``.

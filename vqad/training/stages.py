@@ -109,7 +109,7 @@ def detector_loss(
     feature_weight: float = 1.0,
     image_weight: float = 10.0,
 ) -> tuple[jax.Array, Outcome]:
-    """Stage 2's loss for given draws: focal + features + 10 image (DSR, equation 5).
+    """Stage 2's loss for given draws: focal + lambda2 features + lambda3 image.
 
     Args:
       model: the network.
