@@ -30,6 +30,7 @@ def get_config(recipe: str = "full") -> ConfigDict:
         num_codes=512,
         unet_width=16,
         reseed_below=0.5,
+        code_units=True,
         score_window=11,
     )
     config.stage1.update(steps=1500, batch_size=16)

@@ -12,6 +12,7 @@ from vqad.models import ops
 from vqad.models.autoencoder import DiscreteAutoencoder
 from vqad.models.dsr import Dsr, smooth
 from vqad.models.quantizer import VectorQuantizer
+from vqad.models.upsampling import upsample_conv
 from vqad.training.checkpoints import load_weights, save_weights
 
 TINY = {
@@ -53,6 +54,16 @@ def plain_transpose(x, kernel):
     )
 
 
+def plain_upsample_conv(x, kernel):
+    def matrix(size):
+        positions = np.linspace(0, size - 1, 2 * size)
+        return np.stack([np.interp(positions, np.arange(size), row) for row in np.eye(size)])
+
+    _, h, w, _ = x.shape
+    x = jnp.einsum("nhwc,hi,wj->nijc", x, matrix(h), matrix(w), precision="highest")
+    return plain_conv(x.astype(jnp.float32), kernel, 1, 1)
+
+
 @pytest.mark.parametrize(
     ("fast", "plain", "size", "outputs"),
     [
@@ -61,6 +72,7 @@ def plain_transpose(x, kernel):
         (ops.conv, lambda x, k: plain_conv(x, k, 1, 1), 3, 7),
         (ops.conv_down, lambda x, k: plain_conv(x, k, 2, 1), 4, 5),
         (ops.conv_transpose, plain_transpose, 4, 5),
+        (upsample_conv, plain_upsample_conv, 3, 5),
     ],
 )
 def test_convolutions_equal_plain_ones(fast, plain, size, outputs):
@@ -75,16 +87,16 @@ def test_convolutions_equal_plain_ones(fast, plain, size, outputs):
         np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("op", [ops.bilinear_upsample, ops.instance_norm_relu])
-def test_custom_gradients_equal_differences(op):
-    check_grads(op, (normal(2, 4, 6, 3),), order=1, modes="rev", atol=2e-2, rtol=2e-2)
+def test_instance_norm_gradients_equal_differences():
+    check_grads(
+        ops.instance_norm_relu, (normal(2, 4, 6, 3),), order=1, modes="rev", atol=2e-2, rtol=2e-2
+    )
 
 
-def test_bilinear_aligns_corners():
-    x = normal(1, 5, 1, 1)
-    positions = np.linspace(0, 4, 10)
-    want = np.interp(positions, np.arange(5), np.asarray(x)[0, :, 0, 0])
-    np.testing.assert_allclose(ops.bilinear_upsample(x)[0, :, 1, 0], want, atol=1e-6)
+def test_upsampling_one_pixel():
+    x, kernel = normal(2, 1, 1, 4), normal(3, 3, 4, 5)
+    want = plain_conv(jnp.broadcast_to(x, (2, 2, 2, 4)), kernel, 1, 1)
+    np.testing.assert_allclose(upsample_conv(x, kernel), want, rtol=1e-5, atol=1e-5)
 
 
 def test_max_pool_gives_ties_to_the_first():
@@ -196,3 +208,32 @@ def test_autoencoder_alone_can_be_saved_and_loaded(tmp_path):
     jax.tree.map(np.testing.assert_array_equal, dict(variables), loaded)
     with pytest.raises(VqadError, match="not an empty folder"):
         save_weights(str(tmp_path / "weights"), dict(variables), {"model": TINY})
+
+
+def test_code_units_make_restoration_blind_to_the_size_of_the_codes():
+    model = Dsr(**TINY, code_units=True)
+    variables = model.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
+    books = variables["codebook"]["autoencoder"]
+    counts = jnp.arange(16.0)
+    values_lo, values_hi = normal(2, 4, 4, 4), normal(2, 8, 8, 4)
+    found = []
+    for scale in (1.0, 0.01):
+        changed = {
+            name: {**book, "codes": scale * book["codes"], "cluster_size": counts}
+            for name, book in books.items()
+        }
+        found.append(
+            model.apply(
+                {**variables, "codebook": {"autoencoder": changed}},
+                values_lo,
+                values_hi,
+                method="restore",
+            )
+        )
+    large, small = found
+    np.testing.assert_allclose(small.features_hi, 0.01 * large.features_hi, rtol=1e-4, atol=1e-7)
+    np.testing.assert_array_equal(small.hi.codes, large.hi.codes)
+    codes = np.asarray(books["quantizer_hi"]["codes"])
+    mean = np.average(codes, axis=0, weights=counts)
+    variance = np.average(np.square(codes - mean), axis=0, weights=counts).mean()
+    np.testing.assert_allclose(large.unit_hi, np.sqrt(variance), rtol=1e-5)

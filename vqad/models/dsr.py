@@ -10,7 +10,7 @@ from jax.typing import DTypeLike
 from vqad.errors import VqadError
 from vqad.models import initializers
 from vqad.models.autoencoder import DiscreteAutoencoder, Encoding
-from vqad.models.quantizer import Quantized
+from vqad.models.quantizer import Quantized, VectorQuantizer
 from vqad.models.restoration import ObjectDecoder, SubspaceRestriction
 from vqad.models.unet import UNet
 
@@ -67,12 +67,16 @@ class Restored:
       features_hi: F~_hi, float32 [n, h/4, w/4, d].
       lo: quantization of F~_lo, Q~_lo.
       hi: quantization of F~_hi, Q~_hi.
+      unit_lo: float32 scalar, what an error in F~_lo is measured in.
+      unit_hi: float32 scalar, what an error in F~_hi is measured in.
     """
 
     features_lo: jax.Array
     features_hi: jax.Array
     lo: Quantized
     hi: Quantized
+    unit_lo: jax.Array
+    unit_hi: jax.Array
 
 
 @flax.struct.dataclass
@@ -131,6 +135,10 @@ class Dsr(nn.Module):
       code_dim: d, dimension of a code.
       num_codes: codes in each of the two books.
       restriction_width: channels of the restrictions' first level; 0 for ``code_dim``.
+      code_units: whether the restrictions answer in units of the codebook: their output is
+        multiplied by the codes' standard deviation and added to their mean. Codes that came from
+        data may be so small that a step of the optimizer is larger than they are; with this, their
+        size does not matter. Off in the paper, whose codes start with a deviation of one.
       object_bottleneck: channels at the object decoder's coarsest level.
       unet_width: channels of the first level of detector and upsampler.
       commitment_cost: weight of the commitment losses.
@@ -147,6 +155,7 @@ class Dsr(nn.Module):
     code_dim: int = 128
     num_codes: int = 4096
     restriction_width: int = 0
+    code_units: bool = False
     object_bottleneck: int = 64
     unet_width: int = 64
     commitment_cost: float = 0.25
@@ -190,14 +199,20 @@ class Dsr(nn.Module):
 
     def restore(self, values_lo: jax.Array, values_hi: jax.Array) -> Restored:
         """Re-projects (disturbed) codes Q_lo, Q_hi into the subspace of the normal appearance."""
-        features_lo = self.restriction_lo(values_lo)
-        features_hi = self.restriction_hi(values_hi)
+        book_lo, book_hi = self.autoencoder.quantizer_lo, self.autoencoder.quantizer_hi
+        features_lo, unit_lo = self._in_units(self.restriction_lo(values_lo), book_lo)
+        features_hi, unit_hi = self._in_units(self.restriction_hi(values_hi), book_hi)
         return Restored(
-            features_lo,
-            features_hi,
-            self.autoencoder.quantizer_lo(features_lo),
-            self.autoencoder.quantizer_hi(features_hi),
+            features_lo, features_hi, book_lo(features_lo), book_hi(features_hi), unit_lo, unit_hi
         )
+
+    def _in_units(
+        self, features: jax.Array, book: VectorQuantizer
+    ) -> tuple[jax.Array, jax.Array]:
+        if not self.code_units:
+            return features, jnp.ones(())
+        mean, deviation = book.spread()
+        return mean + deviation * features, deviation
 
     def decode_specific(self, restored: Restored) -> jax.Array:
         """I_spc, float32 [n, h, w, 3], from restored codes."""

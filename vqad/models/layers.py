@@ -7,15 +7,17 @@ from jax.typing import DTypeLike
 
 from vqad.models import ops
 from vqad.models.initializers import Initializer, torch_default
+from vqad.models.upsampling import upsample_conv
 
 
 class Conv(nn.Module):
-    """Convolution on NHWC that keeps height and width, or halves them (``down``), or doubles them.
+    """Convolution on NHWC that keeps height and width, halves them or doubles them.
 
     Attributes:
       features: output channels.
-      kernel_size: odd kernel side for ``same``; ``down`` and ``up`` are 4x4, stride 2, padding 1.
-      kind: ``same``, ``down`` (strided) or ``up`` (transposed).
+      kernel_size: kernel side for ``same`` (odd); ``down`` and ``up`` are 4x4, stride 2, padding 1.
+      kind: ``same``, ``down`` (strided), ``up`` (transposed) or ``bilinear`` (3x3 after bilinear
+        2x upsampling).
       use_bias: whether the layer has a bias.
       add_bias: whether the bias is added. An instance norm behind the layer removes any bias, so it
         is only kept there, for checkpoints' sake.
@@ -34,13 +36,17 @@ class Conv(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [n, h, w, ci] to [n, h', w', features]."""
-        size = self.kernel_size if self.kind == "same" else 4
+        size, apply = {
+            "same": (self.kernel_size, ops.conv),
+            "down": (4, ops.conv_down),
+            "up": (4, ops.conv_transpose),
+            "bilinear": (3, upsample_conv),
+        }[self.kind]
         # PyTorch counts the fan-in of a transposed convolution over its outputs.
         channels = self.features if self.kind == "up" else x.shape[-1]
         default_init = torch_default(size * size * channels)
         shape = (size, size, x.shape[-1], self.features)
         kernel = self.param("kernel", self.kernel_init or default_init, shape, jnp.float32)
-        apply = {"same": ops.conv, "down": ops.conv_down, "up": ops.conv_transpose}[self.kind]
         y = apply(x.astype(self.dtype), kernel.astype(self.dtype))
         if self.use_bias:
             bias = self.param("bias", default_init, (self.features,), jnp.float32)
@@ -53,20 +59,23 @@ class ConvBlock(nn.Module):
 
     Attributes:
       features: output channels of each convolution.
+      upsample: whether bilinear 2x upsampling comes first.
       kernel_init: initializer of the kernels; PyTorch's default if None.
       dtype: dtype of the computation.
     """
 
     features: tuple[int, ...]
+    upsample: bool = False
     kernel_init: Initializer | None = None
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Maps [n, h, w, ci] to [n, h, w, features[-1]]."""
+        """Maps [n, h, w, ci] to [n, h, w, features[-1]], or twice the size with ``upsample``."""
         for i, features in enumerate(self.features, 1):
             conv = Conv(
                 features,
+                kind="bilinear" if self.upsample and i == 1 else "same",
                 add_bias=False,
                 kernel_init=self.kernel_init,
                 dtype=self.dtype,

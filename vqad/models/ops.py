@@ -164,61 +164,6 @@ def _max_pool_bwd(residuals: tuple, dy: jax.Array) -> tuple[jax.Array]:
 max_pool.defvjp(_max_pool_fwd, _max_pool_bwd)
 
 
-def _stencil_weights(size: int, axis: int, dtype: jnp.dtype) -> tuple[jax.Array, jax.Array]:
-    """Weights of the farther neighbour for even and odd outputs, shaped to broadcast along axis."""
-    k = jnp.arange(size, dtype=jnp.float32)
-    shape = [1] * 4
-    shape[axis] = size
-    even, odd = k / (2 * size - 1), (size - 1 - k) / (2 * size - 1)
-    return even.reshape(shape).astype(dtype), odd.reshape(shape).astype(dtype)
-
-
-def _shift(x: jax.Array, axis: int, step: int) -> jax.Array:
-    """Moves x by one along axis; zeros come in (their weight is zero wherever they are used)."""
-    pad = [(0, 0)] * 4
-    pad[axis] = (1, 0) if step > 0 else (0, 1)
-    size = x.shape[axis]
-    return lax.slice_in_dim(jnp.pad(x, pad), 0 if step > 0 else 1, size + (step <= 0), axis=axis)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
-def _double(x: jax.Array, axis: int) -> jax.Array:
-    even, odd = _stencil_weights(x.shape[axis], axis, x.dtype)
-    first = x + even * (_shift(x, axis, 1) - x)
-    second = x + odd * (_shift(x, axis, -1) - x)
-    shape = list(x.shape)
-    shape[axis] *= 2
-    return jnp.stack([first, second], axis=axis + 1).reshape(shape)
-
-
-def _double_fwd(x: jax.Array, axis: int) -> tuple[jax.Array, None]:
-    return _double(x, axis), None
-
-
-def _double_bwd(axis: int, _: None, dy: jax.Array) -> tuple[jax.Array]:
-    size = dy.shape[axis] // 2
-    pairs = dy.reshape(*dy.shape[:axis], size, 2, *dy.shape[axis + 1 :])
-    first, second = (lax.index_in_dim(pairs, i, axis + 1, keepdims=False) for i in (0, 1))
-    even, odd = _stencil_weights(size, axis, dy.dtype)
-    dx = (1 - even) * first + (1 - odd) * second
-    return (dx + _shift(even * first, axis, -1) + _shift(odd * second, axis, 1),)
-
-
-_double.defvjp(_double_fwd, _double_bwd)
-
-
-def bilinear_upsample(x: jax.Array) -> jax.Array:
-    """Bilinear 2x upsampling with aligned corners, as a two-tap stencil along each axis.
-
-    Args:
-      x: [n, h, w, c].
-
-    Returns:
-      [n, 2h, 2w, c].
-    """
-    return _double(_double(x, 1), 2)
-
-
 def nearest_code(features: jax.Array, codes: jax.Array) -> jax.Array:
     """Index of the nearest code by squared L2 distance.
 

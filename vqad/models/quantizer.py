@@ -81,6 +81,18 @@ class VectorQuantizer(nn.Module):
             self._update(flat, codes.reshape(-1), counts)
         return Quantized(values, codes, commitment, perplexity, (counts > 0).mean())
 
+    def spread(self) -> tuple[jax.Array, jax.Array]:
+        """Mean [d] of the codes, and their standard deviation over all axes (a scalar).
+
+        Codes count as often as they were used; a book that was never trained is taken as it is.
+        """
+        size = self.cluster_size.value
+        weight = jnp.where(size.sum() > 0, size, 1.0)[:, None]
+        weight = weight / weight.sum()
+        mean = (weight * self.codes.value).sum(0)
+        variance = (weight * jnp.square(self.codes.value - mean)).sum(0).mean()
+        return mean, jnp.sqrt(variance)
+
     def _update(self, features: jax.Array, codes: jax.Array, counts: jax.Array) -> None:
         size = self.cluster_size.value * self.decay + (1 - self.decay) * counts
         total = size.sum()

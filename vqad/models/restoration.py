@@ -30,9 +30,9 @@ class SubspaceRestriction(nn.Module):
         x = ConvBlock((w, w), dtype=self.dtype, name="encoder_1")(x)
         x = ConvBlock((2 * w, 2 * w), dtype=self.dtype, name="encoder_2")(ops.max_pool(x))
         x = ConvBlock((4 * w, 4 * w), dtype=self.dtype, name="encoder_3")(ops.max_pool(x))
-        x = ConvBlock((2 * w,), dtype=self.dtype, name="up_2")(ops.bilinear_upsample(x))
+        x = ConvBlock((2 * w,), upsample=True, dtype=self.dtype, name="up_2")(x)
         x = ConvBlock((2 * w, 2 * w), dtype=self.dtype, name="decoder_2")(x)
-        x = ConvBlock((w,), dtype=self.dtype, name="up_1")(ops.bilinear_upsample(x))
+        x = ConvBlock((w,), upsample=True, dtype=self.dtype, name="up_1")(x)
         x = ConvBlock((w, w), dtype=self.dtype, name="decoder_1")(x)
         return Conv(self.features, dtype=self.dtype, name="output")(x).astype(jnp.float32)
 

@@ -37,7 +37,7 @@ class UNet(nn.Module):
             skips.append(x)
         for level in (3, 2, 1):
             width = widths[level - 1]
-            x = ConvBlock((width,), **options, name=f"up_{level}")(ops.bilinear_upsample(x))
+            x = ConvBlock((width,), upsample=True, **options, name=f"up_{level}")(x)
             x = jnp.concatenate([x, skips[level - 1]], axis=-1)
             x = ConvBlock((width, width), **options, name=f"decoder_{level}")(x)
         return Conv(self.outputs, **options, name="output")(x).astype(jnp.float32)

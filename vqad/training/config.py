@@ -43,6 +43,7 @@ def base_config(surface: str = "") -> ConfigDict:
                 "code_dim": 128,
                 "num_codes": 4096,
                 "restriction_width": 0,
+                "code_units": False,
                 "object_bottleneck": 64,
                 "unet_width": 64,
                 "commitment_cost": 0.25,

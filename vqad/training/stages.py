@@ -133,6 +133,8 @@ def detector_loss(
     focal = focal_loss(mask, target)
     features_hi = mean_squared_error(restored.features_hi, encoding.hi.values)
     features_lo = mean_squared_error(restored.features_lo, encoding.lo.values)
+    features_hi /= jnp.square(restored.unit_hi)
+    features_lo /= jnp.square(restored.unit_lo)
     reconstruction = mean_squared_error(image, specific)
     loss = focal + feature_weight * (features_hi + features_lo) + image_weight * reconstruction
     metrics = {

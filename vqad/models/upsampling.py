@@ -1,0 +1,152 @@
+"""Bilinear 2x upsampling and the convolution behind it, as one operation.
+
+Upsampling does not mix channels, so it commutes with the products of a convolution: each tap's
+product is made at the small size, with a quarter of the arithmetic, and the products are then
+interpolated and summed. Along one axis of n pixels, aligned corners mean::
+
+    up(z)[2k]     = (1 - e[k]) z[k] + e[k] z[k - 1]      e[k] = k / (2n - 1)
+    up(z)[2k + 1] = (1 - o[k]) z[k] + o[k] z[k + 1]      o[k] = (n - 1 - k) / (2n - 1)
+
+and a convolution with taps 0, 1, 2 sums up(z_0)[j - 1] + up(z_1)[j] + up(z_2)[j + 1], with zeros
+outside. Three products of small size are thus a stencil away from the even and odd outputs.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+# XLA's CPU backend would otherwise fuse a stencil into the interleaving behind it, element by
+# element and with its inputs computed anew: several times slower.
+_barrier = lax.optimization_barrier
+
+
+class _Weights(NamedTuple):
+    """Interpolation weights along an axis, shaped to broadcast; see the module's docstring.
+
+    Attributes:
+      e: weight of the neighbour before in an even output.
+      o: weight of the neighbour behind in an odd output.
+      before_far: weight of z[k - 1] in up(z)[2k - 1], zero at the edge.
+      before_near: weight of z[k] in up(z)[2k - 1], zero at the edge.
+      behind_far: weight of z[k + 1] in up(z)[2k + 2], zero at the edge.
+      behind_near: weight of z[k] in up(z)[2k + 2], zero at the edge.
+    """
+
+    e: jax.Array
+    o: jax.Array
+    before_far: jax.Array
+    before_near: jax.Array
+    behind_far: jax.Array
+    behind_near: jax.Array
+
+
+def _weights(size: int, axis: int, dtype: jnp.dtype) -> _Weights:
+    k = jnp.arange(size, dtype=jnp.float32)
+    whole = 2 * size - 1
+    first, last = k == 0, k == size - 1
+    values = _Weights(
+        e=k / whole,
+        o=(size - 1 - k) / whole,
+        before_far=jnp.where(first, 0, (size - 1 + k) / whole),
+        before_near=jnp.where(first, 0, (size - k) / whole),
+        behind_far=jnp.where(last, 0, (2 * size - 2 - k) / whole),
+        behind_near=jnp.where(last, 0, (k + 1) / whole),
+    )
+    shape = [1] * 4
+    shape[axis] = size
+    return _Weights(*(v.reshape(shape).astype(dtype) for v in values))
+
+
+def _interpolate(taps: Sequence[jax.Array], axis: int) -> jax.Array:
+    """Sum of the upsampled, shifted taps along an axis.
+
+    Args:
+      taps: three arrays of four axes, padded by one zero on both ends of ``axis``.
+      axis: 1 or 2.
+
+    Returns:
+      An array with 2n where the unpadded taps have n.
+    """
+    size = taps[0].shape[axis] - 2
+    w = _weights(size, axis, taps[0].dtype)
+    (a0, a1, a2), (b0, b1, b2), (c0, c1, c2) = (
+        [lax.slice_in_dim(tap, i, i + size, axis=axis) for i in range(3)] for tap in taps
+    )
+    even = w.before_far * a0 + w.before_near * a1
+    even += (1 - w.e) * b1 + w.e * b0 + (1 - w.o) * c1 + w.o * c2
+    odd = (1 - w.e) * a1 + w.e * a0 + (1 - w.o) * b1 + w.o * b2
+    odd += w.behind_far * c2 + w.behind_near * c1
+    shape = list(even.shape)
+    shape[axis] *= 2
+    return jnp.stack(_barrier((even, odd)), axis=axis + 1).reshape(shape)
+
+
+def _interpolate_adjoint(dy: jax.Array, axis: int) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Gradients of the three unpadded taps, given that of ``_interpolate``'s output."""
+    size = dy.shape[axis] // 2
+    pairs = dy.reshape(*dy.shape[:axis], size, 2, *dy.shape[axis + 1 :])
+    even, odd = (lax.index_in_dim(pairs, i, axis + 1, keepdims=False) for i in (0, 1))
+    w = _weights(size, axis, dy.dtype)
+
+    def from_behind(x: jax.Array) -> jax.Array:
+        return _shift(x, axis, -1)
+
+    def from_before(x: jax.Array) -> jax.Array:
+        return _shift(x, axis, 1)
+
+    a = w.before_near * even + from_behind(w.before_far * even)
+    a += (1 - w.e) * odd + from_behind(w.e * odd)
+    b = (1 - w.e) * even + from_behind(w.e * even) + (1 - w.o) * odd + from_before(w.o * odd)
+    c = (1 - w.o) * even + from_before(w.o * even)
+    c += w.behind_near * odd + from_before(w.behind_far * odd)
+    return a, b, c
+
+
+def _shift(x: jax.Array, axis: int, step: int) -> jax.Array:
+    """Moves x by one along axis; zeros come in."""
+    pad = [(0, 0, 0)] * x.ndim
+    pad[axis] = (step, -step, 0)
+    return lax.pad(x, jnp.zeros((), x.dtype), pad)
+
+
+def _columns(kernel: jax.Array) -> list[jax.Array]:
+    """The kernel [3, 3, ci, co] as one matrix [ci, 3 co] for each of its columns."""
+    ci, co = kernel.shape[2:]
+    return [kernel[:, j].transpose(1, 0, 2).reshape(ci, 3 * co) for j in range(3)]
+
+
+@jax.custom_vjp
+def upsample_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Bilinear 2x upsampling with aligned corners, then a 3x3 convolution with zero padding.
+
+    Args:
+      x: [n, h, w, ci].
+      kernel: [3, 3, ci, co].
+
+    Returns:
+      [n, 2h, 2w, co], dtype of x.
+    """
+    co = kernel.shape[-1]
+    padded = _barrier(jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))))
+    wide = _barrier(_interpolate([jnp.dot(padded, column) for column in _columns(kernel)], axis=2))
+    return _interpolate(jnp.split(wide, [co, 2 * co], axis=-1), axis=1)
+
+
+def _upsample_conv_fwd(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple]:
+    return upsample_conv(x, kernel), (x, kernel)
+
+
+def _upsample_conv_bwd(residuals: tuple, dy: jax.Array) -> tuple[jax.Array, jax.Array]:
+    x, kernel = residuals
+    ci, co = kernel.shape[2:]
+    rows = _barrier(jnp.concatenate(_barrier(_interpolate_adjoint(dy, axis=1)), axis=-1))
+    columns = _barrier(_interpolate_adjoint(rows, axis=2))
+    dx = sum(jnp.dot(d, k.T) for d, k in zip(columns, _columns(kernel), strict=True))
+    dkernel = [jnp.einsum("nhwi,nhwo->io", x, d).reshape(ci, 3, co) for d in columns]
+    return dx, jnp.stack(dkernel).transpose(2, 0, 1, 3)
+
+
+upsample_conv.defvjp(_upsample_conv_fwd, _upsample_conv_bwd)
