@@ -39,15 +39,20 @@ def get_config(recipe: str = "full") -> ConfigDict:
         config.stage3.update(steps=300, batch_size=8)
     elif recipe == "full":
         # What is restored must be sharp before what is not can be told from it: more width for the
-        # restrictions, less for the detector, and no rotation, which fills corners with black.
-        config.model.update(restriction_width=64, unet_width=12)
-        config.stage2.update(steps=1600, batch_size=8, rotation_probability=0.0)
-        config.stage3.update(steps=200, batch_size=8, rotation_probability=0.0)
+        # restrictions and the object decoder, less for the detector, and many small batches.
+        config.model.update(restriction_width=64, object_bottleneck=128, unet_width=12)
+        config.stage2.update(steps=5500, batch_size=4)
+        config.stage3.update(steps=600, batch_size=4)
     else:
         raise ValueError(f"configs/small.py:{recipe}: no such recipe; give full or baseline")
     for stage in (config.stage1, config.stage2, config.stage3):
         stage.learning_rate = 1e-3
         stage.drop_after = 0.8
+    # For surfaces seen by a grey camera: codes that stand for colours would be found by them.
+    config.stage1.gray_probability = 1.0
+    for stage in (config.stage2, config.stage3):
+        # Rotation fills corners with black; 32 cells along 256 pixels are 16 along 128.
+        stage.update(rotation_probability=0.0, max_cells=16)
     config.checkpoint.every_steps = 500
     config.log.update(every_steps=50, images_every_steps=500)
     config.evaluation.batch_size = 16

@@ -107,7 +107,7 @@ def test_stage1_step_equals_the_reference():
 
     def loss(params):
         inputs = {"params": params, "codebook": variables["codebook"]}
-        return autoencoder_loss(model, inputs, image, jax.random.key(0), {})
+        return autoencoder_loss(model, inputs, image, jax.random.key(0))
 
     params = {"autoencoder": variables["params"]["autoencoder"]}
     (total, outcome), grads = jax.jit(jax.value_and_grad(loss, has_aux=True))(params)

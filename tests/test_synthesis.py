@@ -6,6 +6,7 @@ import numpy as np
 
 from vqad.synthesis.codes import draw_ranks, pool_mask, replace_codes, select_rank, target_mask
 from vqad.synthesis.disturbance import draw_disturbance
+from vqad.synthesis.gray import random_gray
 from vqad.synthesis.perlin import perlin_masks
 from vqad.synthesis.rotation import random_rotation, rotate
 from vqad.synthesis.smudge import random_smudges, smudge
@@ -28,6 +29,24 @@ def test_masks_depend_on_the_key_and_not_on_the_batch():
     first, second = (np.asarray(perlin_masks(k, 16, SIZE)) for k in keys)
     assert not np.array_equal(first, second)
     np.testing.assert_array_equal(first, perlin_masks(keys[0], 16, SIZE))
+
+
+def test_fewer_cells_make_larger_pieces():
+    def edges(max_cells):
+        masks = jax.jit(lambda k: perlin_masks(k, 200, SIZE, max_cells))(jax.random.key(2))
+        return np.abs(np.diff(masks, axis=1)).sum() / np.sum(masks)
+
+    assert edges(8) < 0.6 * edges(32)
+
+
+def test_gray_images_have_three_equal_channels_and_their_luma():
+    images = jax.random.uniform(jax.random.key(0), (400, 2, 2, 3))
+    found = np.asarray(random_gray(jax.random.key(1), images, 0.3))
+    gray = np.ptp(found, axis=-1).max((1, 2)) == 0
+    assert abs(gray.mean() - 0.3) < 0.07
+    np.testing.assert_array_equal(found[~gray], images[~gray])
+    luma = np.asarray(images)[gray] @ [0.299, 0.587, 0.114]
+    np.testing.assert_allclose(found[gray][..., 0], luma, atol=1e-6)
 
 
 def test_draws_have_their_distributions():

@@ -105,6 +105,8 @@ def test_paper_settings():
         ("stage1.batch_size", 0, ["config.stage1.batch_size", "at least 1"]),
         ("stage2.learning_rate", -1.0, ["config.stage2.learning_rate"]),
         ("stage2.rotation_probability", 1.5, ["rotation_probability", "between 0 and 1"]),
+        ("stage1.gray_probability", -1, ["gray_probability", "between 0 and 1"]),
+        ("stage3.max_cells", 12, ["stage3.max_cells", "12", "8, 16, 32"]),
         ("stage2.image_weight", float("nan"), ["image_weight"]),
     ],
 )

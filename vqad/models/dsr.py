@@ -206,9 +206,7 @@ class Dsr(nn.Module):
             features_lo, features_hi, book_lo(features_lo), book_hi(features_hi), unit_lo, unit_hi
         )
 
-    def _in_units(
-        self, features: jax.Array, book: VectorQuantizer
-    ) -> tuple[jax.Array, jax.Array]:
+    def _in_units(self, features: jax.Array, book: VectorQuantizer) -> tuple[jax.Array, jax.Array]:
         if not self.code_units:
             return features, jnp.ones(())
         mean, deviation = book.spread()

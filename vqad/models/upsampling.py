@@ -72,13 +72,14 @@ def _interpolate(taps: Sequence[jax.Array], axis: int) -> jax.Array:
     """
     size = taps[0].shape[axis] - 2
     w = _weights(size, axis, taps[0].dtype)
-    (a0, a1, a2), (b0, b1, b2), (c0, c1, c2) = (
-        [lax.slice_in_dim(tap, i, i + size, axis=axis) for i in range(3)] for tap in taps
-    )
-    even = w.before_far * a0 + w.before_near * a1
-    even += (1 - w.e) * b1 + w.e * b0 + (1 - w.o) * c1 + w.o * c2
-    odd = (1 - w.e) * a1 + w.e * a0 + (1 - w.o) * b1 + w.o * b2
-    odd += w.behind_far * c2 + w.behind_near * c1
+
+    def at(tap: int, offset: int) -> jax.Array:
+        return lax.slice_in_dim(taps[tap], 1 + offset, 1 + offset + size, axis=axis)
+
+    even = w.before_far * at(0, -1) + w.before_near * at(0, 0)
+    even += w.e * at(1, -1) + (1 - w.e) * at(1, 0) + (1 - w.o) * at(2, 0) + w.o * at(2, 1)
+    odd = w.e * at(0, -1) + (1 - w.e) * at(0, 0) + (1 - w.o) * at(1, 0) + w.o * at(1, 1)
+    odd += w.behind_near * at(2, 0) + w.behind_far * at(2, 1)
     shape = list(even.shape)
     shape[axis] *= 2
     return jnp.stack(_barrier((even, odd)), axis=axis + 1).reshape(shape)

@@ -4,7 +4,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
-from vqad.synthesis.perlin import perlin_masks
+from vqad.synthesis.perlin import MAX_CELLS, perlin_masks
 
 
 @flax.struct.dataclass
@@ -41,7 +41,11 @@ class Disturbance:
 
 
 def draw_disturbance(
-    key: jax.Array, batch: int, size: tuple[int, int], min_strength: float = 0.2
+    key: jax.Array,
+    batch: int,
+    size: tuple[int, int],
+    min_strength: float = 0.2,
+    max_cells: int = MAX_CELLS,
 ) -> Disturbance:
     """Draws the anomalies of a batch.
 
@@ -50,6 +54,7 @@ def draw_disturbance(
       batch: n.
       size: (h, w), both divisible by 32.
       min_strength: lower end of the strengths.
+      max_cells: most cells of the masks' noise along a side.
 
     Returns:
       The draws.
@@ -57,7 +62,7 @@ def draw_disturbance(
     keys = jax.random.split(key, 7)
     h, w = size
     return Disturbance(
-        mask=perlin_masks(keys[0], batch, size),
+        mask=perlin_masks(keys[0], batch, size, max_cells),
         strength_lo=jax.random.uniform(keys[1], (batch,), minval=min_strength),
         strength_hi=jax.random.uniform(keys[2], (batch,), minval=min_strength),
         uniform_lo=jax.random.uniform(keys[3], (batch, h // 8, w // 8)),

@@ -48,35 +48,40 @@ def perlin_noise(turns: jax.Array, cells: jax.Array, size: tuple[int, int]) -> j
     return jnp.sqrt(2.0) * noise
 
 
-def perlin_mask(key: jax.Array, size: tuple[int, int]) -> jax.Array:
+def perlin_mask(key: jax.Array, size: tuple[int, int], max_cells: int = MAX_CELLS) -> jax.Array:
     """One anomaly mask: Perlin noise, rotated by up to 90 degrees either way, above 0.5.
 
     Args:
       key: random key.
-      size: (h, w), both divisible by 32.
+      size: (h, w), both divisible by ``max_cells``.
+      max_cells: most cells along a side, a power of two; the number along each axis is drawn from
+        the powers of two up to it.
 
     Returns:
       float32 [h, w, 1] in {0, 1}.
     """
     cells_key, turns_key, angle_key = jax.random.split(key, 3)
-    cells = 2 ** jax.random.randint(cells_key, (2,), 0, 6)
-    turns = jax.random.uniform(turns_key, (MAX_CELLS + 1, MAX_CELLS + 1))
+    cells = 2 ** jax.random.randint(cells_key, (2,), 0, max_cells.bit_length())
+    turns = jax.random.uniform(turns_key, (max_cells + 1, max_cells + 1))
     degrees = jax.random.uniform(angle_key, (), minval=-90.0, maxval=90.0)
     noise = rotate(perlin_noise(turns, cells, size)[..., None], degrees)
     return (noise > THRESHOLD).astype(jnp.float32)
 
 
-def perlin_masks(key: jax.Array, batch: int, size: tuple[int, int]) -> jax.Array:
+def perlin_masks(
+    key: jax.Array, batch: int, size: tuple[int, int], max_cells: int = MAX_CELLS
+) -> jax.Array:
     """Masks for a batch; each image has none with probability one half.
 
     Args:
       key: random key.
       batch: n.
-      size: (h, w), both divisible by 32.
+      size: (h, w), both divisible by ``max_cells``.
+      max_cells: as for ``perlin_mask``.
 
     Returns:
       float32 [n, h, w, 1] in {0, 1}.
     """
     mask_key, coin_key = jax.random.split(key)
-    masks = jax.vmap(lambda k: perlin_mask(k, size))(jax.random.split(mask_key, batch))
+    masks = jax.vmap(lambda k: perlin_mask(k, size, max_cells))(jax.random.split(mask_key, batch))
     return masks * jax.random.bernoulli(coin_key, 0.5, (batch, 1, 1, 1))

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from vqad.synthesis.perlin import perlin_masks
+from vqad.synthesis.perlin import MAX_CELLS, perlin_masks
 
 
 def smudge(
@@ -25,7 +25,9 @@ def smudge(
     return jnp.where(mask > 0, blended, image)
 
 
-def random_smudges(key: jax.Array, image: jax.Array) -> tuple[jax.Array, jax.Array]:
+def random_smudges(
+    key: jax.Array, image: jax.Array, max_cells: int = MAX_CELLS
+) -> tuple[jax.Array, jax.Array]:
     """Smudges a batch; half of the images are left clean.
 
     Transparency is uniform in [0, 0.8), colours are uniform.
@@ -33,13 +35,14 @@ def random_smudges(key: jax.Array, image: jax.Array) -> tuple[jax.Array, jax.Arr
     Args:
       key: random key.
       image: float32 [n, h, w, 3] in [0, 1]; h and w divisible by 32.
+      max_cells: most cells of the masks' noise along a side.
 
     Returns:
       The images [n, h, w, 3] and the masks [n, h, w, 1].
     """
     mask_key, color_key, beta_key = jax.random.split(key, 3)
     n, h, w, _ = image.shape
-    mask = perlin_masks(mask_key, n, (h, w))
+    mask = perlin_masks(mask_key, n, (h, w), max_cells)
     color = jax.random.uniform(color_key, (n, 3))
     beta = jax.random.uniform(beta_key, (n,), maxval=0.8)
     return smudge(image, mask, color, beta), mask

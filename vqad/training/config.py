@@ -7,10 +7,14 @@ from ml_collections import ConfigDict
 
 from vqad.errors import VqadError
 from vqad.models.dsr import Dsr, check_image_size
+from vqad.synthesis.perlin import MAX_CELLS
 from vqad.training.stages import STAGES
 
 SURFACE_SIZES = {"": (256, 256), "ksdd2": (640, 224)}
 """Image size (height, width) for a surface by name; the first is the paper's."""
+
+
+_POWERS_OF_TWO = tuple(2**i for i in range(MAX_CELLS.bit_length()))
 
 
 def base_config(surface: str = "") -> ConfigDict:
@@ -59,7 +63,13 @@ def base_config(surface: str = "") -> ConfigDict:
             "data_dir": "",
             # Checkpoint that the first stage of the run starts from, where it needs one.
             "init_from": "",
-            "stage1": {"steps": 200_000, "batch_size": 32, **stage},
+            "stage1": {
+                "steps": 200_000,
+                "batch_size": 32,
+                **stage,
+                # For surfaces seen by a grey camera: share of the pictures that lose their colour.
+                "gray_probability": 0.0,
+            },
             "stage2": {
                 "steps": 100_000,
                 "batch_size": 8,
@@ -67,10 +77,18 @@ def base_config(surface: str = "") -> ConfigDict:
                 "drop_after": 0.8,
                 "rotation_probability": 0.4,
                 "min_strength": 0.2,
+                # Most cells along a side of the noise that masks are cut from, a power of two.
+                "max_cells": MAX_CELLS,
                 "feature_weight": 1.0,
                 "image_weight": 10.0,
             },
-            "stage3": {"steps": 20_000, "batch_size": 8, **stage, "rotation_probability": 0.3},
+            "stage3": {
+                "steps": 20_000,
+                "batch_size": 8,
+                **stage,
+                "rotation_probability": 0.3,
+                "max_cells": MAX_CELLS,
+            },
             "checkpoint": {"every_steps": 1000, "keep": 3},
             "log": {"every_steps": 100, "images_every_steps": 1000},
             "evaluation": {
@@ -170,6 +188,8 @@ def _check_model(model: ConfigDict) -> None:
         raise VqadError(f"config.model.score_window: {model.score_window}; must be odd")
     if model.dtype not in ("float32", "bfloat16"):
         raise VqadError(f"config.model.dtype: {model.dtype!r}; give float32 or bfloat16")
+    if not isinstance(model.code_units, bool):
+        raise VqadError(f"config.model.code_units: {model.code_units!r}; give True or False")
     _within("config.model.decay", model.decay, 0, 0.999999)
     _within("config.model.commitment_cost", model.commitment_cost, 0, float("inf"))
     _within("config.model.reseed_below", model.reseed_below, 0, 1)
@@ -180,10 +200,21 @@ def _check_stage(name: str, stage: ConfigDict) -> None:
     _at_least(f"config.{name}.batch_size", stage.batch_size, 1)
     if not 0 < stage.learning_rate < float("inf"):
         raise VqadError(f"config.{name}.learning_rate: {stage.learning_rate}; must be above 0")
-    shares = {"drop_after", "drop_factor", "rotation_probability", "min_strength"}
+    shares = {
+        "drop_after",
+        "drop_factor",
+        "rotation_probability",
+        "gray_probability",
+        "min_strength",
+    }
     for field in stage:
         if field in shares:
             _within(f"config.{name}.{field}", stage[field], 0, 1)
+        elif field == "max_cells" and stage[field] not in _POWERS_OF_TWO:
+            raise VqadError(
+                f"config.{name}.max_cells: {stage[field]!r}; give one of "
+                f"{', '.join(map(str, _POWERS_OF_TWO))}"
+            )
         elif field.endswith("_weight"):
             _within(f"config.{name}.{field}", stage[field], 0, float("inf"))
 

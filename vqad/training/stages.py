@@ -12,6 +12,7 @@ from vqad.models.autoencoder import Encoding
 from vqad.models.dsr import Dsr
 from vqad.synthesis.codes import draw_ranks, replace_codes, target_mask
 from vqad.synthesis.disturbance import Disturbance, broadcast, draw_disturbance
+from vqad.synthesis.gray import random_gray
 from vqad.synthesis.rotation import random_rotation
 from vqad.synthesis.smudge import random_smudges
 from vqad.training.losses import focal_loss, mean_squared_error
@@ -35,7 +36,7 @@ class Outcome:
 
 
 def autoencoder_loss(
-    model: Dsr, variables: Variables, image: jax.Array, key: jax.Array, settings: Mapping[str, Any]
+    model: Dsr, variables: Variables, image: jax.Array, key: jax.Array
 ) -> tuple[jax.Array, Outcome]:
     """Stage 1: mse(I, I_gen) and the commitment losses of both levels; moves the codebooks.
 
@@ -43,13 +44,11 @@ def autoencoder_loss(
       model: the network.
       variables: its variables; needs the autoencoder's only.
       image: I, float32 [n, h, w, 3] in [0, 1].
-      key: random key.
-      settings: none are read.
+      key: random key, for codes that are re-seeded.
 
     Returns:
       The loss, float32 scalar, and the outcome.
     """
-    del settings
     (general, encoding), updates = model.apply(
         variables,
         image,
@@ -66,6 +65,26 @@ def autoencoder_loss(
         metrics[f"perplexity_{level}"] = quantized.perplexity
         metrics[f"codebook_usage_{level}"] = quantized.usage
     return loss, Outcome(metrics, {"I": image, "I_gen": general}, updates["codebook"])
+
+
+def random_autoencoder_loss(
+    model: Dsr, variables: Variables, image: jax.Array, key: jax.Array, settings: Mapping[str, Any]
+) -> tuple[jax.Array, Outcome]:
+    """Stage 1: makes some images grey, returns ``autoencoder_loss``.
+
+    Args:
+      model: the network.
+      variables: its variables; needs the autoencoder's only.
+      image: float32 [n, h, w, 3] in [0, 1].
+      key: random key.
+      settings: ``gray_probability``.
+
+    Returns:
+      The loss, float32 scalar, and the outcome.
+    """
+    gray_key, codes_key = jax.random.split(key)
+    image = random_gray(gray_key, image, settings["gray_probability"])
+    return autoencoder_loss(model, variables, image, codes_key)
 
 
 def disturb(
@@ -158,7 +177,8 @@ def random_detector_loss(
       variables: its variables, all but the upsampler's.
       image: float32 [n, h, w, 3] in [0, 1].
       key: random key.
-      settings: ``rotation_probability``, ``min_strength``, ``feature_weight``, ``image_weight``.
+      settings: ``rotation_probability``, ``min_strength``, ``max_cells``, ``feature_weight``,
+        ``image_weight``.
 
     Returns:
       The loss, float32 scalar, and the outcome.
@@ -166,7 +186,7 @@ def random_detector_loss(
     rotation_key, draws_key = jax.random.split(key)
     n, h, w, _ = image.shape
     image = random_rotation(rotation_key, image, settings["rotation_probability"])
-    draws = draw_disturbance(draws_key, n, (h, w), settings["min_strength"])
+    draws = draw_disturbance(draws_key, n, (h, w), settings["min_strength"], settings["max_cells"])
     weights = settings["feature_weight"], settings["image_weight"]
     return detector_loss(model, variables, image, draws, *weights)
 
@@ -211,14 +231,15 @@ def random_upsampler_loss(
       variables: all its variables.
       image: float32 [n, h, w, 3] in [0, 1].
       key: random key.
-      settings: ``rotation_probability``.
+      settings: ``rotation_probability``, ``max_cells``.
 
     Returns:
       The loss, float32 scalar, and the outcome.
     """
     rotation_key, smudge_key = jax.random.split(key)
     image = random_rotation(rotation_key, image, settings["rotation_probability"])
-    return upsampler_loss(model, variables, *random_smudges(smudge_key, image))
+    smudged, mask = random_smudges(smudge_key, image, settings["max_cells"])
+    return upsampler_loss(model, variables, smudged, mask)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -243,7 +264,7 @@ class Stage:
 STAGES = {
     stage.name: stage
     for stage in (
-        Stage("stage1", autoencoder_loss, ("autoencoder",), trains_codebook=True),
+        Stage("stage1", random_autoencoder_loss, ("autoencoder",), trains_codebook=True),
         Stage(
             "stage2",
             random_detector_loss,
