@@ -1,4 +1,4 @@
-"""128 x 128 and narrower networks: the three stages on two CPU cores in about half an hour.
+"""128 x 128 and narrower networks for grey surfaces: the three stages on two CPU cores.
 
 python launch/main.py --config=configs/small.py --workdir=runs/small \
     --config.pictures=/data/photographs --config.surface=/data/tiles
@@ -38,8 +38,8 @@ def get_config(recipe: str = "full") -> ConfigDict:
         config.stage2.update(steps=1500, batch_size=8)
         config.stage3.update(steps=300, batch_size=8)
     elif recipe == "full":
-        # What is restored must be sharp before what is not can be told from it: more width for the
-        # restrictions and the object decoder, less for the detector, and many small batches.
+        # Wider restrictions and object decoder, a narrower detector, smaller batches and more of
+        # them: I_spc was blurred without. Not measured one by one.
         config.model.update(restriction_width=64, object_bottleneck=128, unet_width=12)
         config.stage2.update(steps=5500, batch_size=4)
         config.stage3.update(steps=600, batch_size=4)
@@ -48,7 +48,8 @@ def get_config(recipe: str = "full") -> ConfigDict:
     for stage in (config.stage1, config.stage2, config.stage3):
         stage.learning_rate = 1e-3
         stage.drop_after = 0.8
-    # For surfaces seen by a grey camera: codes that stand for colours would be found by them.
+    # For surfaces seen by a grey camera. With codes for colours, most drawn anomalies have one, and
+    # the detector learns to look for it.
     config.stage1.gray_probability = 1.0
     for stage in (config.stage2, config.stage3):
         # Rotation fills corners with black; 32 cells along 256 pixels are 16 along 128.

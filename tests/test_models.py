@@ -10,9 +10,9 @@ from jax.test_util import check_grads
 from vqad.errors import VqadError
 from vqad.models import ops
 from vqad.models.autoencoder import DiscreteAutoencoder
+from vqad.models.bilinear import upsample_conv
 from vqad.models.dsr import Dsr, smooth
 from vqad.models.quantizer import VectorQuantizer
-from vqad.models.upsampling import upsample_conv
 from vqad.training.checkpoints import load_weights, save_weights
 
 TINY = {
@@ -91,6 +91,15 @@ def test_instance_norm_gradients_equal_differences():
     check_grads(
         ops.instance_norm_relu, (normal(2, 4, 6, 3),), order=1, modes="rev", atol=2e-2, rtol=2e-2
     )
+
+
+def test_upsampling_in_bfloat16_sums_in_float32():
+    x, kernel = normal(2, 8, 8, 16), normal(3, 3, 16, 8)
+    want = plain_upsample_conv(x, kernel)
+    got = upsample_conv(x.astype(jnp.bfloat16), kernel.astype(jnp.bfloat16))
+    assert got.dtype == jnp.bfloat16
+    error = jnp.sqrt(jnp.square(got.astype(jnp.float32) - want).mean() / jnp.square(want).mean())
+    assert error < 0.004  # inputs and output rounded to 8 bits, once each
 
 
 def test_upsampling_one_pixel():
@@ -210,7 +219,7 @@ def test_autoencoder_alone_can_be_saved_and_loaded(tmp_path):
         save_weights(str(tmp_path / "weights"), dict(variables), {"model": TINY})
 
 
-def test_code_units_make_restoration_blind_to_the_size_of_the_codes():
+def test_restrictions_answer_in_units_of_the_codes():
     model = Dsr(**TINY, code_units=True)
     variables = model.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
     books = variables["codebook"]["autoencoder"]

@@ -20,6 +20,7 @@ from vqad.models.compiler import compiler_options
 from vqad.models.dsr import SIDE_MULTIPLE, Dsr
 from vqad.training import checkpoints
 from vqad.training.config import model_from_config
+from vqad.training.continuation import check_units
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +69,8 @@ def evaluate(config: ConfigDict, workdir: str, folder: str) -> Judgement:
     Raises:
       VqadError: no whole model there, a checkpoint of another width, bad test data.
     """
-    variables, _ = checkpoints.load_weights(folder)
+    variables, metadata = checkpoints.load_weights(folder)
+    check_units(config, variables, metadata, folder)
     model = model_from_config(config)
     image = jnp.zeros((1, *config.image_size, 3))
     init = jax.eval_shape(model.init, jax.random.key(0), image)

@@ -67,8 +67,8 @@ class Restored:
       features_hi: F~_hi, float32 [n, h/4, w/4, d].
       lo: quantization of F~_lo, Q~_lo.
       hi: quantization of F~_hi, Q~_hi.
-      unit_lo: float32 scalar, what an error in F~_lo is measured in.
-      unit_hi: float32 scalar, what an error in F~_hi is measured in.
+      unit_lo: float32 scalar, standard deviation of K_lo with ``Dsr.code_units``, else 1.
+      unit_hi: the same of K_hi.
     """
 
     features_lo: jax.Array
@@ -136,15 +136,18 @@ class Dsr(nn.Module):
       num_codes: codes in each of the two books.
       restriction_width: channels of the restrictions' first level; 0 for ``code_dim``.
       code_units: whether the restrictions answer in units of the codebook: their output is
-        multiplied by the codes' standard deviation and added to their mean. Codes that came from
-        data may be so small that a step of the optimizer is larger than they are; with this, their
-        size does not matter. Off in the paper, whose codes start with a deviation of one.
+        multiplied by the codes' standard deviation and added to their mean, and training divides
+        errors of features by that deviation. Codes that came from data may be so small that a step
+        of the optimizer is larger than they are. Off in the paper, whose codes start with a
+        deviation of one.
       object_bottleneck: channels at the object decoder's coarsest level.
       unet_width: channels of the first level of detector and upsampler.
       commitment_cost: weight of the commitment losses.
       decay: decay of the codebooks' moving averages.
       reseed_below: moving count under which a code is re-seeded from data; 0 is off (the paper).
       score_window: odd side of the local mean under the image score (21 at 256 x 256).
+      remat: whether training computes the U-Nets' activations a second time for their gradients in
+        place of keeping them (``jax.checkpoint``): less memory, more time, the same numbers.
       dtype: dtype of the computation (``float32`` or ``bfloat16``); parameters, distances,
         statistics, softmaxes and outputs are float32.
     """
@@ -162,6 +165,7 @@ class Dsr(nn.Module):
     decay: float = 0.99
     reseed_below: float = 0.0
     score_window: int = 21
+    remat: bool = False
     dtype: DTypeLike = jnp.float32
 
     def setup(self) -> None:
@@ -189,8 +193,9 @@ class Dsr(nn.Module):
             narrow,
             self.dtype,
         )
-        self.detector = UNet(self.unet_width, kernel_init=narrow, dtype=self.dtype)
-        self.upsampler = UNet(self.unet_width, dtype=self.dtype)
+        unet = nn.remat(UNet) if self.remat else UNet
+        self.detector = unet(self.unet_width, kernel_init=narrow, dtype=self.dtype)
+        self.upsampler = unet(self.unet_width, dtype=self.dtype)
 
     def reconstruct(self, image: jax.Array, train: bool = False) -> tuple[jax.Array, Encoding]:
         """I_gen [n, h, w, 3] and the encoding of [n, h, w, 3]; ``train`` moves the codebooks."""
@@ -209,7 +214,7 @@ class Dsr(nn.Module):
     def _in_units(self, features: jax.Array, book: VectorQuantizer) -> tuple[jax.Array, jax.Array]:
         if not self.code_units:
             return features, jnp.ones(())
-        mean, deviation = book.spread()
+        mean, deviation = book.moments()
         return mean + deviation * features, deviation
 
     def decode_specific(self, restored: Restored) -> jax.Array:

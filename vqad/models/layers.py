@@ -6,8 +6,8 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from vqad.models import ops
+from vqad.models.bilinear import upsample_conv
 from vqad.models.initializers import Initializer, torch_default
-from vqad.models.upsampling import upsample_conv
 
 
 class Conv(nn.Module):

@@ -81,17 +81,18 @@ class VectorQuantizer(nn.Module):
             self._update(flat, codes.reshape(-1), counts)
         return Quantized(values, codes, commitment, perplexity, (counts > 0).mean())
 
-    def spread(self) -> tuple[jax.Array, jax.Array]:
-        """Mean [d] of the codes, and their standard deviation over all axes (a scalar).
+    def moments(self) -> tuple[jax.Array, jax.Array]:
+        """Mean [d] of the codes and their standard deviation (a scalar, over all dimensions).
 
-        Codes count as often as they were used; a book that was never trained is taken as it is.
+        Codes are weighted by their moving counts; in a book without counts, alike.
         """
         size = self.cluster_size.value
         weight = jnp.where(size.sum() > 0, size, 1.0)[:, None]
         weight = weight / weight.sum()
         mean = (weight * self.codes.value).sum(0)
         variance = (weight * jnp.square(self.codes.value - mean)).sum(0).mean()
-        return mean, jnp.sqrt(variance)
+        # A book whose codes are all alike must not make the features' errors infinite.
+        return mean, jnp.sqrt(jnp.maximum(variance, 1e-12))
 
     def _update(self, features: jax.Array, codes: jax.Array, counts: jax.Array) -> None:
         size = self.cluster_size.value * self.decay + (1 - self.decay) * counts

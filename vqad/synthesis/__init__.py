@@ -1,1 +1,1 @@
-"""Anomalies made on the device: pure functions of a key."""
+"""Anomalies and augmentation made on the device: pure functions of a key."""

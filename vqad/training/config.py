@@ -14,9 +14,6 @@ SURFACE_SIZES = {"": (256, 256), "ksdd2": (640, 224)}
 """Image size (height, width) for a surface by name; the first is the paper's."""
 
 
-_POWERS_OF_TWO = tuple(2**i for i in range(MAX_CELLS.bit_length()))
-
-
 def base_config(surface: str = "") -> ConfigDict:
     """All fields of a configuration, with the paper's settings.
 
@@ -54,6 +51,7 @@ def base_config(surface: str = "") -> ConfigDict:
                 "decay": 0.99,
                 "reseed_below": 0.0,
                 "score_window": 21,
+                "remat": False,
                 "dtype": "float32",
             },
             # Where images come from: a folder, or tfds:<name>[/<config>].
@@ -188,8 +186,9 @@ def _check_model(model: ConfigDict) -> None:
         raise VqadError(f"config.model.score_window: {model.score_window}; must be odd")
     if model.dtype not in ("float32", "bfloat16"):
         raise VqadError(f"config.model.dtype: {model.dtype!r}; give float32 or bfloat16")
-    if not isinstance(model.code_units, bool):
-        raise VqadError(f"config.model.code_units: {model.code_units!r}; give True or False")
+    for field in ("code_units", "remat"):
+        if not isinstance(model[field], bool):
+            raise VqadError(f"config.model.{field}: {model[field]!r}; give True or False")
     _within("config.model.decay", model.decay, 0, 0.999999)
     _within("config.model.commitment_cost", model.commitment_cost, 0, float("inf"))
     _within("config.model.reseed_below", model.reseed_below, 0, 1)
@@ -210,11 +209,12 @@ def _check_stage(name: str, stage: ConfigDict) -> None:
     for field in stage:
         if field in shares:
             _within(f"config.{name}.{field}", stage[field], 0, 1)
-        elif field == "max_cells" and stage[field] not in _POWERS_OF_TWO:
-            raise VqadError(
-                f"config.{name}.max_cells: {stage[field]!r}; give one of "
-                f"{', '.join(map(str, _POWERS_OF_TWO))}"
-            )
+        elif field == "max_cells":
+            _at_least(f"config.{name}.{field}", stage[field], 1)
+            if MAX_CELLS % stage[field]:
+                raise VqadError(
+                    f"config.{name}.{field}: {stage[field]}; give a power of two up to {MAX_CELLS}"
+                )
         elif field.endswith("_weight"):
             _within(f"config.{name}.{field}", stage[field], 0, float("inf"))
 

@@ -1,5 +1,6 @@
 """What a stage's folder says of how it was trained, and whether a run may go on from it."""
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -8,6 +9,7 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from vqad.errors import VqadError
+from vqad.models.dsr import Dsr
 from vqad.training import checkpoints
 from vqad.training.stages import Stage
 
@@ -67,8 +69,10 @@ def steps_done(config: ConfigDict, stage: Stage, workdir: str) -> int | None:
     if done is None:
         return None
     old, new = checkpoints.load_metadata(folder), describe(config, stage, workdir)
-    for section, prefix in (("model", "model."), ("fixed", "")):
-        _check_equal(old.get(section, {}), new[section], prefix, folder)
+    # Checkpoints from before a field was there were trained with its default.
+    defaults = {field.name: field.default for field in dataclasses.fields(Dsr)}
+    _check_equal({**defaults, **old.get("model", {})}, new["model"], "model.", folder)
+    _check_equal(old.get("fixed", {}), new["fixed"], "", folder)
     if old.get("from_step") != new["from_step"]:
         raise VqadError(
             f"{folder}: was trained from step {old.get('from_step')} of {stage.needs}, which is at "
@@ -76,6 +80,26 @@ def steps_done(config: ConfigDict, stage: Stage, workdir: str) -> int | None:
             "--workdir"
         )
     return done
+
+
+def check_units(config: ConfigDict, variables: Mapping, metadata: Mapping, folder: str) -> None:
+    """Refuses restrictions that were trained with another ``code_units``, which no shape tells.
+
+    Args:
+      config: the run's configuration.
+      variables: what the checkpoint holds; an autoencoder alone fits any.
+      metadata: the checkpoint's.
+      folder: its name for the message.
+
+    Raises:
+      VqadError: they differ.
+    """
+    trained = metadata.get("model", {}).get("code_units", False)
+    if "restriction_hi" in variables["params"] and trained != config.model.code_units:
+        raise VqadError(
+            f"config.model.code_units: {config.model.code_units}, but {folder} was trained with "
+            f"{trained}; give --config.model.code_units={trained}"
+        )
 
 
 def _check_equal(old: Mapping, new: Mapping, prefix: str, folder: epath.Path) -> None:

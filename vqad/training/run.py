@@ -12,7 +12,7 @@ from vqad.errors import VqadError
 from vqad.evaluation.evaluate import evaluate, is_judged
 from vqad.training import checkpoints
 from vqad.training.config import model_from_config, validate
-from vqad.training.continuation import steps_done
+from vqad.training.continuation import check_units, steps_done
 from vqad.training.loop import train_stage
 from vqad.training.sharding import Placement
 from vqad.training.stages import STAGES, Stage
@@ -89,7 +89,9 @@ def _earlier(config: ConfigDict, workdir: str, stage: Stage) -> tuple[str, dict]
     else:
         folder = config.init_from
         name = f"config.init_from={folder}"
-    return name, checkpoints.load_weights(folder)[0]
+    variables, metadata = checkpoints.load_weights(folder)
+    check_units(config, variables, metadata, name)
+    return name, variables
 
 
 def _open_sources(config: ConfigDict, left: list[Stage], judged: bool) -> dict[str, Source]:

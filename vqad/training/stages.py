@@ -130,6 +130,8 @@ def detector_loss(
 ) -> tuple[jax.Array, Outcome]:
     """Stage 2's loss for given draws: focal + lambda2 features + lambda3 image.
 
+    With ``model.code_units`` the errors of the features are divided by the square of their unit.
+
     Args:
       model: the network.
       variables: its variables, all but the upsampler's.
@@ -151,8 +153,8 @@ def detector_loss(
     mask = jax.nn.softmax(logits)
     focal = focal_loss(mask, target)
     features_hi = mean_squared_error(restored.features_hi, encoding.hi.values)
-    features_lo = mean_squared_error(restored.features_lo, encoding.lo.values)
     features_hi /= jnp.square(restored.unit_hi)
+    features_lo = mean_squared_error(restored.features_lo, encoding.lo.values)
     features_lo /= jnp.square(restored.unit_lo)
     reconstruction = mean_squared_error(image, specific)
     loss = focal + feature_weight * (features_hi + features_lo) + image_weight * reconstruction

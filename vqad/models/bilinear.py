@@ -1,8 +1,9 @@
 """Bilinear 2x upsampling and the convolution behind it, as one operation.
 
 Upsampling does not mix channels, so it commutes with the products of a convolution: each tap's
-product is made at the small size, with a quarter of the arithmetic, and the products are then
-interpolated and summed. Along one axis of n pixels, aligned corners mean::
+product is made at the small size, with about a quarter of the arithmetic (more for images of a few
+pixels, because of their padding), and the products are then interpolated and summed. Along one axis
+of n pixels, aligned corners mean::
 
     up(z)[2k]     = (1 - e[k]) z[k] + e[k] z[k - 1]      e[k] = k / (2n - 1)
     up(z)[2k + 1] = (1 - o[k]) z[k] + o[k] z[k + 1]      o[k] = (n - 1 - k) / (2n - 1)
@@ -19,7 +20,8 @@ import jax.numpy as jnp
 from jax import lax
 
 # XLA's CPU backend would otherwise fuse a stencil into the interleaving behind it, element by
-# element and with its inputs computed anew: several times slower.
+# element: 15 ms in place of 5 forward, 64 x 64 to 128 x 128, 32 to 16 channels, batch 8, two cores.
+# Not measured on accelerators.
 _barrier = lax.optimization_barrier
 
 
@@ -43,7 +45,7 @@ class _Weights(NamedTuple):
     behind_near: jax.Array
 
 
-def _weights(size: int, axis: int, dtype: jnp.dtype) -> _Weights:
+def _weights(size: int, axis: int) -> _Weights:
     k = jnp.arange(size, dtype=jnp.float32)
     whole = 2 * size - 1
     first, last = k == 0, k == size - 1
@@ -57,21 +59,21 @@ def _weights(size: int, axis: int, dtype: jnp.dtype) -> _Weights:
     )
     shape = [1] * 4
     shape[axis] = size
-    return _Weights(*(v.reshape(shape).astype(dtype) for v in values))
+    return _Weights(*(v.reshape(shape) for v in values))
 
 
 def _interpolate(taps: Sequence[jax.Array], axis: int) -> jax.Array:
     """Sum of the upsampled, shifted taps along an axis.
 
     Args:
-      taps: three arrays of four axes, padded by one zero on both ends of ``axis``.
+      taps: three float32 arrays of four axes, padded by one zero on both ends of ``axis``.
       axis: 1 or 2.
 
     Returns:
       An array with 2n where the unpadded taps have n.
     """
     size = taps[0].shape[axis] - 2
-    w = _weights(size, axis, taps[0].dtype)
+    w = _weights(size, axis)
 
     def at(tap: int, offset: int) -> jax.Array:
         return lax.slice_in_dim(taps[tap], 1 + offset, 1 + offset + size, axis=axis)
@@ -90,7 +92,7 @@ def _interpolate_adjoint(dy: jax.Array, axis: int) -> tuple[jax.Array, jax.Array
     size = dy.shape[axis] // 2
     pairs = dy.reshape(*dy.shape[:axis], size, 2, *dy.shape[axis + 1 :])
     even, odd = (lax.index_in_dim(pairs, i, axis + 1, keepdims=False) for i in (0, 1))
-    w = _weights(size, axis, dy.dtype)
+    w = _weights(size, axis)
 
     def from_behind(x: jax.Array) -> jax.Array:
         return _shift(x, axis, -1)
@@ -123,6 +125,8 @@ def _columns(kernel: jax.Array) -> list[jax.Array]:
 def upsample_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Bilinear 2x upsampling with aligned corners, then a 3x3 convolution with zero padding.
 
+    Products are summed and interpolated in float32 whatever the dtype of x.
+
     Args:
       x: [n, h, w, ci].
       kernel: [3, 3, ci, co].
@@ -132,8 +136,11 @@ def upsample_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """
     co = kernel.shape[-1]
     padded = _barrier(jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))))
-    wide = _barrier(_interpolate([jnp.dot(padded, column) for column in _columns(kernel)], axis=2))
-    return _interpolate(jnp.split(wide, [co, 2 * co], axis=-1), axis=1)
+    products = [
+        jnp.dot(padded, column, preferred_element_type=jnp.float32) for column in _columns(kernel)
+    ]
+    wide = _barrier(_interpolate(products, axis=2))
+    return _interpolate(jnp.split(wide, [co, 2 * co], axis=-1), axis=1).astype(x.dtype)
 
 
 def _upsample_conv_fwd(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple]:
@@ -143,8 +150,9 @@ def _upsample_conv_fwd(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tupl
 def _upsample_conv_bwd(residuals: tuple, dy: jax.Array) -> tuple[jax.Array, jax.Array]:
     x, kernel = residuals
     ci, co = kernel.shape[2:]
+    dy = dy.astype(jnp.float32)
     rows = _barrier(jnp.concatenate(_barrier(_interpolate_adjoint(dy, axis=1)), axis=-1))
-    columns = _barrier(_interpolate_adjoint(rows, axis=2))
+    columns = _barrier(tuple(d.astype(x.dtype) for d in _interpolate_adjoint(rows, axis=2)))
     dx = sum(jnp.dot(d, k.T) for d, k in zip(columns, _columns(kernel), strict=True))
     dkernel = [jnp.einsum("nhwi,nhwo->io", x, d).reshape(ci, 3, co) for d in columns]
     return dx, jnp.stack(dkernel).transpose(2, 0, 1, 3)

@@ -1,0 +1,83 @@
+"""That each stage's loss uses its settings."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vqad.errors import VqadError
+from vqad.models.dsr import Dsr
+from vqad.synthesis.disturbance import draw_disturbance
+from vqad.training.config import base_config
+from vqad.training.continuation import check_units
+from vqad.training.stages import STAGES, detector_loss
+
+SIZES = {
+    "hiddens": 8,
+    "residual_hiddens": 4,
+    "residual_layers": 1,
+    "code_dim": 4,
+    "num_codes": 16,
+    "object_bottleneck": 4,
+    "unet_width": 4,
+}
+
+
+def made(**fields):
+    model = Dsr(**SIZES, **fields)
+    variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
+    return model, jax.device_get(variables)
+
+
+def outcome(name, images, **settings):
+    model, variables = made()
+    loss = STAGES[name].loss
+    settings = {**base_config()[name].to_dict(), **settings}
+    return jax.jit(lambda v, x: loss(model, v, x, jax.random.key(5), settings)[1])(
+        variables, images
+    )
+
+
+def test_feature_errors_are_measured_in_the_codes_units():
+    images = jax.random.uniform(jax.random.key(1), (2, 32, 32, 3))
+    draws = draw_disturbance(jax.random.key(2), 2, (32, 32))
+    model, variables = made(code_units=True)
+    plain_model, _ = made(code_units=False)
+    book = variables["codebook"]["autoencoder"]["quantizer_hi"]
+    book["codes"] = 0.2 * book["codes"]
+    mean = book["codes"].mean(0)
+    unit = np.sqrt(np.square(book["codes"] - mean).mean())
+    found = jax.jit(lambda v: detector_loss(model, v, images, draws)[1].metrics)(variables)
+    # The same restored features from a network without units, with them in its last layer.
+    output = variables["params"]["restriction_hi"]["output"]
+    output["kernel"] = unit * output["kernel"]
+    output["bias"] = unit * output["bias"] + mean
+    plain = jax.jit(lambda v: detector_loss(plain_model, v, images, draws)[1].metrics)(variables)
+    np.testing.assert_allclose(found["features_hi"], plain["features_hi"] / unit**2, rtol=1e-4)
+
+
+@pytest.mark.parametrize("probability", [0.0, 1.0])
+def test_stage_1_takes_the_colour_out(probability):
+    images = jax.random.uniform(jax.random.key(1), (4, 32, 32, 3))
+    seen = np.asarray(outcome("stage1", images, gray_probability=probability).images["I"])
+    colourful = np.ptp(seen, axis=-1).max() > 1e-6
+    assert colourful == (probability == 0)
+
+
+@pytest.mark.parametrize("name", ["stage2", "stage3"])
+def test_masks_have_no_more_cells_than_asked(name):
+    images = jnp.full((16, 64, 64, 3), 0.5)
+    fine = outcome(name, images).images["target"]
+    coarse = outcome(name, images, max_cells=2).images["target"]
+    pieces = [np.abs(np.diff(t, axis=1)).sum() / np.sum(t) for t in (fine, coarse)]
+    assert pieces[1] < 0.7 * pieces[0]
+
+
+def test_restrictions_in_other_units_are_refused():
+    config = base_config()
+    _, variables = made()
+    check_units(config, variables, {"model": {}}, "runs/old")
+    config.model.code_units = True
+    with pytest.raises(VqadError, match=r"runs/old was trained with False; give --config"):
+        check_units(config, variables, {"model": {}}, "runs/old")
+    check_units(config, {"params": {"autoencoder": {}}}, {"model": {}}, "runs/stage1")
