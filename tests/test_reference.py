@@ -159,7 +159,10 @@ def test_ranked_codes_equal_sorting():
     ranks = rng.integers(0, 300, (2, 8, 4))
     order = np.argsort(((features[..., None, :] - codes) ** 2).sum(-1), axis=-1)
     want = codes[np.take_along_axis(order, ranks[..., None], -1)[..., 0]]
-    np.testing.assert_array_equal(codes_at_ranks(features, jnp.asarray(codes), ranks), want)
+    everywhere = jnp.ones(ranks.shape, bool)
+    np.testing.assert_array_equal(
+        codes_at_ranks(features, jnp.asarray(codes), ranks, everywhere), want
+    )
 
 
 def test_stage2_equals_the_reference():

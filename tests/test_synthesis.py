@@ -4,7 +4,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vqad.synthesis.codes import draw_ranks, pool_mask, replace_codes, select_rank, target_mask
+from vqad.synthesis.codes import (
+    codes_at_ranks,
+    draw_ranks,
+    pool_mask,
+    replace_codes,
+    select_rank,
+    target_mask,
+)
 from vqad.synthesis.disturbance import draw_disturbance
 from vqad.synthesis.gray import random_gray
 from vqad.synthesis.perlin import perlin_masks
@@ -98,6 +105,22 @@ def test_codes_change_only_under_the_mask_and_never_to_the_nearest():
     )
     assert changed[0, 1, 2]
     assert changed.sum() == 1
+
+
+def test_codes_are_the_same_wherever_they_are_wanted(monkeypatch):
+    features = jax.random.normal(jax.random.key(0), (3, 8, 12, 4))
+    codes = jax.random.normal(jax.random.key(1), (32, 4))
+    ranks = jax.random.randint(jax.random.key(2), (3, 8, 12), 0, 32)
+    whole = np.asarray(codes_at_ranks(features, codes, ranks, jnp.ones(ranks.shape, bool)))
+    distance = np.square(np.asarray(features)[..., None, :] - codes).sum(-1)
+    want = np.take_along_axis(np.argsort(distance, axis=-1), np.asarray(ranks)[..., None], -1)
+    np.testing.assert_array_equal(whole, np.asarray(codes)[want[..., 0]])
+    monkeypatch.setattr("vqad.synthesis.codes._DISTANCES_AT_A_TIME", 3 * 12 * 32)
+    for share in (0.0, 0.02, 0.3, 1.0):
+        wanted = np.array(jax.random.uniform(jax.random.key(3), ranks.shape) < share)
+        wanted[1] = False
+        found = np.asarray(jax.jit(codes_at_ranks)(features, codes, ranks, wanted))
+        np.testing.assert_array_equal(found[wanted], whole[wanted])
 
 
 def test_target_has_the_resolution_of_the_coarsest_disturbed_grid():

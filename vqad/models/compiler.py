@@ -1,8 +1,15 @@
 """Compiler options that make the networks faster on the current backend."""
 
 import functools
+import logging
+import os
 
 import jax
+
+logger = logging.getLogger(__name__)
+
+SWITCH = "VQAD_COMPILER_OPTIONS"
+"""Environment variable; ``off`` leaves the options out."""
 
 _CPU_OPTIONS = {
     # Keeps convolutions out of YNNPACK: a 3x3 weight gradient took 1.5 times as long there
@@ -15,10 +22,12 @@ _CPU_OPTIONS = {
 def compiler_options() -> dict[str, str]:
     """Options for ``jax.jit(..., compiler_options=...)``, each tried on this version of XLA.
 
+    They are logged, once. The environment variable ``VQAD_COMPILER_OPTIONS=off`` leaves them out.
+
     Returns:
       Options on CPU as far as XLA knows them; none on other backends.
     """
-    if jax.default_backend() != "cpu":
+    if jax.default_backend() != "cpu" or os.environ.get(SWITCH) == "off":
         return {}
     known = {}
     for name, value in _CPU_OPTIONS.items():
@@ -27,4 +36,7 @@ def compiler_options() -> dict[str, str]:
         except jax.errors.JaxRuntimeError:
             continue
         known[name] = value
+    if known:
+        text = ", ".join(f"{name}={value}" for name, value in known.items())
+        logger.info("compiler options: %s (%s=off leaves them out)", text, SWITCH)
     return known

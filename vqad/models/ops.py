@@ -189,7 +189,8 @@ def over_rows(
     if rows == h:
         return function(*arrays)
     blocks = [a.reshape(n, h // rows, rows, *a.shape[2:]).swapaxes(0, 1) for a in arrays]
-    found = lax.map(lambda block: function(*block), blocks).swapaxes(0, 1)
+    with jax.named_scope("blocks"):
+        found = lax.map(lambda block: function(*block), blocks).swapaxes(0, 1)
     return found.reshape(n, h, *found.shape[3:])
 
 

@@ -56,29 +56,57 @@ def select_rank(values: jax.Array, ranks: jax.Array) -> jax.Array:
         smaller = jnp.sum(bits < candidate[..., None], axis=-1, dtype=jnp.int32)
         return jnp.where(smaller <= ranks, candidate, found)
 
-    found = lax.fori_loop(0, 32, bisect, jnp.zeros(ranks.shape, jnp.uint32))
+    with jax.named_scope("bisection"):
+        found = lax.fori_loop(0, 32, bisect, jnp.zeros(ranks.shape, jnp.uint32))
     return jnp.argmax(bits == found[..., None], axis=-1).astype(jnp.int32)
 
 
-def codes_at_ranks(features: jax.Array, codes: jax.Array, ranks: jax.Array) -> jax.Array:
-    """Codes whose distance to each feature vector has the given rank.
+def codes_at_ranks(
+    features: jax.Array, codes: jax.Array, ranks: jax.Array, wanted: jax.Array
+) -> jax.Array:
+    """Codes whose distance to each feature vector has the given rank, where they are wanted.
 
-    Works on blocks of positions, so that memory does not grow with image area times codes.
+    Each image's wanted positions are gathered at its front and worked on in blocks, until no image
+    of the batch has any left: time grows with the largest wanted share, memory with neither image
+    area times codes nor batch. Nothing but the number of blocks passes between images, so that the
+    batch axis may be sharded over devices.
 
     Args:
       features: float [n, h, w, d].
       codes: float32 [k, d].
       ranks: int32 [n, h, w] in [0, k).
+      wanted: bool [n, h, w].
 
     Returns:
-      float32 [n, h, w, d].
+      float32 [n, h, w, d], unspecified codes where none is wanted.
     """
+    n, h, w, d = features.shape
+    size = h * w
+    while size % 2 == 0 and n * size * codes.shape[0] > _DISTANCES_AT_A_TIME:
+        size //= 2
+    features, ranks = features.reshape(n, h * w, d), ranks.reshape(n, h * w)
+    wanted = wanted.reshape(n, h * w)
+    order = _front(wanted)
 
-    def ranked(features: jax.Array, ranks: jax.Array) -> jax.Array:
-        return select_rank(ops.code_distances(features, codes), ranks)
+    def block(i: int, found: jax.Array) -> jax.Array:
+        here = lax.dynamic_slice_in_dim(order, i * size, size, axis=1)
+        near, rank = (jax.vmap(lambda a, at: a[at])(a, here) for a in (features, ranks))
+        chosen = select_rank(ops.code_distances(near, codes), rank)
+        return jax.vmap(lambda a, at, new: a.at[at].set(new))(found, here, chosen)
 
-    found = ops.over_rows(ranked, codes.shape[0], _DISTANCES_AT_A_TIME, features, ranks)
-    return jnp.take(codes, found, axis=0)
+    with jax.named_scope("blocks"):
+        blocks = -(-wanted.sum(1).max() // size)
+        found = lax.fori_loop(0, blocks, block, jnp.zeros((n, h * w), jnp.int32))
+    return jnp.take(codes, found, axis=0).reshape(n, h, w, d)
+
+
+def _front(wanted: jax.Array) -> jax.Array:
+    """Positions [n, p] of each row, int32, the wanted ones first, without sorting."""
+    p = wanted.shape[1]
+    first, last = jnp.cumsum(wanted, axis=1), jnp.cumsum(~wanted, axis=1)
+    place = jnp.where(wanted, first, first[:, -1:] + last) - 1
+    positions = jnp.arange(p, dtype=jnp.int32)
+    return jax.vmap(lambda at: jnp.zeros(p, jnp.int32).at[at].set(positions))(place)
 
 
 def pool_mask(mask: jax.Array, factor: int) -> jax.Array:
@@ -110,8 +138,8 @@ def replace_codes(
     Returns:
       float32 [n, h, w, d].
     """
-    small = pool_mask(mask, mask.shape[1] // features.shape[1])
-    return jnp.where(small > 0, codes_at_ranks(features, codes, ranks), values)
+    wanted = pool_mask(mask, mask.shape[1] // features.shape[1]) > 0
+    return jnp.where(wanted, codes_at_ranks(features, codes, ranks, wanted[..., 0]), values)
 
 
 def target_mask(mask: jax.Array, lo_disturbed: jax.Array) -> jax.Array:

@@ -88,6 +88,8 @@ def base_config(surface: str = "") -> ConfigDict:
                 "max_cells": MAX_CELLS,
             },
             "checkpoint": {"every_steps": 1000, "keep": 3},
+            # Steps of each stage to trace, for TensorBoard or Perfetto and a table.
+            "profile_steps": 0,
             "log": {"every_steps": 100, "images_every_steps": 1000},
             "evaluation": {
                 "batch_size": 8,
@@ -133,6 +135,7 @@ def validate(config: ConfigDict, training: bool = True) -> None:
     if len(config.image_size) != 2 or not all(isinstance(s, int) for s in config.image_size):
         raise VqadError(f"config.image_size: {config.image_size}; give (height, width)")
     check_image_size(config.image_size, "config.image_size")
+    _at_least("config.profile_steps", config.profile_steps, 0)
     _check_model(config.model)
     for name in config.stages:
         _check_stage(name, config[name])

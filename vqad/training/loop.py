@@ -18,6 +18,7 @@ from vqad.errors import VqadError
 from vqad.models.dsr import SIDE_MULTIPLE, Dsr
 from vqad.training import checkpoints
 from vqad.training.continuation import describe
+from vqad.training.profiling import Profile
 from vqad.training.progress import Progress
 from vqad.training.sharding import Placement
 from vqad.training.stages import Stage, modules_before
@@ -129,7 +130,7 @@ def train_stage(
             save(state)
         else:
             step = make_train_step(model, stage, settings, optimizer, config.seed, placement)
-            _steps(config, stage, source, state, frozen, step, placement, progress, save)
+            _steps(config, stage, source, workdir, state, frozen, step, placement, progress, save)
     finally:
         progress.close()
         checkpoints.finish(manager)
@@ -139,6 +140,7 @@ def _steps(
     config: ConfigDict,
     stage: Stage,
     source: Source,
+    workdir: str,
     state: TrainState,
     frozen: Mapping,
     train_step: Callable[..., tuple[TrainState, dict, dict]],
@@ -158,34 +160,53 @@ def _steps(
         process_index=jax.process_index(),
         process_count=jax.process_count(),
     )
-    window = []
+    images_ahead = placement.ahead(batch["image"] for batch in batches)
+    profile = Profile(str(epath.Path(workdir) / "profile" / stage.name), config.profile_steps)
+    window: list[dict] = []
+    pending: tuple[int, list[dict]] | None = None
+
+    def settle() -> None:
+        """Reports the metrics that are on their way from the devices."""
+        nonlocal pending
+        if pending is not None:
+            (step, metrics), pending = pending, None
+            _report(progress, stage, step, metrics)
+
     begun = time.perf_counter()
     for step in range(start + 1, settings.steps + 1):
-        image = placement.put_batch(next(batches)["image"])
-        state, metrics, images = train_step(state, frozen, image)
+        with profile.step(step - start):
+            state, metrics, images = train_step(state, frozen, next(images_ahead))
+            profile.wait_for(metrics)
         window.append(metrics)
         if step == start + 1:
             jax.block_until_ready(state)
             logger.info("%s: first step after %.1f s", stage.name, time.perf_counter() - begun)
             progress.compiled(step)
+        # The metrics of the last report had the time of this step to arrive in.
+        settle()
 
         def due(every: int, step: int = step) -> bool:
             return step % every == 0 or step == settings.steps
 
-        if due(config.log.every_steps) or due(config.checkpoint.every_steps):
-            _stop_if_nonfinite(state, stage)
         if due(config.log.every_steps):
-            fetched = jax.device_get(window)
-            window = []
-            progress.report(step, {k: np.mean([m[k] for m in fetched]) for k in fetched[0]})
+            jax.tree.map(lambda array: array.copy_to_host_async(), window)
+            pending, window = (step, window), []
         if due(config.log.images_every_steps):
             progress.show(step, jax.device_get(images))
         if due(config.checkpoint.every_steps):
+            settle()
+            _stop_if_nonfinite(int(metrics["nonfinite_step"]), stage)
             save(state)
 
 
-def _stop_if_nonfinite(state: TrainState, stage: Stage) -> None:
-    bad = int(state.nonfinite_step)
+def _report(progress: Progress, stage: Stage, step: int, metrics: list[dict]) -> None:
+    fetched = jax.device_get(metrics)
+    _stop_if_nonfinite(int(fetched[-1]["nonfinite_step"]), stage)
+    names = [name for name in fetched[0] if name != "nonfinite_step"]
+    progress.report(step, {name: np.mean([m[name] for m in fetched]) for name in names})
+
+
+def _stop_if_nonfinite(bad: int, stage: Stage) -> None:
     if bad >= 0:
         raise VqadError(
             f"{stage.name}: loss, gradient or parameters are not finite at step {bad}; the "

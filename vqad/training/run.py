@@ -36,6 +36,7 @@ def run(config: ConfigDict, workdir: str, mode: str = "train") -> None:
     root = epath.Path(workdir)
     if root.exists() and not root.is_dir():
         raise VqadError(f"--workdir={workdir}: is a file; give a folder")
+    _keep_compiled(root / "compiled")
     try:
         if mode == "evaluate":
             evaluate(config, workdir, checkpoints.find_folder(workdir))
@@ -46,6 +47,13 @@ def run(config: ConfigDict, workdir: str, mode: str = "train") -> None:
             f"--workdir={workdir}: {error.filename or ''} cannot be written "
             f"({error.strerror or error}); free disk space or permissions, or give another folder"
         ) from error
+
+
+def _keep_compiled(folder: epath.Path) -> None:
+    """Keeps what is compiled for the next start, if no place for it was given to JAX."""
+    if jax.config.jax_compilation_cache_dir is None:
+        jax.config.update("jax_compilation_cache_dir", str(folder.absolute()))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
 def _train(config: ConfigDict, workdir: str) -> None:

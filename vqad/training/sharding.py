@@ -1,6 +1,8 @@
 """Where arrays live: one object that says it for batches and for everything else."""
 
+import collections
 import dataclasses
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import jax
@@ -51,6 +53,15 @@ class Placement:
     def put_batch(self, batch: np.ndarray) -> jax.Array:
         """Hands this process's part of a global batch to the devices."""
         return jax.make_array_from_process_local_data(self.batch, batch)
+
+    def ahead(self, batches: Iterable[np.ndarray], count: int = 2) -> Iterator[jax.Array]:
+        """Hands batches to the devices, ``count`` of them before they are asked for."""
+        waiting = collections.deque()
+        for batch in batches:
+            waiting.append(self.put_batch(batch))
+            if len(waiting) > count:
+                yield waiting.popleft()
+        yield from waiting
 
     def put(self, tree: Any) -> Any:
         """Puts a copy of a tree of arrays on every device."""

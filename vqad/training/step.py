@@ -119,7 +119,8 @@ def make_train_step(
 
     Returns:
       A function (state, frozen variables, images uint8 [n, h, w, 3]) to (state, metrics, images):
-      metrics are float32 scalars; images are the first few of the outcome's, clipped to [0, 1].
+      metrics are float32 scalars and ``nonfinite_step``, int32; images are the first few of the
+      outcome's, clipped to [0, 1].
     """
     settings = dict(settings)
 
@@ -148,7 +149,13 @@ def make_train_step(
             nonfinite_step=jnp.where(bad, state.step + 1, state.nonfinite_step),
         )
         images = {k: jnp.clip(v[:IMAGES_SHOWN], 0, 1) for k, v in outcome.images.items()}
-        return new_state, {**outcome.metrics, "gradient_norm": norm}, images
+        metrics = {
+            **outcome.metrics,
+            "gradient_norm": norm,
+            # A copy: the state's own is given to the next step.
+            "nonfinite_step": new_state.nonfinite_step,
+        }
+        return new_state, metrics, images
 
     replicated = placement.replicated
     return jax.jit(

@@ -1,0 +1,98 @@
+"""A profile of a few steps: trace files, and a table of where their time goes."""
+
+import collections
+import contextlib
+import glob
+import gzip
+import json
+import logging
+import os
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+
+logger = logging.getLogger(__name__)
+
+# The first step compiles, the second may still wait for the first's results.
+_SKIPPED = 2
+_ROWS = 15
+
+
+class Profile:
+    """Traces some steps of a stage.
+
+    Leaves ``plugins/profile/...`` for TensorBoard, ``perfetto_trace.json.gz`` for
+    https://ui.perfetto.dev, and ``table.txt`` in its folder.
+    """
+
+    def __init__(self, folder: str, steps: int) -> None:
+        """Prepares a profile.
+
+        Args:
+          folder: where the files go.
+          steps: steps to trace, behind the first two; 0 traces nothing.
+        """
+        self.folder, self.steps = folder, steps
+        self._running = False
+
+    @contextlib.contextmanager
+    def step(self, number: int) -> Iterator[None]:
+        """Surrounds a step; ``number`` counts from one at the start of this run of the stage."""
+        if self.steps and number == _SKIPPED + 1:
+            jax.profiler.start_trace(self.folder, create_perfetto_trace=True)
+            self._running = True
+        with jax.profiler.StepTraceAnnotation("train", step_num=number):
+            yield
+        if self._running and number == _SKIPPED + self.steps:
+            jax.profiler.stop_trace()
+            self._running = False
+            table = summarize(self.folder, self.steps)
+            with open(os.path.join(self.folder, "table.txt"), "w") as file:
+                file.write(table + "\n")
+            logger.info("profile of %d steps in %s\n%s", self.steps, self.folder, table)
+
+    def wait_for(self, results: Any) -> None:
+        """Lets a traced step end before it is left."""
+        if self._running:
+            jax.block_until_ready(results)
+
+
+def summarize(folder: str, steps: int) -> str:
+    """A table of the operations that took longest, from a trace.
+
+    Operations that run at the same time are both counted in full, so that the rows may add up to
+    more than the step's time, which is given as well.
+
+    Args:
+      folder: of the trace.
+      steps: how many steps it holds.
+
+    Returns:
+      Lines of milliseconds a step and names, with the numbers behind them left out.
+    """
+    newest = max(glob.glob(f"{folder}/**/perfetto_trace.json.gz", recursive=True))
+    with gzip.open(newest) as file:
+        events = json.load(file)
+    events = events["traceEvents"] if isinstance(events, dict) else events
+    operations, begun, whole = collections.Counter(), {}, 0.0
+    for event in sorted((e for e in events if e.get("ph") == "X"), key=lambda e: e["ts"]):
+        name = event["name"]
+        if name == "train":
+            whole += event["dur"]
+        elif "hlo_op" in event.get("args", {}):
+            operations[_kind(name)] += event["dur"]
+            begun[name] = event
+        elif name.startswith("end: ") and name[5:] in begun:
+            # XLA on CPU hands a convolution to other threads and tells when it is over.
+            start = begun.pop(name[5:])
+            operations[_kind(name[5:])] += max(0, event["ts"] - start["ts"] - start["dur"])
+    lines = [f"{whole / steps / 1e3:10.2f} ms  step"]
+    lines += [f"{us / steps / 1e3:10.2f} ms  {name}" for name, us in operations.most_common(_ROWS)]
+    return "\n".join(lines)
+
+
+def _kind(name: str) -> str:
+    """An operation's name without its number."""
+    return re.sub(r"[.\d]+$", "", name)
