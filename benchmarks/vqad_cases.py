@@ -67,6 +67,8 @@ def train(pacer: Pacer, work: Workload, name: str, loading: bool) -> None:
         )
     else:
         batches = itertools.repeat({"image": _images(work)})
+    image = placement.put_batch(_images(work))
+    pacer.flops = lambda: step.lower(state, frozen, image).cost_analysis()["flops"]
     for batch in batches:
         state, metrics, _ = step(state, frozen, placement.put_batch(batch["image"]))
         jax.block_until_ready((state, metrics))
@@ -83,6 +85,8 @@ def infer(pacer: Pacer, work: Workload) -> None:
     _, model = _setup(work)
     variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
     predict, images = make_predict(model, variables), _images(work)
+    forward = jax.jit(model.apply).lower(variables, jnp.asarray(images, jnp.float32))
+    pacer.flops = lambda: forward.cost_analysis()["flops"]
     while True:
         jax.block_until_ready(predict(images))
         pacer.tick()

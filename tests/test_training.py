@@ -108,7 +108,6 @@ def test_paper_settings():
         ("stage1.gray_probability", -1, ["gray_probability", "between 0 and 1"]),
         ("stage3.max_cells", 12, ["stage3.max_cells", "12", "power of two up to 32"]),
         ("stage3.max_cells", 0, ["stage3.max_cells", "at least 1"]),
-        ("model.code_units", 2, ["config.model.code_units", "True or False"]),
         ("stage2.image_weight", float("nan"), ["image_weight"]),
     ],
 )

@@ -189,9 +189,6 @@ def _check_model(model: ConfigDict) -> None:
         raise VqadError(f"config.model.score_window: {model.score_window}; must be odd")
     if model.dtype not in ("float32", "bfloat16"):
         raise VqadError(f"config.model.dtype: {model.dtype!r}; give float32 or bfloat16")
-    for field in ("code_units", "remat"):
-        if not isinstance(model[field], bool):
-            raise VqadError(f"config.model.{field}: {model[field]!r}; give True or False")
     _within("config.model.decay", model.decay, 0, 0.999999)
     _within("config.model.commitment_cost", model.commitment_cost, 0, float("inf"))
     _within("config.model.reseed_below", model.reseed_below, 0, 1)

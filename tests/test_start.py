@@ -1,0 +1,30 @@
+"""What a run keeps for the next start, and what it shows of its speed."""
+
+import os
+import subprocess
+
+from test_launch import command, environment
+
+
+def test_compiled_steps_are_kept_and_a_profile_is_left(tmp_path):
+    env = environment()
+    env.pop("JAX_COMPILATION_CACHE_DIR")
+    line = command(
+        tmp_path / "run",
+        "--config.stages=('stage1',)",
+        "--config.stage1.steps=6",
+        "--config.profile_steps=2",
+    )
+    result = subprocess.run(line, env=env, capture_output=True, text=True, timeout=600)
+    assert result.returncode == 0, result.stderr
+    compiled = os.listdir(tmp_path / "run" / "compiled")
+    assert any(name.startswith("jit_train_step") for name in compiled)
+    profile = tmp_path / "run" / "profile" / "stage1"
+    table = (profile / "table.txt").read_text()
+    first, *rows = table.splitlines()
+    assert first.endswith("ms  step")
+    assert float(first.split()[0]) > 0
+    assert len(rows) >= 5
+    assert any("convolution" in row or "conv" in row for row in rows)
+    assert table.strip() in result.stderr
+    assert list(profile.glob("**/*.xplane.pb"))
