@@ -37,16 +37,50 @@ def conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
     if k == 1:
         return jnp.dot(x, kernel.reshape(ci, co))
     if co <= 2:
-        n, h, w, _ = x.shape
-        taps = jnp.dot(x, kernel.transpose(2, 0, 1, 3).reshape(ci, k * k * co))
-        r = k // 2
-        taps = jnp.pad(taps, ((0, 0), (r, r), (r, r), (0, 0))).reshape(
-            n, h + 2 * r, w + 2 * r, k * k, co
-        )
-        return sum(taps[:, i : i + h, j : j + w, i * k + j] for i in range(k) for j in range(k))
+        return _thin_conv(x, kernel)
     return lax.conv_general_dilated(
         x, kernel, (1, 1), [(k // 2, k // 2)] * 2, dimension_numbers=_DIMENSIONS
     )
+
+
+@jax.custom_vjp
+def _thin_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """A matrix product to all taps, and a sum of shifted slices."""
+    n, h, w, ci = x.shape
+    k, _, _, co = kernel.shape
+    taps = jnp.dot(x, kernel.transpose(2, 0, 1, 3).reshape(ci, k * k * co))
+    taps = _pad(taps.reshape(n, h, w, k * k, co), k // 2, axis=1)
+    return sum(taps[:, i : i + h, j : j + w, i * k + j] for i in range(k) for j in range(k))
+
+
+def _thin_conv_fwd(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple]:
+    return _thin_conv(x, kernel), (x, kernel)
+
+
+def _thin_conv_bwd(residuals: tuple, dy: jax.Array) -> tuple[jax.Array, jax.Array]:
+    x, kernel = residuals
+    _, h, w, ci = x.shape
+    k, _, _, co = kernel.shape
+    # Channels come first while slices are shifted, so that whole rows are copied: 10 ms in place
+    # of the 125 of the derived gradient, 128 x 128, 16 to 2 channels, batch 8, two cores.
+    barrier = lax.optimization_barrier
+    padded = barrier(_pad(barrier(dy.transpose(3, 0, 1, 2)), k // 2, axis=2))
+    back = range(k - 1, -1, -1)
+    shifted = barrier(
+        jnp.stack([padded[:, :, i : i + h, j : j + w] for i in back for j in back])
+    ).reshape(k * k * co, -1)
+    taps = kernel.transpose(0, 1, 3, 2).reshape(k * k * co, ci)
+    dx = lax.dot_general(shifted, taps, (((0,), (0,)), ((), ()))).reshape(x.shape)
+    dkernel = jnp.dot(shifted, x.reshape(-1, ci)).reshape(k, k, co, ci)
+    return dx, dkernel.transpose(0, 1, 3, 2)
+
+
+_thin_conv.defvjp(_thin_conv_fwd, _thin_conv_bwd)
+
+
+def _pad(x: jax.Array, width: int, axis: int) -> jax.Array:
+    """Zeros around the axes ``axis`` and ``axis + 1``."""
+    return jnp.pad(x, [(width, width) if i in (axis, axis + 1) else (0, 0) for i in range(x.ndim)])
 
 
 def conv_down(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -107,10 +141,27 @@ def instance_norm_relu(x: jax.Array) -> jax.Array:
     return _instance_norm_relu(x)[0]
 
 
+def _spatial_mean(x: jax.Array) -> jax.Array:
+    """Mean over height and width, float32 [n, h, w, c] to [n, 1, 1, c]."""
+
+    def by_products(x: jax.Array) -> jax.Array:
+        # XLA's CPU backend sums slowly: the norm forward and backward took 2.5 times as long with
+        # ``mean`` (128 x 128, 16 or 64 channels, two cores).
+        n, h, w, _ = x.shape
+        highest = {"precision": lax.Precision.HIGHEST}
+        rows = jnp.einsum("nhw,nhwc->nhc", jnp.ones((n, h, w)), x, **highest)
+        return jnp.einsum("nh,nhc->nc", jnp.ones((n, h)), rows, **highest)[:, None, None] / (h * w)
+
+    def by_sum(x: jax.Array) -> jax.Array:
+        return x.mean((1, 2), keepdims=True)
+
+    return lax.platform_dependent(x, cpu=by_products, default=by_sum)
+
+
 def _instance_norm_relu(x: jax.Array) -> tuple[jax.Array, tuple]:
     x32 = x.astype(jnp.float32)
-    mean = x32.mean((1, 2), keepdims=True)
-    scale = lax.rsqrt(jnp.square(x32 - mean).mean((1, 2), keepdims=True) + 1e-5)
+    mean = _spatial_mean(x32)
+    scale = lax.rsqrt(_spatial_mean(jnp.square(x32 - mean)) + 1e-5)
     y = jnp.maximum((x32 - mean) * scale, 0).astype(x.dtype)
     return y, (x, mean, scale)
 
@@ -119,8 +170,7 @@ def _instance_norm_relu_bwd(residuals: tuple, dy: jax.Array) -> tuple[jax.Array]
     x, mean, scale = residuals
     normed = (x.astype(jnp.float32) - mean) * scale
     g = jnp.where(normed > 0, dy.astype(jnp.float32), 0)
-    slope = (g * normed).mean((1, 2), keepdims=True)
-    dx = scale * (g - g.mean((1, 2), keepdims=True) - normed * slope)
+    dx = scale * (g - _spatial_mean(g) - normed * _spatial_mean(g * normed))
     return (dx.astype(x.dtype),)
 
 
