@@ -1,6 +1,7 @@
 """vqad's side of the duel: python benchmarks/vqad_cases.py CASE WORKLOAD."""
 
 import sys
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,7 @@ def train(pacer: Pacer, work: Workload, name: str, loading: bool) -> None:
 
     from vqad.data.pipeline import training_batches
     from vqad.data.sources import open_source
+    from vqad.models.compiler import compile_ahead
     from vqad.training.loop import initial_variables
     from vqad.training.sharding import Placement
     from vqad.training.stages import STAGES
@@ -45,15 +47,24 @@ def train(pacer: Pacer, work: Workload, name: str, loading: bool) -> None:
 
     config, model = _setup(work)
     stage = STAGES[name]
-    fresh = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
-    earlier = None if stage.needs is None else ("fresh", jax.device_get(fresh))
-    variables = initial_variables(model, stage, 0, earlier)
+    fresh = jax.device_get(jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 32, 32, 3))))
+    variables = initial_variables(model, stage, 0, stage.needs and ("fresh", fresh))
     params, codebook, frozen = split_variables(stage, variables)
     optimizer = make_optimizer(config[name])
     placement = Placement.over_all_devices()
-    state = placement.put(create_state(params, codebook, optimizer))
-    frozen = placement.put(frozen)
     step = make_train_step(model, stage, config[name], optimizer, 0, placement)
+    shapes = jax.tree.map(
+        jax.typeof,
+        (
+            jax.eval_shape(partial(create_state, optimizer=optimizer), params, codebook),
+            frozen,
+            _images(work),
+        ),
+    )
+    compiled = compile_ahead(step, *shapes)
+    pacer.flops = lambda: step.lower(*shapes).cost_analysis()["flops"]
+    state, frozen = placement.put((create_state(params, codebook, optimizer), frozen))
+    del fresh, variables, params, codebook
     if loading:
         size = (work.side, work.side)
         crop = stage.needs is None
@@ -67,10 +78,8 @@ def train(pacer: Pacer, work: Workload, name: str, loading: bool) -> None:
         )
     else:
         batches = itertools.repeat({"image": _images(work)})
-    image = placement.put_batch(_images(work))
-    pacer.flops = lambda: step.lower(state, frozen, image).cost_analysis()["flops"]
     for batch in batches:
-        state, metrics, _ = step(state, frozen, placement.put_batch(batch["image"]))
+        state, metrics, _ = compiled(state, frozen, placement.put_batch(batch["image"]))
         jax.block_until_ready((state, metrics))
         pacer.tick()
 

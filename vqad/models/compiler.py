@@ -1,8 +1,10 @@
-"""Compiler options that make the networks faster on the current backend."""
+"""How functions are compiled: options for the current backend, and ahead of their first call."""
 
+import ctypes
 import functools
 import logging
 import os
+from typing import Any
 
 import jax
 
@@ -40,3 +42,29 @@ def compiler_options() -> dict[str, str]:
         text = ", ".join(f"{name}={value}" for name, value in known.items())
         logger.info("compiler options: %s (%s=off leaves them out)", text, SWITCH)
     return known
+
+
+def compile_ahead(function: Any, *args: Any) -> jax.stages.Compiled:
+    """Compiles a jitted function, and lets the compiler's memory go before it runs.
+
+    On CPU the compiler takes as much memory as a step does, and glibc would keep it: a process that
+    trains stage 2 of the full networks, 128 x 128, batch 4, peaked at 2.5 GB in place of 1.7.
+
+    Args:
+      function: what ``jax.jit`` returned.
+      *args: arguments, or their shapes and dtypes.
+
+    Returns:
+      The compiled function, for arguments of these shapes, dtypes and shardings.
+    """
+    _return_memory()
+    compiled = function.lower(*args).compile()
+    _return_memory()
+    return compiled
+
+
+def _return_memory() -> None:
+    """Hands freed memory back to the system, where the C library can."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
+    if trim is not None:
+        trim(0)

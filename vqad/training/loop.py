@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 from vqad.data.pipeline import training_batches
 from vqad.data.sources import Source
 from vqad.errors import VqadError
+from vqad.models.compiler import compile_ahead
 from vqad.models.dsr import SIDE_MULTIPLE, Dsr
 from vqad.training import checkpoints
 from vqad.training.continuation import describe
@@ -99,15 +100,24 @@ def train_stage(
     done = checkpoints.latest_step(folder)
     if done is None:
         variables = initial_variables(model, stage, config.seed, earlier)
-        params, codebook, frozen = split_variables(stage, variables)
-        state = jax.jit(lambda p, c: create_state(p, c, optimizer))(params, codebook)
     else:
         logger.info("%s: continuing from step %d", stage.name, done)
-        state, frozen = _restore(folder, done, stage, optimizer)
-    state, frozen = placement.put(state), placement.put(frozen)
-    logger.info(
-        "%s trains\n%s", stage.name, parameter_overview.get_parameter_overview(state.params)
-    )
+        variables, _ = checkpoints.load_weights(folder)
+    params, codebook, frozen = split_variables(stage, variables)
+    logger.info("%s trains\n%s", stage.name, parameter_overview.get_parameter_overview(params))
+    shapes = jax.eval_shape(partial(create_state, optimizer=optimizer), params, codebook)
+    begun = time.perf_counter()
+    step = make_train_step(model, stage, settings, optimizer, config.seed, placement)
+    image = jax.ShapeDtypeStruct((settings.batch_size, *config.image_size, 3), jnp.uint8)
+    if settings.steps:
+        # Compiling takes as much memory as a step: the optimizer's state is made after it.
+        step = compile_ahead(step, shapes, frozen, image)
+    if done is None:
+        state = jax.jit(lambda p, c: create_state(p, c, optimizer))(params, codebook)
+    else:
+        state = _restore(folder, done, params, codebook, shapes)
+    state, frozen = placement.put((state, frozen))
+    del variables, params, codebook
     manager = checkpoints.open_manager(folder, config.checkpoint.keep)
     progress = Progress(
         workdir,
@@ -129,8 +139,19 @@ def train_stage(
         if done is None and settings.steps == 0:
             save(state)
         else:
-            step = make_train_step(model, stage, settings, optimizer, config.seed, placement)
-            _steps(config, stage, source, workdir, state, frozen, step, placement, progress, save)
+            _steps(
+                config,
+                stage,
+                source,
+                workdir,
+                state,
+                frozen,
+                step,
+                placement,
+                progress,
+                save,
+                begun,
+            )
     finally:
         progress.close()
         checkpoints.finish(manager)
@@ -147,6 +168,7 @@ def _steps(
     placement: Placement,
     progress: Progress,
     save: Callable[[TrainState], None],
+    begun: float,
 ) -> None:
     settings = config[stage.name]
     start = int(state.step)
@@ -172,7 +194,6 @@ def _steps(
             (step, metrics), pending = pending, None
             _report(progress, stage, step, metrics)
 
-    begun = time.perf_counter()
     for step in range(start + 1, settings.steps + 1):
         with profile.step(step - start):
             state, metrics, images = train_step(state, frozen, next(images_ahead))
@@ -215,18 +236,16 @@ def _stop_if_nonfinite(bad: int, stage: Stage) -> None:
         )
 
 
-def _restore(folder: str, step: int, stage: Stage, optimizer: Any) -> tuple[TrainState, dict]:
-    variables, _ = checkpoints.load_weights(folder)
-    params, codebook, frozen = split_variables(stage, variables)
-    target = jax.eval_shape(lambda: create_state(params, codebook, optimizer))
+def _restore(
+    folder: str, step: int, params: Mapping, codebook: Mapping, shapes: TrainState
+) -> TrainState:
     training = checkpoints.load_training(
-        folder, step, {"opt_state": target.opt_state, "step": target.step}
+        folder, step, {"opt_state": shapes.opt_state, "step": shapes.step}
     )
-    state = TrainState(
+    return TrainState(
         step=training["step"],
         params=params,
         codebook=codebook,
         opt_state=training["opt_state"],
         nonfinite_step=np.int32(-1),
     )
-    return state, frozen
