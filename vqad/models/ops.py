@@ -5,14 +5,12 @@ rounding, gradients included.
 """
 
 import functools
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
-_DISTANCES_AT_A_TIME = 1 << 24
 
 
 def _valid_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -214,65 +212,3 @@ def _max_pool_bwd(residuals: tuple, dy: jax.Array) -> tuple[jax.Array]:
 
 
 max_pool.defvjp(_max_pool_fwd, _max_pool_bwd)
-
-
-def over_rows(
-    function: Callable[..., jax.Array], elements: int, limit: int, *arrays: jax.Array
-) -> jax.Array:
-    """Applies a function to blocks of rows of feature maps, so that its memory stays bounded.
-
-    Blocks are cut along the height: the batch axis may be sharded over devices.
-
-    Args:
-      function: from arrays [n, r, w, ...] to an array [n, r, w, ...], position by position.
-      elements: elements that it needs at a position.
-      limit: elements that it may need at a time; a single row may exceed it.
-      *arrays: [n, h, w, ...].
-
-    Returns:
-      What the function returns for the whole arrays, [n, h, w, ...].
-    """
-    n, h, w = arrays[0].shape[:3]
-    rows = h
-    while rows % 2 == 0 and n * rows * w * elements > limit:
-        rows //= 2
-    if rows == h:
-        return function(*arrays)
-    blocks = [a.reshape(n, h // rows, rows, *a.shape[2:]).swapaxes(0, 1) for a in arrays]
-    with jax.named_scope("blocks"):
-        found = lax.map(lambda block: function(*block), blocks).swapaxes(0, 1)
-    return found.reshape(n, h, *found.shape[3:])
-
-
-def nearest_code(features: jax.Array, codes: jax.Array) -> jax.Array:
-    """Index of the nearest code by squared L2 distance.
-
-    Args:
-      features: [n, h, w, d].
-      codes: [k, d].
-
-    Returns:
-      int32 [n, h, w].
-    """
-
-    def nearest(features: jax.Array) -> jax.Array:
-        return jnp.argmin(code_distances(features, codes), axis=-1).astype(jnp.int32)
-
-    return over_rows(nearest, codes.shape[0], _DISTANCES_AT_A_TIME, features)
-
-
-def code_distances(features: jax.Array, codes: jax.Array) -> jax.Array:
-    """Squared L2 distances to all codes, less the features' own squared norm, in float32.
-
-    The norm that is left out is the same for all codes and so changes no order among them.
-
-    Args:
-      features: [..., d].
-      codes: [k, d].
-
-    Returns:
-      float32 [..., k].
-    """
-    features, codes = features.astype(jnp.float32), codes.astype(jnp.float32)
-    products = jnp.matmul(features, codes.T, precision=lax.Precision.HIGHEST)
-    return jnp.square(codes).sum(-1) - 2 * products

@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from vqad.models import ops
+from vqad.models import distances
 
-# Bisection reads its distances 32 times: blocks that stay in a cache are faster.
+# Bisection reads its distances 32 times, so that a block should stay in a cache.
 _DISTANCES_AT_A_TIME = 1 << 20
 
 
@@ -29,13 +29,6 @@ def draw_ranks(uniform: jax.Array, strength: jax.Array, num_codes: int) -> jax.A
     return (nearest + jnp.minimum(jnp.floor(uniform * count), count - 1)).astype(jnp.int32)
 
 
-def _ordered_bits(x: jax.Array) -> jax.Array:
-    """uint32 with the same order as the float32 values."""
-    bits = lax.bitcast_convert_type(x, jnp.uint32)
-    sign = jnp.uint32(1 << 31)
-    return jnp.where(bits >= sign, ~bits, bits | sign)
-
-
 def select_rank(values: jax.Array, ranks: jax.Array) -> jax.Array:
     """Index of the value of a given rank along the last axis, exactly and without sorting.
 
@@ -49,7 +42,7 @@ def select_rank(values: jax.Array, ranks: jax.Array) -> jax.Array:
     Returns:
       int32 [...]. Among equal values, the first index.
     """
-    bits = _ordered_bits(values)
+    bits = distances.ordered_bits(values)
 
     def bisect(i: int, found: jax.Array) -> jax.Array:
         candidate = found | (jnp.uint32(1 << 31) >> i)
@@ -91,7 +84,7 @@ def codes_at_ranks(
     def block(i: int, found: jax.Array) -> jax.Array:
         here = lax.dynamic_slice_in_dim(order, i * size, size, axis=1)
         near, rank = (jax.vmap(lambda a, at: a[at])(a, here) for a in (features, ranks))
-        chosen = select_rank(ops.code_distances(near, codes), rank)
+        chosen = select_rank(distances.code_distances(near, codes), rank)
         return jax.vmap(lambda a, at, new: a.at[at].set(new))(found, here, chosen)
 
     with jax.named_scope("blocks"):
