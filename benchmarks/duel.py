@@ -10,19 +10,17 @@ start of ``configs/demo.py`` is timed by ``benchmarks/start.py``.
 """
 
 import argparse
-import json
-import os
 import statistics
-import subprocess
-import sys
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import time
+from dataclasses import replace
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
+from contest import Times, duel, sum_of
 from workload import Workload, make_folders
 
-HERE = Path(__file__).parent
 CASES = {
     "stage1": "stage-1 step",
     "stage2": "stage-2 step, anomalies included",
@@ -39,129 +37,10 @@ GROWTH = {
     "batch": [{"side": 64, "batch": batch} for batch in (1, 2, 4, 8, 16, 32)],
     "num_codes": [{"batch": 1, "num_codes": k} for k in (512, 1024, 2048, 4096, 8192, 16384)],
 }
-# The first steps of a loader that works ahead are faster than it can go on.
-LOADED_AHEAD = 6
-
-
-class Contestant:
-    """A process that runs one case, step by step when asked."""
-
-    def __init__(self, command: Sequence[str], environment: dict[str, str]) -> None:
-        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            text=True,
-            env=environment,
-        )
-        self.first_step = self._receive()["seconds"][0]
-
-    def steps(self, count: int) -> list[float]:
-        """Runs steps and returns the seconds of each."""
-        print(count, file=self._process.stdin, flush=True)
-        return self._receive()["seconds"]
-
-    def close(self) -> dict:
-        """Ends the process and returns its peak memory in MiB and a step's arithmetic."""
-        self._process.stdin.close()
-        last = self._receive()
-        self._process.terminate()
-        self._process.wait()
-        return last
-
-    def _receive(self) -> dict:
-        line = self._process.stdout.readline()
-        if not line:
-            self._errors.seek(0)
-            last = (self._errors.read().strip().splitlines() or ["it said nothing"])[-1]
-            raise SystemExit(f"error: {' '.join(self._process.args)}: {last}")
-        return json.loads(line)
-
-
-@dataclass
-class Times:
-    """What one contestant did in one case.
-
-    Attributes:
-      steps: seconds of each step.
-      first_step: seconds from start to the end of the first step.
-      peak_mib: peak memory of the process.
-      flops: floating point operations of a step, 0 where not counted.
-    """
-
-    steps: list[float]
-    first_step: float
-    peak_mib: float
-    flops: float
-
-    @property
-    def median(self) -> float:
-        """Median seconds of a step."""
-        return statistics.median(self.steps)
-
-
-def commands(case: str, work: Workload, authors: str | None) -> dict[str, list[str]]:
-    """The contestants' command lines by name."""
-    found = {"vqad": [sys.executable, str(HERE / "vqad_cases.py"), case, work.to_json()]}
-    if authors:
-        script = str(HERE / "authors_cases.py")
-        found["authors"] = [sys.executable, script, case, work.to_json(), authors]
-    return found
-
-
-def duel(
-    case: str, work: Workload, authors: str | None, rounds: int, count: int
-) -> dict[str, Times]:
-    """Times a case.
-
-    Args:
-      case: a key of ``CASES``.
-      work: sizes and folders.
-      authors: checkout of the authors' repository, or None.
-      rounds: how often the contestants take turns.
-      count: steps in each turn.
-
-    Returns:
-      The times of each contestant.
-    """
-    lines, environment = commands(case, work, authors), dict(os.environ)
-    if not case.endswith("loading"):
-        running = {name: Contestant(line, environment) for name, line in lines.items()}
-        steps = {name: [] for name in running}
-        for _ in range(rounds):
-            for name, contestant in running.items():
-                steps[name] += contestant.steps(count)
-        return {
-            name: Times(steps[name], contestant.first_step, **contestant.close())
-            for name, contestant in running.items()
-        }
-    parts: dict[str, list[Times]] = {name: [] for name in lines}
-    for _ in range(rounds):
-        for name, line in lines.items():
-            contestant = Contestant(line, environment)
-            contestant.steps(LOADED_AHEAD)
-            steps = contestant.steps(count)
-            parts[name].append(Times(steps, contestant.first_step, **contestant.close()))
-    return {
-        name: Times(
-            [statistics.fmean(part.steps) for part in several],
-            min(part.first_step for part in several),
-            max(part.peak_mib for part in several),
-            several[0].flops,
-        )
-        for name, several in parts.items()
-    }
 
 
 def gemm_rate(size: int = 2048, repeats: int = 9) -> float:
     """GFLOP/s of a float32 matrix product in JAX on the default device."""
-    import time
-
-    import jax
-    import jax.numpy as jnp
-
     a = jnp.ones((size, size), jnp.float32)
     product = jax.jit(lambda a: a @ a)
     jax.block_until_ready(product(a))
@@ -192,19 +71,6 @@ def header(both: bool) -> str:
         names[2:2] = ["theirs s", "ratio"]
         names += ["their start s", "their peak MiB"]
     return "| " + " | ".join(names) + " |\n|" + "---|" * len(names)
-
-
-def sum_of(parts: Sequence[dict[str, Times]]) -> dict[str, Times]:
-    """One step of each part after the other."""
-    return {
-        name: Times(
-            [sum(part[name].median for part in parts)],
-            sum(part[name].first_step for part in parts),
-            max(part[name].peak_mib for part in parts),
-            sum(part[name].flops for part in parts),
-        )
-        for name in parts[0]
-    }
 
 
 def parse() -> argparse.Namespace:
