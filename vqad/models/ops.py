@@ -147,8 +147,9 @@ def _spatial_mean(x: jax.Array) -> jax.Array:
         # ``mean`` (128 x 128, 16 or 64 channels, two cores).
         n, h, w, _ = x.shape
         highest = {"precision": lax.Precision.HIGHEST}
-        rows = jnp.einsum("nhw,nhwc->nhc", jnp.ones((n, h, w)), x, **highest)
-        return jnp.einsum("nh,nhc->nc", jnp.ones((n, h)), rows, **highest)[:, None, None] / (h * w)
+        rows = jnp.einsum("nhw,nhwc->nhc", jnp.ones((n, h, w), x.dtype), x, **highest)
+        means = jnp.einsum("nh,nhc->nc", jnp.ones((n, h), x.dtype), rows, **highest) / (h * w)
+        return means[:, None, None]
 
     def by_sum(x: jax.Array) -> jax.Array:
         return x.mean((1, 2), keepdims=True)
