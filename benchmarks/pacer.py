@@ -23,10 +23,9 @@ class Pacer:
         self._out = sys.stdout
         sys.stdout = sys.stderr
         self.flops: Callable[[], float] = lambda: 0.0
-        self._begun = time.perf_counter()
         self._wanted = 1
         self._seconds: list[float] = []
-        self._last = self._begun
+        self._last = time.perf_counter()
 
     def tick(self) -> None:
         """To be called when a step's results are there."""

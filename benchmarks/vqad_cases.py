@@ -35,7 +35,7 @@ def train(pacer: Pacer, work: Workload, name: str, loading: bool) -> None:
     from vqad.data.pipeline import training_batches
     from vqad.data.sources import open_source
     from vqad.models.compiler import compile_ahead
-    from vqad.training.loop import initial_variables
+    from vqad.training.initialization import initial_variables
     from vqad.training.sharding import Placement
     from vqad.training.stages import STAGES
     from vqad.training.step import (

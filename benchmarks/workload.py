@@ -44,7 +44,7 @@ def make_folders(folder: Path, count: int = 64, side: int = 256) -> tuple[Path, 
     Args:
       folder: where to.
       count: files in each.
-      side: height and width that they are enlarged to; 64 x 64 is what the generator draws.
+      side: height and width that they are resized to.
 
     Returns:
       The folder of pictures, and the surface's folder in MVTec's layout.

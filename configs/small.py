@@ -31,9 +31,10 @@ def get_config(recipe: str = "full") -> ConfigDict:
         unet_width=16,
         reseed_below=0.5,
         code_units=True,
+        commitment_cost=0.02,
         score_window=11,
     )
-    config.stage1.update(steps=1500, batch_size=16)
+    config.stage1.update(steps=1500, batch_size=16, standardize_features=True, hi_dropout=0.5)
     if recipe == "baseline":
         config.stage2.update(steps=1500, batch_size=8)
         config.stage3.update(steps=300, batch_size=8)

@@ -1,4 +1,5 @@
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -157,3 +158,12 @@ def test_truncated_pictures_are_found_before_training(tmp_path, monkeypatch):
     assert len(read_folder(tmp_path, "train").records) == 3
     (tmp_path / "train/good/002.png").write_bytes(b"words")
     refused(tmp_path, "train", re.escape("002.png: not a picture"))
+
+
+def test_a_folder_that_may_not_be_read_is_named(tmp_path, monkeypatch):
+    def refuse(self):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    (tmp_path / "surface").mkdir()
+    monkeypatch.setattr(Path, "is_dir", refuse)
+    refused(tmp_path / "surface", "train", r"surface: cannot be read \(Permission denied\)")

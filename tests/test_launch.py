@@ -240,7 +240,12 @@ def test_imported_weights_are_judged(tmp_path, surface):
 
 def test_eight_devices_write_what_one_reads(tmp_path):
     workdir = tmp_path / "run"
-    flags = ["--config.stages=('stage1',)", "--config.stage1.batch_size=8"]
+    flags = [
+        "--config.stages=('stage1',)",
+        "--config.stage1.batch_size=8",
+        "--config.stage1.standardize_features=True",
+        "--config.stage1.hi_dropout=0.5",
+    ]
     eight = environment(XLA_FLAGS="--xla_force_host_platform_device_count=8")
     first = subprocess.run(
         command(workdir, *flags, "--config.stage1.steps=4"),
@@ -298,6 +303,7 @@ def test_bad_folders_are_refused_before_training(surface, tmp_path, fault, words
         (["--config.model.dtype=float16"], ["config.model.dtype", "bfloat16"]),
         (["--config.init_from=/nowhere", "--config.stages=('stage2',)"], ["/nowhere"]),
         (["stray"], ["stray"]),
+        (["--config.stages=('stage1',)", "--config.stage2.steps=-1"], ["config.stage2.steps"]),
         (["--config.seed=-1"], ["config.seed", "2^32"]),
         (["--config.stages=('stage1', 'stage3')"], ["config.stages", "without a gap"]),
         (["--config.init_from=/weights"], ["config.init_from", "stage1 starts from nothing"]),

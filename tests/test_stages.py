@@ -10,6 +10,7 @@ from vqad.models.dsr import Dsr
 from vqad.synthesis.disturbance import draw_disturbance
 from vqad.training.config import base_config
 from vqad.training.continuation import check_units
+from vqad.training.initialization import standardize_features
 from vqad.training.stages import STAGES, detector_loss
 
 SIZES = {
@@ -62,6 +63,38 @@ def test_stage_1_takes_the_colour_out(probability):
     seen = np.asarray(outcome("stage1", images, gray_probability=probability).images["I"])
     colourful = np.ptp(seen, axis=-1).max() > 1e-6
     assert colourful == (probability == 0)
+
+
+def test_stage_1_decodes_a_share_of_the_images_from_lo_alone():
+    images = jax.random.uniform(jax.random.key(1), (64, 32, 32, 3))
+
+    def decoded(share):
+        return np.asarray(outcome("stage1", images, hi_dropout=share).images["I_gen"])
+
+    whole, some, lo_alone = decoded(0.0), decoded(0.25), decoded(1.0)
+    model, variables = made()
+    net = model.bind(variables)
+    u = net.autoencoder.encode(images).upsampled_lo
+    expected = net.autoencoder.decode(u, jnp.zeros((64, 8, 8, SIZES["code_dim"])))
+    np.testing.assert_allclose(lo_alone, expected, atol=1e-5)
+    from_both = np.abs(some - whole).max((1, 2, 3)) < 1e-6
+    from_lo = np.abs(some - lo_alone).max((1, 2, 3)) < 1e-6
+    assert np.all(from_both != from_lo)
+    assert 5 <= from_lo.sum() <= 28  # binomial(64, 1/4), 4 deviations either way
+
+
+def test_features_are_standard_after_a_look_at_data():
+    model, variables = made()
+    images = jax.random.uniform(jax.random.key(1), (8, 32, 64, 3))
+    before = model.bind(variables).autoencoder.encode(images)
+    assert np.std(before.features_lo) < 0.2
+    variables = standardize_features(model, variables, images)
+    net = model.bind(variables).autoencoder
+    encoding = net.encode(images)
+    _, features_hi = net.features_hi(encoding.hidden_hi, encoding.features_lo)
+    for features in (encoding.features_lo, features_hi):
+        np.testing.assert_allclose(features.mean((0, 1, 2)), 0, atol=1e-4)
+        np.testing.assert_allclose(features.std((0, 1, 2)), 1, rtol=1e-3)
 
 
 @pytest.mark.parametrize("name", ["stage2", "stage3"])

@@ -3,7 +3,11 @@
 import os
 import subprocess
 
+import jax
+import jax.numpy as jnp
 from test_launch import command, environment
+
+from vqad.training.profiling import Profile
 
 
 def test_compiled_steps_are_kept_and_a_profile_is_left(tmp_path):
@@ -28,3 +32,15 @@ def test_compiled_steps_are_kept_and_a_profile_is_left(tmp_path):
     assert any("convolution" in row or "conv" in row for row in rows)
     assert table.strip() in result.stderr
     assert list(profile.glob("**/*.xplane.pb"))
+
+
+def test_a_profile_longer_than_the_stage_ends_with_it(tmp_path):
+    double = jax.jit(lambda x: x @ x)
+    for stage in ("first", "second"):  # an unfinished trace would keep the second from starting
+        profile = Profile(str(tmp_path / stage), 50)
+        for number in range(1, 6):
+            with profile.step(number):
+                profile.wait_for(double(jnp.ones((64, 64))))
+        assert not (tmp_path / stage / "table.txt").exists()
+        profile.close()
+        assert (tmp_path / stage / "table.txt").read_text().splitlines()[0].endswith("ms  step")

@@ -73,8 +73,8 @@ def _to_rgb(picture: Image.Image) -> Image.Image:
 def decode_image(data: PictureData, name: str | None = None) -> np.ndarray:
     """Reads a picture as RGB.
 
-    Grey, palette and CMYK pictures become RGB, 16-bit values are divided by 257 and rounded, alpha
-    is dropped and the EXIF orientation applied.
+    Grey, palette and CMYK pictures become RGB, 16-bit greys are divided by 257 and rounded (of
+    16-bit colours Pillow reads the high bytes), alpha is dropped and the EXIF orientation applied.
 
     Args:
       data: The file's bytes or its path.
@@ -92,6 +92,8 @@ def decode_image(data: PictureData, name: str | None = None) -> np.ndarray:
 
 def decode_mask(data: PictureData, name: str | None = None) -> np.ndarray:
     """Reads a mask: whatever is not black is defective, in any format `decode_image` reads.
+
+    In a mask of 16-bit colours, values under 256 count as black.
 
     Args:
       data: The file's bytes or its path.

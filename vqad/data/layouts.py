@@ -51,11 +51,20 @@ def read_folder(path: str | os.PathLike, split: Split) -> Layout:
     (`DECODE_AT_MOST`), else their headers are read.
 
     Raises:
-      VqadError: The folder is missing, empty or in no known layout; the split is missing or lacks
-        good or defective pictures; a mask is missing or of another size than its picture; a
-        picture or a mask cannot be read.
+      VqadError: The folder is missing, empty, not to be read or in no known layout; the split is
+        missing or lacks good or defective pictures; a mask is missing or of another size than its
+        picture; a picture or a mask cannot be read.
     """
-    root = Path(path)
+    try:
+        return _read_folder(Path(path), split)
+    except OSError as error:
+        reason = error.strerror or error
+        raise VqadError(
+            f"{error.filename or path}: cannot be read ({reason}); check its permissions"
+        ) from error
+
+
+def _read_folder(root: Path, split: Split) -> Layout:
     if not root.exists():
         raise VqadError(f"{root}: no such folder; give the path of a folder of pictures")
     if not root.is_dir():

@@ -2,21 +2,23 @@
 
 import contextlib
 import io
+import logging
 from typing import Any
 
 import tensorflow_datasets as tfds
-from absl import logging
 
 from vqad.data.layouts import GOOD, Split
 from vqad.data.surface_demo.builder import SurfaceDemo
 from vqad.errors import VqadError
+
+logger = logging.getLogger(__name__)
 
 
 class TfdsBackend:
     """One split of a TFDS data set; pictures stay encoded until they are wanted.
 
     Training needs the feature `image`; testing also `mask` and `label`, a ClassLabel whose first
-    name is 'good'.
+    name is 'good'. Of a training split with such a label the defective images are left out.
 
     Args:
       spec: `tfds:<name>[/<config>]`.
@@ -59,20 +61,26 @@ class TfdsBackend:
         self._data: Any = builder.as_data_source(
             split=split, decoders=skip, file_format=tfds.core.FileFormat.ARRAY_RECORD
         )
+        self._kept = range(len(self._data))
+        label = features.get("label") if split == "train" else None
+        if isinstance(label, tfds.features.ClassLabel) and label.names[0] == GOOD:
+            self._kept = [i for i in self._kept if self._data[i]["label"] == 0]
+            if not self._kept:
+                raise VqadError(f"{spec}: no '{GOOD}' image in train; name another data set")
 
     def __len__(self) -> int:
-        return len(self._data)
+        return len(self._kept)
 
     def read(self, index: int) -> tuple[bytes, bytes | None, int]:
         """The encoded picture, the encoded mask (None in training) and the class id."""
-        example = self._data[index]
+        example = self._data[self._kept[index]]
         if self._split == "train":
             return example["image"], None, 0
         return example["image"], example["mask"], int(example["label"])
 
     def names(self, index: int) -> str:
         """The split and the number in it."""
-        return f"{self._split}[{index}]"
+        return f"{self._split}[{self._kept[index]}]"
 
 
 def _prepared(spec: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
@@ -107,7 +115,7 @@ def _drawn(spec: str, config: str, data_dir: str | None) -> tfds.core.DatasetBui
     builder = SurfaceDemo(config=config, data_dir=data_dir)
     if builder.is_prepared():
         return builder
-    logging.info("drawing %s into %s", spec, builder.data_path)
+    logger.info("drawing %s into %s", spec, builder.data_path)
     tfds.disable_progress_bar()
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # TFDS talks of a download

@@ -78,7 +78,11 @@ def evaluate(config: ConfigDict, workdir: str, folder: str) -> Judgement:
     variables = checkpoints.merge(shapes, variables, folder)
     _reinitialize(config, model, variables)
     source = open_source(
-        config.surface, "test", tuple(config.image_size), data_dir=config.data_dir or None
+        config.surface,
+        "test",
+        tuple(config.image_size),
+        data_dir=config.data_dir or None,
+        cache_bytes=0,  # each image is read once
     )
     judgement = judge(
         make_predict(model, variables),

@@ -178,17 +178,32 @@ class DiscreteAutoencoder(nn.Module):
         return Encoding(hidden_hi, hidden_lo, features_lo, features_hi, lo, hi, upsampled_lo)
 
     def features_hi(self, hidden_hi: jax.Array, values_lo: jax.Array) -> tuple[jax.Array, ...]:
-        """U and F_hi from the hi encoder's output and (possibly disturbed) lo codes."""
+        """U and F_hi [n, h/4, w/4, d] from the hi encoder's output and Q_lo [n, h/8, w/8, d]."""
         upsampled_lo = self.upsample_lo(values_lo)
         joined = jnp.concatenate([hidden_hi, upsampled_lo], axis=-1)
         return upsampled_lo, self.pre_quantizer_hi(joined)
 
     def decode(self, upsampled_lo: jax.Array, values_hi: jax.Array) -> jax.Array:
-        """I_gen, float32 [n, h, w, 3], from U and Q_hi."""
+        """I_gen, float32 [n, h, w, 3], from U and Q_hi, both [n, h/4, w/4, d]."""
         joined = jnp.concatenate([upsampled_lo, values_hi.astype(upsampled_lo.dtype)], axis=-1)
         return self.general_decoder(joined)
 
-    def __call__(self, image: jax.Array, train: bool = False) -> tuple[jax.Array, Encoding]:
-        """Returns I_gen [n, h, w, 3] and the encoding of an image batch [n, h, w, 3]."""
+    def __call__(
+        self, image: jax.Array, train: bool = False, keep_hi: jax.Array | None = None
+    ) -> tuple[jax.Array, Encoding]:
+        """Reconstructs an image batch.
+
+        Args:
+          image: float [n, h, w, 3] in [0, 1].
+          train: whether the codebooks move.
+          keep_hi: bool [n, 1, 1, 1], images that are decoded from both levels, the others with
+            Q_hi = 0; all if None.
+
+        Returns:
+          I_gen, float32 [n, h, w, 3], and the encoding.
+        """
         encoding = self.encode(image, train)
-        return self.decode(encoding.upsampled_lo, encoding.hi.values), encoding
+        values_hi = encoding.hi.values
+        if keep_hi is not None:
+            values_hi = jnp.where(keep_hi, values_hi, 0)
+        return self.decode(encoding.upsampled_lo, values_hi), encoding

@@ -29,15 +29,19 @@ def over_rows(
       What the function returns for the whole arrays, [n, h, w, ...].
     """
     n, h, w = arrays[0].shape[:3]
-    rows = h
-    while rows % 2 == 0 and n * rows * w * elements > limit:
-        rows //= 2
-    if rows == h:
+    count = min(h, -(-n * h * w * elements // limit))
+    if count == 1:
         return function(*arrays)
-    blocks = [a.reshape(n, h // rows, rows, *a.shape[2:]).swapaxes(0, 1) for a in arrays]
+    rows = -(-h // count)
+    count = -(-h // rows)
+
+    def cut(a: jax.Array) -> jax.Array:
+        a = jnp.pad(a, [(0, count * rows - h if axis == 1 else 0) for axis in range(a.ndim)])
+        return a.reshape(n, count, rows, *a.shape[2:]).swapaxes(0, 1)
+
     with jax.named_scope("blocks"):
-        found = lax.map(lambda block: function(*block), blocks).swapaxes(0, 1)
-    return found.reshape(n, h, *found.shape[3:])
+        found = lax.map(lambda block: function(*block), [cut(a) for a in arrays]).swapaxes(0, 1)
+    return found.reshape(n, count * rows, *found.shape[3:])[:, :h]
 
 
 def nearest_code(features: jax.Array, codes: jax.Array) -> jax.Array:

@@ -197,13 +197,27 @@ class Dsr(nn.Module):
         self.detector = unet(self.unet_width, kernel_init=narrow, dtype=self.dtype)
         self.upsampler = unet(self.unet_width, dtype=self.dtype)
 
-    def reconstruct(self, image: jax.Array, train: bool = False) -> tuple[jax.Array, Encoding]:
-        """I_gen [n, h, w, 3] and the encoding of [n, h, w, 3]; ``train`` moves the codebooks."""
+    def reconstruct(
+        self, image: jax.Array, train: bool = False, keep_hi: jax.Array | None = None
+    ) -> tuple[jax.Array, Encoding]:
+        """I_gen and the encoding of [n, h, w, 3]; see ``DiscreteAutoencoder.__call__``.
+
+        Raises:
+          VqadError: unsupported size or number of channels.
+        """
         check_image_shape(image.shape)
-        return self.autoencoder(image, train)
+        return self.autoencoder(image, train, keep_hi)
 
     def restore(self, values_lo: jax.Array, values_hi: jax.Array) -> Restored:
-        """Re-projects (disturbed) codes Q_lo, Q_hi into the subspace of the normal appearance."""
+        """Re-projects codes into the subspace of the normal appearance.
+
+        Args:
+          values_lo: Q_lo, perhaps disturbed, float32 [n, h/8, w/8, d].
+          values_hi: Q_hi, perhaps disturbed, float32 [n, h/4, w/4, d].
+
+        Returns:
+          Restored features and codes.
+        """
         book_lo, book_hi = self.autoencoder.quantizer_lo, self.autoencoder.quantizer_hi
         features_lo, unit_lo = self._in_units(self.restriction_lo(values_lo), book_lo)
         features_hi, unit_hi = self._in_units(self.restriction_hi(values_hi), book_hi)

@@ -225,16 +225,19 @@ def save_weights(path: str, variables: Mapping, metadata: Mapping[str, Any]) -> 
 def merge(target: Mapping, source: Mapping, name: str) -> dict:
     """Takes from ``source`` every array of ``target``, strictly.
 
+    Modules that ``target`` lacks altogether are left out; those that it has must fit whole.
+
     Args:
       target: variables, arrays or shapes.
-      source: variables; may hold more than ``target``.
+      source: variables; may hold more modules than ``target``.
       name: what a message calls the source.
 
     Returns:
       The structure of ``target`` with the arrays of ``source``.
 
     Raises:
-      VqadError: a module or an array is missing, or an array is of another shape.
+      VqadError: a module or an array is missing, an array is of another shape, or one of the
+        modules has arrays in the source that ``target`` lacks.
     """
     absent = [module for module in target["params"] if module not in source["params"]]
     if absent:
@@ -256,6 +259,14 @@ def merge(target: Mapping, source: Mapping, name: str) -> dict:
         return found
 
     merged = jax.tree_util.tree_map_with_path(take, target)
+    wanted = {path for path, _ in jax.tree_util.tree_leaves_with_path(target)}
+    shared = {
+        collection: {name: source.get(collection, {}).get(name, {}) for name in modules}
+        for collection, modules in target.items()
+    }
+    for path, _ in jax.tree_util.tree_leaves_with_path(shared):
+        if path not in wanted:
+            faults.append(f"{'.'.join(key.key for key in path)} is left over")
     if faults:
         more = f" and {len(faults) - 3} more" if len(faults) > 3 else ""
         raise VqadError(

@@ -67,6 +67,11 @@ def base_config(surface: str = "") -> ConfigDict:
                 **stage,
                 # For surfaces seen by a grey camera: share of the pictures that lose their colour.
                 "gray_probability": 0.0,
+                # Start with features of unit variance on the first batch; off in the paper.
+                "standardize_features": False,
+                # Share of the images that are decoded from the lo codes alone, so that these learn
+                # to carry the coarse appearance; 0 in the paper.
+                "hi_dropout": 0.0,
             },
             "stage2": {
                 "steps": 100_000,
@@ -137,7 +142,7 @@ def validate(config: ConfigDict, training: bool = True) -> None:
     check_image_size(config.image_size, "config.image_size")
     _at_least("config.profile_steps", config.profile_steps, 0)
     _check_model(config.model)
-    for name in config.stages:
+    for name in STAGES:
         _check_stage(name, config[name])
     for name, low in (
         ("checkpoint.every_steps", 1),
@@ -204,6 +209,7 @@ def _check_stage(name: str, stage: ConfigDict) -> None:
         "drop_factor",
         "rotation_probability",
         "gray_probability",
+        "hi_dropout",
         "min_strength",
     }
     for field in stage:
@@ -220,9 +226,8 @@ def _check_stage(name: str, stage: ConfigDict) -> None:
 
 
 def _check_sources(config: ConfigDict) -> None:
-    wanted = {"stage1": "pictures", "stage2": "surface", "stage3": "surface"}
     for stage in config.stages:
-        field = wanted[stage]
+        field = STAGES[stage].source
         if not config[field]:
             raise VqadError(
                 f"config.{field}: empty, but {stage} needs it; give a folder or tfds:<name>, "

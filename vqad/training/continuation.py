@@ -13,6 +13,9 @@ from vqad.models.dsr import Dsr
 from vqad.training import checkpoints
 from vqad.training.stages import Stage
 
+# Fields of the model that change no number of its training.
+_FREE = ("remat", "score_window")
+
 
 def describe(config: ConfigDict, stage: Stage, workdir: str) -> dict[str, Any]:
     """The metadata of a stage's checkpoints.
@@ -27,11 +30,10 @@ def describe(config: ConfigDict, stage: Stage, workdir: str) -> dict[str, Any]:
       while a stage trains), ``from_step`` (steps of the earlier stage in the same workdir that it
       started from, or None) and ``config`` (all settings).
     """
-    source = "pictures" if stage.needs is None else "surface"
     fixed = {
         "seed": config.seed,
         "image_size": list(config.image_size),
-        source: config[source],
+        stage.source: config[stage.source],
         f"{stage.name}.batch_size": config[stage.name].batch_size,
     }
     from_step = None
@@ -71,13 +73,17 @@ def steps_done(config: ConfigDict, stage: Stage, workdir: str) -> int | None:
     old, new = checkpoints.load_metadata(folder), describe(config, stage, workdir)
     # Checkpoints from before a field was there were trained with its default.
     defaults = {field.name: field.default for field in dataclasses.fields(Dsr)}
-    _check_equal({**defaults, **old.get("model", {})}, new["model"], "model.", folder)
+    model = {k: v for k, v in new["model"].items() if k not in _FREE}
+    _check_equal({**defaults, **old.get("model", {})}, model, "model.", folder)
     _check_equal(old.get("fixed", {}), new["fixed"], "", folder)
     if old.get("from_step") != new["from_step"]:
+        then, now = (
+            "config.init_from" if step is None else f"step {step} of this workdir's {stage.needs}"
+            for step in (old.get("from_step"), new["from_step"])
+        )
         raise VqadError(
-            f"{folder}: was trained from step {old.get('from_step')} of {stage.needs}, which is at "
-            f"step {new['from_step']} now; move {folder} away to train it anew, or give another "
-            "--workdir"
+            f"{folder}: was trained from {then}, not from {now}; move {folder} away to train it "
+            "anew, or give another --workdir"
         )
     return done
 

@@ -1,8 +1,9 @@
 """The one loop that trains any stage."""
 
+import contextlib
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
 import jax
@@ -16,13 +17,15 @@ from vqad.data.pipeline import training_batches
 from vqad.data.sources import Source
 from vqad.errors import VqadError
 from vqad.models.compiler import compile_ahead
-from vqad.models.dsr import SIDE_MULTIPLE, Dsr
+from vqad.models.dsr import Dsr
+from vqad.synthesis.gray import random_gray
 from vqad.training import checkpoints
 from vqad.training.continuation import describe
+from vqad.training.initialization import initial_variables, standardize_features
 from vqad.training.profiling import Profile
 from vqad.training.progress import Progress
 from vqad.training.sharding import Placement
-from vqad.training.stages import Stage, modules_before
+from vqad.training.stages import Stage
 from vqad.training.step import (
     TrainState,
     create_state,
@@ -34,41 +37,6 @@ from vqad.training.step import (
 )
 
 logger = logging.getLogger(__name__)
-
-
-def initial_variables(
-    model: Dsr, stage: Stage, seed: int, earlier: tuple[str, Mapping] | None
-) -> dict:
-    """Variables at the start of a stage: fresh for what it trains, the checkpoint's for the rest.
-
-    Args:
-      model: the network.
-      stage: the stage.
-      seed: seed of the initialisation.
-      earlier: name and variables of the checkpoint that it starts from, None for stage 1.
-
-    Returns:
-      ``{"params", "codebook"}`` of the modules that exist after this stage, NumPy arrays.
-
-    Raises:
-      VqadError: that checkpoint lacks arrays or has them in other shapes.
-    """
-    image = jnp.zeros((1, SIDE_MULTIPLE, SIDE_MULTIPLE, 3))
-    method = "reconstruct" if stage.needs is None else "__call__"
-
-    def init(key: jax.Array) -> dict:
-        variables = model.init(key, image, method=method)
-        return {"params": variables["params"], "codebook": variables["codebook"]}
-
-    fresh = jax.device_get(jax.jit(init)(step_key(seed, "init", jnp.int32(0))))
-    if earlier is None:
-        return fresh
-    name, found = earlier
-    kept = {name: fresh["params"][name] for name in modules_before(stage)}
-    target = {"params": kept, "codebook": fresh["codebook"]}
-    merged = checkpoints.merge(target, found, name)
-    trained = {name: fresh["params"][name] for name in stage.trains}
-    return {"params": {**merged["params"], **trained}, "codebook": merged["codebook"]}
 
 
 def train_stage(
@@ -100,6 +68,11 @@ def train_stage(
     done = checkpoints.latest_step(folder)
     if done is None:
         variables = initial_variables(model, stage, config.seed, earlier)
+        if stage.trains_codebook and settings.standardize_features:
+            image = placement.put_batch(next(_images(config, stage, source, 0)))
+            key = step_key(config.seed, "standardize", jnp.int32(0))
+            image = random_gray(key, image.astype(jnp.float32) / 255, settings.gray_probability)
+            variables = jax.device_get(standardize_features(model, variables, image))
     else:
         logger.info("%s: continuing from step %d", stage.name, done)
         variables, _ = checkpoints.load_weights(folder)
@@ -134,8 +107,12 @@ def train_stage(
         training = {"opt_state": state.opt_state, "step": state.step}
         checkpoints.save(manager, int(state.step), variables, metadata, training)
 
-    # Whatever happens in a step, a checkpoint on its way to the disk gets there.
-    try:
+    with contextlib.ExitStack() as ending:
+        # Whatever happens in a step, a checkpoint on its way to the disk gets there.
+        ending.callback(checkpoints.finish, manager)
+        ending.callback(progress.close)
+        profile = Profile(str(epath.Path(workdir) / "profile" / stage.name), config.profile_steps)
+        ending.callback(profile.close)
         if done is None and settings.steps == 0:
             save(state)
         else:
@@ -143,47 +120,33 @@ def train_stage(
                 config,
                 stage,
                 source,
-                workdir,
                 state,
                 frozen,
                 step,
                 placement,
                 progress,
+                profile,
                 save,
                 begun,
             )
-    finally:
-        progress.close()
-        checkpoints.finish(manager)
 
 
 def _steps(
     config: ConfigDict,
     stage: Stage,
     source: Source,
-    workdir: str,
     state: TrainState,
     frozen: Mapping,
     train_step: Callable[..., tuple[TrainState, dict, dict]],
     placement: Placement,
     progress: Progress,
+    profile: Profile,
     save: Callable[[TrainState], None],
     begun: float,
 ) -> None:
     settings = config[stage.name]
     start = int(state.step)
-    batches = training_batches(
-        source,
-        batch_size=settings.batch_size,
-        image_size=tuple(config.image_size),
-        seed=config.seed,
-        start_step=start,
-        random_crop=stage.needs is None,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
-    )
-    images_ahead = placement.ahead(batch["image"] for batch in batches)
-    profile = Profile(str(epath.Path(workdir) / "profile" / stage.name), config.profile_steps)
+    images_ahead = placement.ahead(_images(config, stage, source, start))
     window: list[dict] = []
     pending: tuple[int, list[dict]] | None = None
 
@@ -218,6 +181,21 @@ def _steps(
             settle()
             _stop_if_nonfinite(int(metrics["nonfinite_step"]), stage)
             save(state)
+
+
+def _images(config: ConfigDict, stage: Stage, source: Source, start: int) -> Iterator[np.ndarray]:
+    """This process's part of each batch of a stage from step ``start`` on, uint8."""
+    batches = training_batches(
+        source,
+        batch_size=config[stage.name].batch_size,
+        image_size=tuple(config.image_size),
+        seed=config.seed,
+        start_step=start,
+        random_crop=stage.source == "pictures",
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+    return (batch["image"] for batch in batches)
 
 
 def _report(progress: Progress, stage: Stage, step: int, metrics: list[dict]) -> None:

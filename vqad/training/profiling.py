@@ -36,6 +36,7 @@ class Profile:
         """
         self.folder, self.steps = folder, steps
         self._running = False
+        self._traced = 0
 
     @contextlib.contextmanager
     def step(self, number: int) -> Iterator[None]:
@@ -45,13 +46,20 @@ class Profile:
             self._running = True
         with jax.profiler.StepTraceAnnotation("train", step_num=number):
             yield
-        if self._running and number == _SKIPPED + self.steps:
-            jax.profiler.stop_trace()
-            self._running = False
-            table = summarize(self.folder, self.steps)
-            with open(os.path.join(self.folder, "table.txt"), "w") as file:
-                file.write(table + "\n")
-            logger.info("profile of %d steps in %s\n%s", self.steps, self.folder, table)
+        self._traced += self._running
+        if self._traced == self.steps:
+            self.close()
+
+    def close(self) -> None:
+        """Ends the trace, also where the stage had fewer steps than were wanted."""
+        if not self._running:
+            return
+        self._running = False
+        jax.profiler.stop_trace()
+        table = summarize(self.folder, self._traced)
+        with open(os.path.join(self.folder, "table.txt"), "w") as file:
+            file.write(table + "\n")
+        logger.info("profile of %d steps in %s\n%s", self._traced, self.folder, table)
 
     def wait_for(self, results: Any) -> None:
         """Lets a traced step end before it is left."""

@@ -85,7 +85,8 @@ def _train(config: ConfigDict, workdir: str) -> None:
     model = model_from_config(config)
     for stage in left:
         earlier = _earlier(config, workdir, stage) if stage.needs else None
-        train_stage(config, model, stage, sources[stage.name], workdir, earlier)
+        # Taken out, so that what it keeps in memory goes with its last stage.
+        train_stage(config, model, stage, sources.pop(stage.name), workdir, earlier)
     if judged and not is_judged(config, workdir, str(root / "stage3")):
         evaluate(config, workdir, str(root / "stage3"))
 
@@ -105,16 +106,13 @@ def _earlier(config: ConfigDict, workdir: str, stage: Stage) -> tuple[str, dict]
 def _open_sources(config: ConfigDict, left: list[Stage], judged: bool) -> dict[str, Source]:
     """Opens, and so checks, everything that the run will read."""
     size, data_dir = tuple(config.image_size), config.data_dir or None
-    sources = {}
-    for stage in left:
-        if stage.needs is None:
-            sources[stage.name] = open_source(config.pictures, "train", None, data_dir=data_dir)
-        elif "surface" not in sources:
-            sources["surface"] = open_source(config.surface, "train", size, data_dir=data_dir)
-        if stage.needs:
-            sources[stage.name] = sources["surface"]
+    opened = {}
+    for field in dict.fromkeys(stage.source for stage in left):
+        # Random parts are cut from pictures of their own size.
+        wanted = None if field == "pictures" else size
+        opened[field] = open_source(config[field], "train", wanted, data_dir=data_dir)
     if left and judged:
         open_source(config.surface, "test", size, data_dir=data_dir)
     if left and left[0].needs and left[0].needs not in config.stages:
         checkpoints.find_folder(config.init_from)
-    return sources
+    return {stage.name: opened[stage.source] for stage in left}

@@ -51,7 +51,7 @@ class Placement:
             )
 
     def put_batch(self, batch: np.ndarray) -> jax.Array:
-        """Hands this process's part of a global batch to the devices."""
+        """Hands this process's rows of a batch to the devices; returns the global [n, ...]."""
         return jax.make_array_from_process_local_data(self.batch, batch)
 
     def ahead(self, batches: Iterable[np.ndarray], count: int = 2) -> Iterator[jax.Array]:

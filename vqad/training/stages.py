@@ -36,7 +36,11 @@ class Outcome:
 
 
 def autoencoder_loss(
-    model: Dsr, variables: Variables, image: jax.Array, key: jax.Array
+    model: Dsr,
+    variables: Variables,
+    image: jax.Array,
+    key: jax.Array,
+    keep_hi: jax.Array | None = None,
 ) -> tuple[jax.Array, Outcome]:
     """Stage 1: mse(I, I_gen) and the commitment losses of both levels; moves the codebooks.
 
@@ -45,6 +49,8 @@ def autoencoder_loss(
       variables: its variables; needs the autoencoder's only.
       image: I, float32 [n, h, w, 3] in [0, 1].
       key: random key, for codes that are re-seeded.
+      keep_hi: bool [n, 1, 1, 1], images that are decoded from both levels, the others from lo
+        alone; all if None.
 
     Returns:
       The loss, float32 scalar, and the outcome.
@@ -53,6 +59,7 @@ def autoencoder_loss(
         variables,
         image,
         train=True,
+        keep_hi=keep_hi,
         method="reconstruct",
         mutable=["codebook"],
         rngs={"codebook": key},
@@ -70,21 +77,25 @@ def autoencoder_loss(
 def random_autoencoder_loss(
     model: Dsr, variables: Variables, image: jax.Array, key: jax.Array, settings: Mapping[str, Any]
 ) -> tuple[jax.Array, Outcome]:
-    """Stage 1: makes some images grey, returns ``autoencoder_loss``.
+    """Stage 1: makes some images grey, drops hi from some, returns ``autoencoder_loss``.
 
     Args:
       model: the network.
       variables: its variables; needs the autoencoder's only.
       image: float32 [n, h, w, 3] in [0, 1].
       key: random key.
-      settings: ``gray_probability``.
+      settings: ``gray_probability``, ``hi_dropout``.
 
     Returns:
       The loss, float32 scalar, and the outcome.
     """
-    gray_key, codes_key = jax.random.split(key)
+    gray_key, codes_key, drop_key = jax.random.split(key, 3)
     image = random_gray(gray_key, image, settings["gray_probability"])
-    return autoencoder_loss(model, variables, image, codes_key)
+    keep_hi = None
+    if settings["hi_dropout"] > 0:
+        shape = (image.shape[0], 1, 1, 1)
+        keep_hi = jax.random.bernoulli(drop_key, 1 - settings["hi_dropout"], shape)
+    return autoencoder_loss(model, variables, image, codes_key, keep_hi)
 
 
 def disturb(
@@ -252,6 +263,8 @@ class Stage:
       name: ``stage1``, ``stage2`` or ``stage3``.
       loss: (model, variables, image, key, settings) to loss and outcome.
       trains: top-level modules whose parameters it trains.
+      source: field of the configuration that names its images: ``pictures``, of which it takes
+        random parts, or ``surface``.
       needs: stage whose checkpoint it starts from, if any.
       trains_codebook: whether the codebooks move.
     """
@@ -259,6 +272,7 @@ class Stage:
     name: str
     loss: Callable[..., tuple[jax.Array, Outcome]]
     trains: tuple[str, ...]
+    source: str = "surface"
     needs: str | None = None
     trains_codebook: bool = False
 
@@ -266,7 +280,9 @@ class Stage:
 STAGES = {
     stage.name: stage
     for stage in (
-        Stage("stage1", random_autoencoder_loss, ("autoencoder",), trains_codebook=True),
+        Stage(
+            "stage1", random_autoencoder_loss, ("autoencoder",), "pictures", trains_codebook=True
+        ),
         Stage(
             "stage2",
             random_detector_loss,

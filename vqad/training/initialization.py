@@ -1,0 +1,91 @@
+"""Variables at the start of a stage: fresh, from an earlier stage's checkpoint, or set by data."""
+
+from collections.abc import Mapping
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+
+from vqad.models.dsr import SIDE_MULTIPLE, Dsr
+from vqad.training import checkpoints
+from vqad.training.stages import Stage, modules_before
+from vqad.training.step import step_key
+
+# A channel that a relu (nearly) holds at zero, next to the others, is not blown up to their size.
+_DEAD = 1e-3
+
+
+def initial_variables(
+    model: Dsr, stage: Stage, seed: int, earlier: tuple[str, Mapping] | None
+) -> dict:
+    """Variables at the start of a stage: fresh for what it trains, the checkpoint's for the rest.
+
+    Args:
+      model: the network.
+      stage: the stage.
+      seed: seed of the initialisation.
+      earlier: name and variables of the checkpoint that it starts from, None for stage 1.
+
+    Returns:
+      ``{"params", "codebook"}`` of the modules that exist after this stage, NumPy arrays.
+
+    Raises:
+      VqadError: that checkpoint lacks arrays or has them in other shapes.
+    """
+    image = jnp.zeros((1, SIDE_MULTIPLE, SIDE_MULTIPLE, 3))
+    method = "reconstruct" if stage.needs is None else "__call__"
+
+    def init(key: jax.Array) -> dict:
+        variables = model.init(key, image, method=method)
+        return {"params": variables["params"], "codebook": variables["codebook"]}
+
+    fresh = jax.device_get(jax.jit(init)(step_key(seed, "init", jnp.int32(0))))
+    if earlier is None:
+        return fresh
+    name, found = earlier
+    kept = {name: fresh["params"][name] for name in modules_before(stage)}
+    target = {"params": kept, "codebook": fresh["codebook"]}
+    merged = checkpoints.merge(target, found, name)
+    trained = {name: fresh["params"][name] for name in stage.trains}
+    return {"params": {**merged["params"], **trained}, "codebook": merged["codebook"]}
+
+
+@partial(jax.jit, static_argnums=0)
+def standardize_features(model: Dsr, variables: Mapping, image: jax.Array) -> dict:
+    """Scales the 1x1 convolutions in front of the quantizers so that F_lo and F_hi are standard.
+
+    PyTorch's default initialisation shrinks what passes through a layer, so that F_lo starts with a
+    deviation of a few thousandths. A codebook that is seeded from it starts there too, and the lo
+    level may never come to carry anything. After Salimans and Kingma, "Weight Normalization"
+    (2016), section 3, one batch sets the scale: each input channel of these convolutions is
+    standardized, and each output channel.
+
+    Args:
+      model: the network.
+      variables: fresh variables of the autoencoder.
+      image: one batch, float32 [n, h, w, 3] in [0, 1].
+
+    Returns:
+      The variables, with each channel of F_lo and of F_hi (of the unquantized F_lo) at mean 0 and
+      variance 1 over the batch.
+    """
+    net = model.bind(variables).autoencoder
+    hidden_hi = net.encoder_hi(image)
+    hidden_lo = net.encoder_lo(hidden_hi)
+    params = dict(variables["params"]["autoencoder"])
+    params["pre_quantizer_lo"], features_lo = _standardize(params["pre_quantizer_lo"], hidden_lo)
+    joined = jnp.concatenate([hidden_hi, net.upsample_lo(features_lo)], axis=-1)
+    params["pre_quantizer_hi"], _ = _standardize(params["pre_quantizer_hi"], joined)
+    return {**variables, "params": {**variables["params"], "autoencoder": params}}
+
+
+def _standardize(params: Mapping, x: jax.Array) -> tuple[dict, jax.Array]:
+    """Rescaled kernel and bias of a 1x1 convolution, and what it gives for x [n, h, w, ci] then."""
+    x = x.astype(jnp.float32)
+    mean, deviation = x.mean((0, 1, 2)), x.std((0, 1, 2))
+    largest = deviation.max()
+    deviation = jnp.where(deviation > _DEAD * largest, deviation, largest)
+    kernel = params["kernel"][0, 0] / deviation[:, None]
+    kernel /= ((x - mean) @ kernel).std((0, 1, 2))
+    bias = -mean @ kernel
+    return {"kernel": kernel[None, None], "bias": bias}, x @ kernel + bias
