@@ -29,20 +29,30 @@ def get_config(recipe: str = "full") -> ConfigDict:
         code_dim=32,
         num_codes=512,
         unet_width=16,
+        commitment_cost=0.02,
         reseed_below=0.5,
         code_units=True,
-        commitment_cost=0.02,
         score_window=11,
     )
-    config.stage1.update(steps=1500, batch_size=16, standardize_features=True, hi_dropout=0.5)
+    # Without these two the lo codes carry nothing at this size and budget, so that an anomaly of lo
+    # alone cannot be seen in I_gen, and its target is wrong.
+    config.stage1.update(standardize_features=True, hi_dropout=0.5)
     if recipe == "baseline":
+        config.stage1.update(steps=1500, batch_size=16)
         config.stage2.update(steps=1500, batch_size=8)
         config.stage3.update(steps=300, batch_size=8)
     elif recipe == "full":
-        # Wider restrictions and object decoder, a narrower detector, smaller batches and more of
-        # them: I_spc was blurred without. Not measured one by one.
-        config.model.update(restriction_width=64, object_bottleneck=128, unet_width=12)
-        config.stage2.update(steps=5500, batch_size=4)
+        # Wider but for the U-Nets, smaller batches and more of them. Not measured one by one.
+        config.model.update(
+            hiddens=64,
+            residual_hiddens=32,
+            num_codes=1024,
+            restriction_width=64,
+            object_bottleneck=128,
+            unet_width=12,
+        )
+        config.stage1.update(steps=2000, batch_size=16)
+        config.stage2.update(steps=7000, batch_size=4)
         config.stage3.update(steps=600, batch_size=4)
     else:
         raise ValueError(f"configs/small.py:{recipe}: no such recipe; give full or baseline")

@@ -64,6 +64,49 @@ def train_stage(
     settings = config[stage.name]
     placement = Placement.over_all_devices()
     folder = str(epath.Path(workdir) / stage.name)
+    begun = time.perf_counter()
+    state, frozen, step = _prepare(config, model, stage, source, folder, earlier, placement)
+    start = int(state.step)
+    metadata = describe(config, stage, workdir)
+    manager = checkpoints.open_manager(folder, config.checkpoint.keep)
+
+    def save(state: TrainState) -> None:
+        variables = join_variables(state.params, state.codebook, frozen)
+        training = {"opt_state": state.opt_state, "step": state.step}
+        checkpoints.save(manager, int(state.step), variables, metadata, training)
+
+    with contextlib.ExitStack() as ending:
+        # Whatever happens in a step, a checkpoint on its way to the disk gets there.
+        ending.callback(checkpoints.finish, manager)
+        if settings.steps == 0:
+            save(state)
+            return
+        primary = jax.process_index() == 0
+        progress = Progress(
+            workdir, stage.name, start, settings.steps, settings.batch_size, primary
+        )
+        ending.callback(progress.close)
+        profile = Profile(str(epath.Path(workdir) / "profile" / stage.name), config.profile_steps)
+        ending.callback(profile.close)
+        images = placement.ahead(_images(config, stage, source, start))
+
+        def train_step(state: TrainState, image: jax.Array) -> tuple[TrainState, dict, dict]:
+            return step(state, frozen, image)
+
+        _steps(config, stage, train_step, state, images, progress, profile, save, begun)
+
+
+def _prepare(
+    config: ConfigDict,
+    model: Dsr,
+    stage: Stage,
+    source: Source,
+    folder: str,
+    earlier: tuple[str, Mapping] | None,
+    placement: Placement,
+) -> tuple[TrainState, Mapping, Callable[..., tuple[TrainState, dict, dict]]]:
+    """The state to go on from, the frozen variables and the compiled step."""
+    settings = config[stage.name]
     optimizer = make_optimizer(settings)
     done = checkpoints.latest_step(folder)
     if done is None:
@@ -79,7 +122,6 @@ def train_stage(
     params, codebook, frozen = split_variables(stage, variables)
     logger.info("%s trains\n%s", stage.name, parameter_overview.get_parameter_overview(params))
     shapes = jax.eval_shape(partial(create_state, optimizer=optimizer), params, codebook)
-    begun = time.perf_counter()
     step = make_train_step(model, stage, settings, optimizer, config.seed, placement)
     image = jax.ShapeDtypeStruct((settings.batch_size, *config.image_size, 3), jnp.uint8)
     if settings.steps:
@@ -89,64 +131,23 @@ def train_stage(
         state = jax.jit(lambda p, c: create_state(p, c, optimizer))(params, codebook)
     else:
         state = _restore(folder, done, params, codebook, shapes)
-    state, frozen = placement.put((state, frozen))
-    del variables, params, codebook
-    manager = checkpoints.open_manager(folder, config.checkpoint.keep)
-    progress = Progress(
-        workdir,
-        stage.name,
-        int(state.step),
-        settings.steps,
-        settings.batch_size,
-        jax.process_index() == 0,
-    )
-    metadata = describe(config, stage, workdir)
-
-    def save(state: TrainState) -> None:
-        variables = join_variables(state.params, state.codebook, frozen)
-        training = {"opt_state": state.opt_state, "step": state.step}
-        checkpoints.save(manager, int(state.step), variables, metadata, training)
-
-    with contextlib.ExitStack() as ending:
-        # Whatever happens in a step, a checkpoint on its way to the disk gets there.
-        ending.callback(checkpoints.finish, manager)
-        ending.callback(progress.close)
-        profile = Profile(str(epath.Path(workdir) / "profile" / stage.name), config.profile_steps)
-        ending.callback(profile.close)
-        if done is None and settings.steps == 0:
-            save(state)
-        else:
-            _steps(
-                config,
-                stage,
-                source,
-                state,
-                frozen,
-                step,
-                placement,
-                progress,
-                profile,
-                save,
-                begun,
-            )
+    return *placement.put((state, frozen)), step
 
 
 def _steps(
     config: ConfigDict,
     stage: Stage,
-    source: Source,
+    train_step: Callable[[TrainState, jax.Array], tuple[TrainState, dict, dict]],
     state: TrainState,
-    frozen: Mapping,
-    train_step: Callable[..., tuple[TrainState, dict, dict]],
-    placement: Placement,
+    images_ahead: Iterator[jax.Array],
     progress: Progress,
     profile: Profile,
     save: Callable[[TrainState], None],
     begun: float,
 ) -> None:
+    """The steps that are left, with what is due after some of them."""
     settings = config[stage.name]
     start = int(state.step)
-    images_ahead = placement.ahead(_images(config, stage, source, start))
     window: list[dict] = []
     pending: tuple[int, list[dict]] | None = None
 
@@ -159,7 +160,7 @@ def _steps(
 
     for step in range(start + 1, settings.steps + 1):
         with profile.step(step - start):
-            state, metrics, images = train_step(state, frozen, next(images_ahead))
+            state, metrics, images = train_step(state, next(images_ahead))
             profile.wait_for(metrics)
         window.append(metrics)
         if step == start + 1:
