@@ -109,6 +109,8 @@ def test_format_without_random_access_is_refused(tmp_path):
 
 def test_defective_images_of_a_training_split_are_left_out(tmp_path):
     prepare(VqadTestSurface(config="odd_mask", data_dir=tmp_path))
-    source = open_source("tfds:vqad_test_surface/odd_mask", "train", (32, 32), data_dir=tmp_path)
+    source = open_source(
+        "tfds:vqad_test_surface/odd_mask", "train", (32, 32), data_dir=str(tmp_path)
+    )
     assert [source.names(i) for i in range(len(source))] == ["train[0]"]
     assert source[0]["image"].max() == 9

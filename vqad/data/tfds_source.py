@@ -62,7 +62,7 @@ class TfdsBackend:
             split=split, decoders=skip, file_format=tfds.core.FileFormat.ARRAY_RECORD
         )
         self._kept = range(len(self._data))
-        label = features.get("label") if split == "train" else None
+        label = features["label"] if split == "train" and "label" in features else None
         if isinstance(label, tfds.features.ClassLabel) and label.names[0] == GOOD:
             self._kept = [i for i in self._kept if self._data[i]["label"] == 0]
             if not self._kept:
