@@ -3,8 +3,7 @@
 python launch/main.py --config=configs/small.py --workdir=runs/small \
     --config.pictures=/data/photographs --config.surface=/data/tiles
 
-``--config=configs/small.py:baseline`` has the sizes, batches and numbers of steps at which the
-authors' code was measured for comparison; about 28 minutes.
+About 22 minutes. On magnetic tiles: image AUROC 0.725, pixel AP 0.126 (docs/results.md).
 """
 
 from ml_collections import ConfigDict
@@ -12,15 +11,8 @@ from ml_collections import ConfigDict
 from vqad.training.config import base_config
 
 
-def get_config(recipe: str = "full") -> ConfigDict:
-    """Returns the configuration of a recipe.
-
-    Args:
-      recipe: ``full`` or ``baseline``.
-
-    Raises:
-      ValueError: another recipe.
-    """
+def get_config() -> ConfigDict:
+    """Returns the configuration."""
     config = base_config()
     config.image_size = (128, 128)
     config.model.update(
@@ -34,34 +26,21 @@ def get_config(recipe: str = "full") -> ConfigDict:
         code_units=True,
         score_window=11,
     )
-    # Without these two the lo codes carry nothing at this size and budget, so that an anomaly of lo
-    # alone cannot be seen in I_gen, and its target is wrong.
-    config.stage1.update(standardize_features=True, hi_dropout=0.5)
-    if recipe == "baseline":
-        config.stage1.update(steps=1500, batch_size=16)
-        config.stage2.update(steps=1500, batch_size=8)
-        config.stage3.update(steps=300, batch_size=8)
-    elif recipe == "full":
-        # Wider but for the U-Nets, smaller batches and more of them. Not measured one by one.
-        config.model.update(
-            hiddens=64,
-            residual_hiddens=32,
-            num_codes=1024,
-            restriction_width=64,
-            object_bottleneck=128,
-            unet_width=12,
-        )
-        config.stage1.update(steps=2000, batch_size=16)
-        config.stage2.update(steps=7000, batch_size=4)
-        config.stage3.update(steps=600, batch_size=4)
-    else:
-        raise ValueError(f"configs/small.py:{recipe}: no such recipe; give full or baseline")
+    # Without standard features and hi dropout the lo codes carry nothing at this size and budget,
+    # so that an anomaly of lo alone cannot be seen in I_gen, and its target is wrong. Grey, because
+    # with codes for colours most drawn anomalies have one, and the detector learns to look for it.
+    config.stage1.update(
+        steps=1500,
+        batch_size=16,
+        standardize_features=True,
+        hi_dropout=0.5,
+        gray_probability=1.0,
+    )
+    config.stage2.update(steps=1500, batch_size=8)
+    config.stage3.update(steps=300, batch_size=8)
     for stage in (config.stage1, config.stage2, config.stage3):
         stage.learning_rate = 1e-3
         stage.drop_after = 0.8
-    # For surfaces seen by a grey camera. With codes for colours, most drawn anomalies have one, and
-    # the detector learns to look for it.
-    config.stage1.gray_probability = 1.0
     for stage in (config.stage2, config.stage3):
         # Rotation fills corners with black; 32 cells along 256 pixels are 16 along 128.
         stage.update(rotation_probability=0.0, max_cells=16)

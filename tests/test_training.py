@@ -20,7 +20,6 @@ CONFIGS = Path(__file__).parent.parent / "configs"
 RECIPES = [
     "demo",
     "small",
-    "small:baseline",
     "stage1",
     "stage2",
     "stage2:ksdd2",
