@@ -40,3 +40,19 @@ def test_what_changes_no_number_of_training_may_change(tmp_path, monkeypatch):
     config.model.decay = 0.9
     with pytest.raises(VqadError, match=r"config\.model\.decay: 0\.9"):
         steps_done(config, STAGES["stage1"], str(tmp_path))
+
+
+def test_a_stage_of_another_origin_is_told(tmp_path, monkeypatch):
+    config = base_config()
+    config.surface = "/data"
+    described = describe(config, STAGES["stage2"], str(tmp_path))
+    steps = {"stage1": 9, "stage2": 7}
+    monkeypatch.setattr(
+        "vqad.training.checkpoints.latest_step", lambda folder: steps.get(folder.name)
+    )
+    monkeypatch.setattr("vqad.training.checkpoints.load_metadata", lambda _: described)
+    with pytest.raises(VqadError, match=r"stage2: was trained from another stage1, .* step 9 of"):
+        steps_done(config, STAGES["stage2"], str(tmp_path))
+    described["from_step"], steps["stage1"] = 9, None
+    with pytest.raises(VqadError, match=r"from step 9 of .*stage1, .* go on from another stage1"):
+        steps_done(config, STAGES["stage2"], str(tmp_path))

@@ -317,7 +317,7 @@ def test_bad_settings_are_refused_before_training(tmp_path, flags, words):
     assert not (tmp_path / "run").exists()
 
 
-def test_unknown_recipes_and_configs_are_refused(tmp_path):
+def test_unknown_surfaces_and_configs_are_refused(tmp_path):
     line = refused(launch(tmp_path / "run", config="stage2.py:bottles"))
     assert "bottles: no such surface; give ksdd2, or nothing" in line
     assert "nowhere.py: no such file" in refused(launch(tmp_path / "run", config="nowhere.py"))

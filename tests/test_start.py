@@ -1,10 +1,12 @@
 """What a run keeps for the next start, and what it shows of its speed."""
 
+import contextlib
 import os
 import subprocess
 
 import jax
 import jax.numpy as jnp
+import pytest
 from test_launch import command, environment
 
 from vqad.training.profiling import Profile
@@ -44,3 +46,16 @@ def test_a_profile_longer_than_the_stage_ends_with_it(tmp_path):
         assert not (tmp_path / stage / "table.txt").exists()
         profile.close()
         assert (tmp_path / stage / "table.txt").read_text().splitlines()[0].endswith("ms  step")
+
+
+def test_a_failure_in_the_first_traced_step_is_not_hidden(tmp_path):
+    profile = Profile(str(tmp_path), 2)
+    with pytest.raises(KeyError, match="broken"), contextlib.closing(profile):
+        for number in range(1, 5):
+            with profile.step(number):
+                profile.wait_for(jnp.ones(1) + number)
+                if number == 3:
+                    raise KeyError("broken")
+    with profile.step(1):  # the trace has ended
+        pass
+    assert not (tmp_path / "table.txt").exists()

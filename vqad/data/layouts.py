@@ -60,7 +60,7 @@ def read_folder(path: str | os.PathLike, split: Split) -> Layout:
     except OSError as error:
         reason = error.strerror or error
         raise VqadError(
-            f"{error.filename or path}: cannot be read ({reason}); check its permissions"
+            f"{error.filename or path}: cannot be read ({reason}); check it and its permissions"
         ) from error
 
 

@@ -29,11 +29,11 @@ def over_rows(
       What the function returns for the whole arrays, [n, h, w, ...].
     """
     n, h, w = arrays[0].shape[:3]
-    count = min(h, -(-n * h * w * elements // limit))
-    if count == 1:
+    rows = max(1, limit // max(1, n * w * elements))
+    if rows >= h:
         return function(*arrays)
-    rows = -(-h // count)
     count = -(-h // rows)
+    rows = -(-h // count)  # of about one size, so that the last is not mostly padding
 
     def cut(a: jax.Array) -> jax.Array:
         a = jnp.pad(a, [(0, count * rows - h if axis == 1 else 0) for axis in range(a.ndim)])

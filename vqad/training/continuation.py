@@ -13,7 +13,7 @@ from vqad.models.dsr import Dsr
 from vqad.training import checkpoints
 from vqad.training.stages import Stage
 
-# Fields of the model that change no number of its training.
+# Fields of the model that change nothing but rounding in its training.
 _FREE = ("remat", "score_window")
 
 
@@ -78,12 +78,14 @@ def steps_done(config: ConfigDict, stage: Stage, workdir: str) -> int | None:
     _check_equal(old.get("fixed", {}), new["fixed"], "", folder)
     if old.get("from_step") != new["from_step"]:
         then, now = (
-            "config.init_from" if step is None else f"step {step} of this workdir's {stage.needs}"
+            f"another {stage.needs}"
+            if step is None
+            else f"step {step} of {folder.parent / stage.needs}"
             for step in (old.get("from_step"), new["from_step"])
         )
         raise VqadError(
-            f"{folder}: was trained from {then}, not from {now}; move {folder} away to train it "
-            "anew, or give another --workdir"
+            f"{folder}: was trained from {then}, and this run would go on from {now}; move it away "
+            "to train it anew, or give another --workdir"
         )
     return done
 

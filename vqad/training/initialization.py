@@ -84,8 +84,9 @@ def _standardize(params: Mapping, x: jax.Array) -> tuple[dict, jax.Array]:
     x = x.astype(jnp.float32)
     mean, deviation = x.mean((0, 1, 2)), x.std((0, 1, 2))
     largest = deviation.max()
-    deviation = jnp.where(deviation > _DEAD * largest, deviation, largest)
+    deviation = jnp.where(deviation > _DEAD * largest, deviation, jnp.maximum(largest, _DEAD))
     kernel = params["kernel"][0, 0] / deviation[:, None]
-    kernel /= ((x - mean) @ kernel).std((0, 1, 2))
+    output = ((x - mean) @ kernel).std((0, 1, 2))
+    kernel /= jnp.where(output > 0, output, 1)
     bias = -mean @ kernel
     return {"kernel": kernel[None, None], "bias": bias}, x @ kernel + bias

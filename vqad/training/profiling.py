@@ -56,6 +56,8 @@ class Profile:
             return
         self._running = False
         jax.profiler.stop_trace()
+        if not self._traced:  # the first traced step failed
+            return
         table = summarize(self.folder, self._traced)
         with open(os.path.join(self.folder, "table.txt"), "w") as file:
             file.write(table + "\n")
