@@ -34,8 +34,8 @@ CASES = {
 LOADED = [name for name in CASES if name.endswith("+loading")]
 GROWTH = {
     "side": [{"side": side, "batch": 1} for side in (64, 128, 256, 512)],
-    "batch": [{"side": 64, "batch": batch} for batch in (1, 2, 4, 8, 16, 32)],
-    "num_codes": [{"batch": 1, "num_codes": k} for k in (512, 1024, 2048, 4096, 8192, 16384)],
+    "batch": [{"side": 64, "batch": batch} for batch in (1, 8, 32)],
+    "num_codes": [{"batch": 1, "num_codes": k} for k in (512, 4096, 16384)],
 }
 
 
