@@ -43,12 +43,18 @@ class Layout(NamedTuple):
     records: tuple[Record, ...]
 
 
-def read_folder(path: str | os.PathLike, split: Split) -> Layout:
+def read_folder(path: str | os.PathLike, split: Split, labelled: bool = False) -> Layout:
     """Recognises the layout of a folder, lists one split of it and checks every file.
 
-    Training takes only pictures without a defect; any tree of pictures can be trained on, but only
-    the two layouts with masks have a test split. All files are decoded where there are few enough
+    Training takes pictures without a defect; any tree of pictures can be trained on, but only the
+    two layouts with masks have a test split. All files are decoded where there are few enough
     (`DECODE_AT_MOST`), else their headers are read.
+
+    Args:
+      path: The folder.
+      split: 'train' or 'test'.
+      labelled: Whether to list the defective training pictures with masks as well, after the good
+        ones.
 
     Raises:
       VqadError: The folder is missing, empty, not to be read or in no known layout; the split is
@@ -56,7 +62,7 @@ def read_folder(path: str | os.PathLike, split: Split) -> Layout:
         picture; a picture or a mask cannot be read.
     """
     try:
-        return _read_folder(Path(path), split)
+        return _read_folder(Path(path), split, labelled)
     except OSError as error:
         reason = error.strerror or error
         raise VqadError(
@@ -64,15 +70,15 @@ def read_folder(path: str | os.PathLike, split: Split) -> Layout:
         ) from error
 
 
-def _read_folder(root: Path, split: Split) -> Layout:
+def _read_folder(root: Path, split: Split, labelled: bool) -> Layout:
     if not root.exists():
         raise VqadError(f"{root}: no such folder; give the path of a folder of pictures")
     if not root.is_dir():
         raise VqadError(f"{root}: a file, not a folder; give the folder that the pictures are in")
     if any((root / part).is_dir() for part in ("train/good", "test/good", "ground_truth")):
-        layout = _read_mvtec(root, split)
+        layout = _read_mvtec(root, split, labelled)
     elif any(_has_ksdd2_mask(root / part) for part in ("train", "test")):
-        layout = _read_ksdd2(root, split)
+        layout = _read_ksdd2(root, split, labelled)
     elif split == "train":
         records = tuple(Record(p, None, 0, GOOD) for p in sorted(_pictures_below(root)))
         layout = Layout("pictures", (GOOD,), records)
@@ -101,17 +107,17 @@ def _pictures_in(folder: Path) -> list[Path]:
     return sorted(p for p in folder.iterdir() if _is_picture(p.name) and p.is_file())
 
 
-def _read_mvtec(root: Path, split: Split) -> Layout:
+def _read_mvtec(root: Path, split: Split, labelled: bool) -> Layout:
     folder = root / split
-    if split == "train":
-        paths = _pictures_in(folder / GOOD) if (folder / GOOD).is_dir() else []
-        if not paths:
-            raise VqadError(
-                f"{folder / GOOD}: no pictures; put the defect-free training pictures there"
-            )
-        return Layout("mvtec", (GOOD,), tuple(Record(str(p), None, 0, GOOD) for p in paths))
-    _require_test(folder)
+    if split == "train" and not ((folder / GOOD).is_dir() and _pictures_in(folder / GOOD)):
+        raise VqadError(
+            f"{folder / GOOD}: no pictures; put the defect-free training pictures there"
+        )
+    if split == "test":
+        _require_test(folder)
     names = {p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")}
+    if split == "train" and not labelled:
+        names = {GOOD}
     classes = (GOOD, *sorted(names - {GOOD}))
     records = [
         Record(str(p), None, 0, GOOD) if name == GOOD else _mvtec_defect(root, p, name)
@@ -119,6 +125,8 @@ def _read_mvtec(root: Path, split: Split) -> Layout:
         if name in names
         for p in _pictures_in(folder / name)
     ]
+    if labelled:
+        _check_masks_have_one_picture(root, records)
     return Layout("mvtec", classes, tuple(records))
 
 
@@ -133,11 +141,22 @@ def _mvtec_defect(root: Path, picture: Path, class_name: str) -> Record:
     )
 
 
+def _check_masks_have_one_picture(root: Path, records: Sequence[Record]) -> None:
+    """A labelled training picture shares the folder of masks with the test pictures."""
+    for record in records:
+        twin = root / "test" / record.class_name / Path(record.path).name
+        if record.label and twin.is_file():
+            raise VqadError(
+                f"{record.path}: {twin} has the same name, so that {record.mask_path} belongs to "
+                "both; rename one picture and give it its own mask"
+            )
+
+
 def _has_ksdd2_mask(folder: Path) -> bool:
     return folder.is_dir() and any(p.name.endswith("_GT.png") for p in folder.iterdir())
 
 
-def _read_ksdd2(root: Path, split: Split) -> Layout:
+def _read_ksdd2(root: Path, split: Split, labelled: bool) -> Layout:
     folder = root / split
     if split == "test":
         _require_test(folder)
@@ -150,7 +169,10 @@ def _read_ksdd2(root: Path, split: Split) -> Layout:
     good = tuple(record for record in records if record.label == 0)
     if not good:
         raise VqadError(f"{folder}: no image without a defect; training needs defect-free images")
-    return Layout("ksdd2", (GOOD,), good)
+    if not labelled:
+        return Layout("ksdd2", (GOOD,), good)
+    defective = tuple(record for record in records if record.label)
+    return Layout("ksdd2", (GOOD, "defect"), good + defective)
 
 
 def _ksdd2_record(picture: Path) -> Record:

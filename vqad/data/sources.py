@@ -21,6 +21,7 @@ class _Backend(Protocol):
 
     name: str
     classes: tuple[str, ...]
+    num_labelled: int
 
     def __len__(self) -> int: ...
 
@@ -32,15 +33,16 @@ class _Backend(Protocol):
 class Source:
     """Images of one split at random access, decoded, resized and kept in memory up to a limit.
 
-    `source[i]` is a dict with `image` (uint8 [h, w, 3]) and, for a test split, `mask` (uint8 [h, w]
-    of 0 and 1), `label` (int32: 0 good, 1 defective) and `class_id` (int32, into `classes`). The
-    arrays are read-only. Several threads may read at once.
+    `source[i]` is a dict with `image` (uint8 [h, w, 3]) and, for a test split or a labelled defect,
+    `mask` (uint8 [h, w] of 0 and 1), `label` (int32: 0 good, 1 defective) and `class_id` (int32,
+    into `classes`). The arrays are read-only. Several threads may read at once.
 
     Attributes:
       name: The name it was opened by.
       split: 'train' or 'test'.
       classes: Names of the classes, 'good' first.
       image_size: Height and width of every image, or None where each keeps its own.
+      num_labelled: How many of the images, the last ones, are labelled defects to train with.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Source:
         self.split = split
         self.classes = backend.classes
         self.image_size = image_size
+        self.num_labelled = backend.num_labelled
         self._backend = backend
         self._room = cache_bytes
         self._cache: dict[int, Example] = {}
@@ -88,7 +91,7 @@ class Source:
         example: Example = {
             "image": image if self.image_size is None else resize_image(image, self.image_size)
         }
-        if self.split == "test":
+        if self.split == "test" or class_id != 0:
             size = image.shape[:2]
             mask = np.zeros(size, np.uint8) if mask_data is None else decode_mask(mask_data, name)
             if mask.shape != size:
@@ -110,9 +113,10 @@ class Source:
 class _Folder:
     """A folder in one of the layouts of `vqad.data.layouts`."""
 
-    def __init__(self, path: str, split: Split) -> None:
+    def __init__(self, path: str, split: Split, labelled: bool) -> None:
         self.name = path
-        _, self.classes, self._records = read_folder(path, split)
+        _, self.classes, self._records = read_folder(path, split, labelled)
+        self.num_labelled = sum(r.label for r in self._records) if split == "train" else 0
 
     def __len__(self) -> int:
         return len(self._records)
@@ -130,6 +134,7 @@ def open_source(
     split: Split,
     image_size: tuple[int, int] | None,
     *,
+    labelled: bool = False,
     data_dir: str | None = None,
     cache_bytes: int = CACHE_BYTES,
 ) -> Source:
@@ -138,9 +143,11 @@ def open_source(
     Args:
       spec: The path of a folder, or `tfds:<name>[/<config>]` for a prepared TFDS data set;
         `tfds:surface_demo/tiles` and `tfds:surface_demo/pictures` are drawn where missing.
-      split: 'train' for images without defects (or pictures of anything), 'test' for images with
+      split: 'train' for images to train with (or pictures of anything), 'test' for images with
         masks, labels and classes.
       image_size: Height and width to resize to, or None to keep each image's own.
+      labelled: Whether a training split is to have its labelled defective images too, after the
+        good ones.
       data_dir: Where TFDS keeps its data; its own default (TFDS_DATA_DIR) if None.
       cache_bytes: How much of what was decoded and resized is kept in memory.
 
@@ -152,5 +159,5 @@ def open_source(
     if spec.startswith(TFDS_PREFIX):
         from vqad.data.tfds_source import TfdsBackend  # imports TFDS, slow
 
-        return Source(TfdsBackend(spec, split, data_dir), split, image_size, cache_bytes)
-    return Source(_Folder(spec, split), split, image_size, cache_bytes)
+        return Source(TfdsBackend(spec, split, labelled, data_dir), split, image_size, cache_bytes)
+    return Source(_Folder(spec, split, labelled), split, image_size, cache_bytes)

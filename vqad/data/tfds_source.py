@@ -3,6 +3,7 @@
 import contextlib
 import io
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow_datasets as tfds
@@ -18,11 +19,13 @@ class TfdsBackend:
     """One split of a TFDS data set; pictures stay encoded until they are wanted.
 
     Training needs the feature `image`; testing also `mask` and `label`, a ClassLabel whose first
-    name is 'good'. Of a training split with such a label the defective images are left out.
+    name is 'good'. Of a training split with such a label the defective images are left out, unless
+    `labelled` asks for them, after the good ones; they must have masks then.
 
     Args:
       spec: `tfds:<name>[/<config>]`.
       split: 'train' or 'test'.
+      labelled: Whether to keep the defective images of a training split.
       data_dir: Where TFDS keeps its data; its own default if None.
 
     Raises:
@@ -30,9 +33,10 @@ class TfdsBackend:
         random access, or lacks the split or a feature.
     """
 
-    def __init__(self, spec: str, split: Split, data_dir: str | None) -> None:
+    def __init__(self, spec: str, split: Split, labelled: bool, data_dir: str | None) -> None:
         self.name = spec
         self._split = split
+        self.num_labelled = 0
         builder = _prepared(spec, data_dir)
         if split not in builder.info.splits:
             raise VqadError(
@@ -51,8 +55,10 @@ class TfdsBackend:
             raise VqadError(
                 f"{spec}: its label has no class names; name a data set with a ClassLabel"
             )
-        self.classes = (GOOD,) if split == "train" else tuple(features["label"].names)
-        if self.classes[0] != GOOD:
+        label = features.get("label")
+        named = isinstance(label, tfds.features.ClassLabel)
+        self.classes = tuple(label.names) if named and split == "test" else (GOOD,)
+        if split == "test" and self.classes[0] != GOOD:
             raise VqadError(
                 f"{spec}: first class is '{self.classes[0]}', not '{GOOD}'; "
                 "name a data set whose class 0 is the defect-free one"
@@ -61,12 +67,16 @@ class TfdsBackend:
         self._data: Any = builder.as_data_source(
             split=split, decoders=skip, file_format=tfds.core.FileFormat.ARRAY_RECORD
         )
-        self._kept = range(len(self._data))
-        label = features["label"] if split == "train" and "label" in features else None
-        if isinstance(label, tfds.features.ClassLabel) and label.names[0] == GOOD:
-            self._kept = [i for i in self._kept if self._data[i]["label"] == 0]
+        self._kept: Sequence[int] = range(len(self._data))
+        if split == "train" and named and label.names[0] == GOOD:
+            labels = [self._data[i]["label"] for i in self._kept]
+            self._kept = [i for i in self._kept if labels[i] == 0]
             if not self._kept:
                 raise VqadError(f"{spec}: no '{GOOD}' image in train; name another data set")
+            if labelled and "mask" in features:
+                defective = [i for i, value in enumerate(labels) if value != 0]
+                self.classes, self.num_labelled = tuple(label.names), len(defective)
+                self._kept += defective
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -74,7 +84,7 @@ class TfdsBackend:
     def read(self, index: int) -> tuple[bytes, bytes | None, int]:
         """The encoded picture, the encoded mask (None in training) and the class id."""
         example = self._data[self._kept[index]]
-        if self._split == "train":
+        if self._split == "train" and index < len(self) - self.num_labelled:
             return example["image"], None, 0
         return example["image"], example["mask"], int(example["label"])
 
