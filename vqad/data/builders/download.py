@@ -1,0 +1,75 @@
+"""Downloads whose SHA-256 nobody published: recorded the first time, compared ever after."""
+
+import logging
+from pathlib import Path
+
+import requests
+import tensorflow_datasets as tfds
+from tensorflow_datasets.core.download import checksums
+from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
+from tensorflow_datasets.core.download.resource import get_info_path
+
+from vqad.data.builders.files import is_archive
+from vqad.errors import VqadError
+
+logger = logging.getLogger(__name__)
+
+RECORD = "checksums.tsv"
+"""In the download folder, in the format of TFDS: the package's own folder may be read-only."""
+
+
+def download_archive(dl_manager: tfds.download.DownloadManager, url: str) -> Path:
+    """Downloads an archive once, through the cache of TFDS.
+
+    Args:
+      dl_manager: The download manager of TFDS.
+      url: The address of a zip or a tar.
+
+    Returns:
+      The archive's path.
+
+    Raises:
+      VqadError: It cannot be downloaded, is no archive or is another one than the first time.
+    """
+    try:
+        path = Path(dl_manager.download(url))
+    except (
+        requests.RequestException,
+        OSError,
+        tfds.download.DownloadError,
+        NonMatchingChecksumError,
+        ValueError,  # TFDS: another file than the one that its .INFO beside the cache tells of
+    ) as error:
+        reason = " ".join(str(error).split())
+        raise VqadError(
+            f"{url}: cannot be downloaded ({reason}); get it otherwise and give its path"
+        ) from error
+    if not is_archive(path):
+        _forget(path)
+        raise VqadError(f"{url}: gave no archive; try again later, or get it and give its path")
+    record = dl_manager.download_dir / RECORD
+    known = checksums.load_url_infos(record) if record.exists() else {}
+    info = checksums.compute_url_info(path)
+    if url not in known:
+        checksums.save_url_infos(record, {url: info})
+        logger.warning(
+            "%s: SHA-256 %s, %d bytes; not verified, for none is known here. Recorded in %s: "
+            "later downloads must equal it",
+            url,
+            info.checksum,
+            info.size,
+            record,
+        )
+    elif known[url].checksum != info.checksum:
+        _forget(path)
+        raise VqadError(
+            f"{url}: SHA-256 is {info.checksum}, but {known[url].checksum} was recorded in {record}"
+            "; try again, or delete that line if the publisher did change the archive"
+        )
+    return path
+
+
+def _forget(path: Path) -> None:
+    """Takes a download out of the cache of TFDS, or it would be used the next time."""
+    path.unlink()
+    Path(get_info_path(path)).unlink()
