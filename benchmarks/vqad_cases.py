@@ -58,7 +58,7 @@ def train(pacer: Pacer, work: Workload, name: str, loading: bool) -> None:
         (
             jax.eval_shape(partial(create_state, optimizer=optimizer), params, codebook),
             frozen,
-            _images(work),
+            {"image": _images(work)},
         ),
     )
     compiled = compile_ahead(step, *shapes)
@@ -79,7 +79,7 @@ def train(pacer: Pacer, work: Workload, name: str, loading: bool) -> None:
     else:
         batches = itertools.repeat({"image": _images(work)})
     for batch in batches:
-        state, metrics, _ = compiled(state, frozen, placement.put_batch(batch["image"]))
+        state, metrics, _ = compiled(state, frozen, placement.put_batch(batch))
         jax.block_until_ready((state, metrics))
         pacer.tick()
 

@@ -50,7 +50,7 @@ def parts(name):
 def test_no_transfer_no_sort_and_no_loop_but_blocks(name):
     step, state, frozen, _ = parts(name)
     image = jax.ShapeDtypeStruct((BATCH, SIDE, SIDE, 3), jnp.uint8)
-    traced = step.trace(state, frozen, image)
+    traced = step.trace(state, frozen, {"image": image})
     text = traced.lower().compile().as_text()
     operations = set(re.findall(r"(?<=[\])}] )([a-z][a-z-]*)\(", text))
     assert "convolution" in operations
@@ -82,7 +82,7 @@ def test_a_step_needs_nothing_from_the_host(name):
 
     state, frozen = placement.put(jax.tree.map(filled, (state, frozen)))
     images = rng.integers(0, 256, (3, BATCH, 32, 32, 3), dtype=np.uint8)
-    batches = placement.ahead(iter(images))
+    batches = placement.ahead({"image": image} for image in images)
     for batch in batches:
         with jax.transfer_guard("disallow"):
             state, metrics, _ = step(state, frozen, batch)
@@ -106,12 +106,12 @@ def test_batches_handed_over_ahead_keep_their_order():
     def source():
         for i in range(5):
             taken.append(i)
-            yield np.full((1,), i)
+            yield {"image": np.full((1,), i)}
 
     ahead = placement.ahead(source(), count=2)
-    assert next(ahead)[0] == 0
+    assert next(ahead)["image"][0] == 0
     assert taken == [0, 1, 2]
-    assert [int(batch[0]) for batch in ahead] == [1, 2, 3, 4]
+    assert [int(batch["image"][0]) for batch in ahead] == [1, 2, 3, 4]
 
 
 def test_blocks_of_rows_change_nothing():

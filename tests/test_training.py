@@ -71,7 +71,7 @@ def test_every_config_builds_and_one_step_of_each_stage_traces(recipe):
         state = jax.eval_shape(lambda p, c, o=optimizer: create_state(p, c, o), params, codebook)
         placement = Placement(Mesh(np.asarray(jax.devices()[:1]), ("data",)))
         step = make_train_step(model, stage, settings, optimizer, 0, placement)
-        batch = jax.ShapeDtypeStruct((2, *config.image_size, 3), jnp.uint8)
+        batch = {"image": jax.ShapeDtypeStruct((2, *config.image_size, 3), jnp.uint8)}
         new_state, metrics, _ = jax.eval_shape(step, state, frozen, batch)
         assert jax.tree.map(lambda a: a.shape, new_state) == jax.tree.map(lambda a: a.shape, state)
         assert metrics["loss"].shape == ()
@@ -139,7 +139,7 @@ def test_focal_loss_by_hand():
 class Run:
     """A few steps of a stage on some devices, with everything that a test may look at."""
 
-    def __init__(self, stage, devices, steps, images=None, model=None, **settings):
+    def __init__(self, stage, devices, steps, images=None, defects=None, model=None, **settings):
         config = tiny_config()
         config.model.update(model or {})
         config[stage.name].update(**settings)
@@ -156,7 +156,7 @@ class Run:
         rng = np.random.default_rng(0)
         for _ in range(steps):
             batch = rng.integers(0, 256, (8, 32, 32, 3), dtype=np.uint8)
-            batch = batch if images is None else images
+            batch = {"image": batch if images is None else images, **(defects or {})}
             state, metrics, self.images = self.step(state, frozen, placement.put_batch(batch))
             self.metrics.append(jax.device_get(metrics))
         self.state, self.frozen = state, jax.device_get(frozen)

@@ -4,19 +4,21 @@ The elements of the pipeline are whole batches, a pure function of the seed and 
 that makes starting in the middle exact, and each process loads only its part.
 """
 
+import math
 import os
 from collections.abc import Iterator
 
 import grain
 import numpy as np
 
-from vqad.data.decode import resize_image
+from vqad.data.decode import resize_image, resize_mask
 from vqad.data.sources import Source
 from vqad.errors import VqadError
 
 Batch = dict[str, np.ndarray]
 
 NUM_THREADS = min(8, os.cpu_count() or 1)
+_ENDLESS = 2**40
 
 
 def training_batches(
@@ -27,15 +29,17 @@ def training_batches(
     seed: int,
     start_step: int = 0,
     random_crop: bool,
+    labelled_share: float = 0.0,
     process_index: int = 0,
     process_count: int = 1,
     num_threads: int = NUM_THREADS,
+    num_workers: int = 0,
 ) -> Iterator[Batch]:
     """Endless batches for training, in a fresh order each epoch.
 
-    Batch `i` depends on `seed` and `i` alone, so starting with `start_step=i` goes on exactly where
-    a run stopped. A process gets its contiguous part of each global batch. Fewer images than a
-    batch holds are repeated within it.
+    Batch `i` depends on `seed` and `i` alone, so the position to go on from is the number of steps
+    done: starting with `start_step=i` goes on exactly where a run stopped. A process gets its
+    contiguous part of each global batch. Fewer images than a batch holds are repeated within it.
 
     Args:
       source: Images; opened with `image_size=None` for random crops of the original pictures.
@@ -45,37 +49,60 @@ def training_batches(
       start_step: Number of the first batch.
       random_crop: Take a random part, from `image_size` pixels up to the largest of its aspect
         ratio, resize it to `image_size` and mirror it half of the time.
+      labelled_share: Share of the images that are labelled defects, in [0, 1), where the source has
+        such; they are spread evenly over the batches.
       process_index: Which process this is.
       process_count: How many processes share each batch.
-      num_threads: How many batches are loaded at once.
+      num_threads: How many batches a process loads at once.
+      num_workers: Processes that load, each with its own threads and its own part of what `source`
+        keeps in memory; 0 loads in this process.
 
     Yields:
-      {'image': uint8 [batch_size / process_count, *image_size, 3]}.
+      With n = batch_size / process_count: `image` uint8 [n, *image_size, 3]; with labelled defects
+      also `mask` uint8 [n, *image_size] of 0 and 1 and `labelled` bool [n].
 
     Raises:
       VqadError: `batch_size` cannot be divided among the processes, or a picture cannot be read.
     """
     local = _local_size(batch_size, process_count)
-    first = process_index * local
+    share = labelled_share if source.num_labelled else 0.0
+    num_good = len(source) - source.num_labelled
+    good = _endless_order(num_good, seed)
+    labelled = _endless_order(source.num_labelled, seed) if share else None
 
-    def load(step: int, indices: np.ndarray) -> Batch:
-        images = []
+    def load(step: int) -> Batch:
+        first = process_index * local
+        examples = []
         for slot in range(first, first + local):
-            image = source[int(indices[slot])]["image"]
+            number = step * batch_size + slot
+            before = math.floor(share * number)  # labelled ones among the images before this one
+            if labelled is not None and math.floor(share * (number + 1)) > before:
+                example = source[num_good + int(labelled[before])]
+            else:
+                example = source[int(good[number - before])]
             if random_crop:
-                image = _random_view(image, image_size, np.random.default_rng((seed, step, slot)))
-            images.append(resize_image(image, image_size))
-        return {"image": np.stack(images)}
+                rng = np.random.default_rng((seed, step, slot))
+                example["image"] = _random_view(example["image"], image_size, rng)
+            examples.append(example)
+        batch = {"image": np.stack([resize_image(e["image"], image_size) for e in examples])}
+        if labelled is not None:
+            empty = np.zeros(image_size, np.uint8)
+            masks = [resize_mask(e.get("mask", empty), image_size) for e in examples]
+            batch["mask"] = np.stack(masks)
+            batch["labelled"] = np.array(["mask" in e for e in examples])
+        return batch
 
-    batches = (
-        grain.MapDataset.range(len(source))
-        .seed(seed)
-        .shuffle()
-        .repeat()
-        .batch(batch_size)
-        .map_with_index(load)
-    )
-    return iter(batches[start_step:].to_iter_dataset(_read_options(num_threads)))
+    steps = grain.MapDataset.range(_ENDLESS)[start_step:]
+    batches = steps.map(load).to_iter_dataset(_read_options(num_threads))
+    if num_workers:
+        options = grain.multiprocessing.MultiprocessingOptions(num_workers=num_workers)
+        batches = batches.mp_prefetch(options)
+    return iter(batches)
+
+
+def _endless_order(count: int, seed: int) -> grain.MapDataset:
+    """The numbers below `count` in a random order, in another one the next time, and so on."""
+    return grain.MapDataset.range(count).seed(seed).shuffle().repeat()
 
 
 def evaluation_batches(

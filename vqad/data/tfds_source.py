@@ -55,7 +55,7 @@ class TfdsBackend:
             raise VqadError(
                 f"{spec}: its label has no class names; name a data set with a ClassLabel"
             )
-        label = features.get("label")
+        label = features["label"] if "label" in features else None
         named = isinstance(label, tfds.features.ClassLabel)
         self.classes = tuple(label.names) if named and split == "test" else (GOOD,)
         if split == "test" and self.classes[0] != GOOD:

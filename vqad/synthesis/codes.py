@@ -116,6 +116,18 @@ def pool_mask(mask: jax.Array, factor: int) -> jax.Array:
     return mask.reshape(n, h // factor, factor, w // factor, factor, c).max((2, 4))
 
 
+def dilate(mask: jax.Array) -> jax.Array:
+    """Maximum over 3 x 3 positions.
+
+    Args:
+      mask: float [n, h, w, c] in {0, 1}.
+
+    Returns:
+      float [n, h, w, c].
+    """
+    return lax.reduce_window(mask, 0.0, lax.max, (1, 3, 3, 1), (1, 1, 1, 1), "SAME")
+
+
 def replace_codes(
     features: jax.Array, values: jax.Array, codes: jax.Array, mask: jax.Array, ranks: jax.Array
 ) -> jax.Array:

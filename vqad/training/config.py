@@ -59,6 +59,11 @@ def base_config(surface: str = "") -> ConfigDict:
             "surface": "",
             # Where TFDS keeps prepared data; "" for its default.
             "data_dir": "",
+            # Processes that load images; 0 loads in threads of the training process.
+            "loading_workers": 0,
+            # Share of the images of stages 2 and 3 that are labelled defects, where the surface's
+            # training images have such; 0 leaves them out.
+            "labelled_share": 0.25,
             # Checkpoint that the first stage of the run starts from, where it needs one.
             "init_from": "",
             "stage1": {
@@ -141,6 +146,8 @@ def validate(config: ConfigDict, training: bool = True) -> None:
         raise VqadError(f"config.image_size: {config.image_size}; give (height, width)")
     check_image_size(config.image_size, "config.image_size")
     _at_least("config.profile_steps", config.profile_steps, 0)
+    _at_least("config.loading_workers", config.loading_workers, 0)
+    _within("config.labelled_share", config.labelled_share, 0, 0.95)
     _check_model(config.model)
     for name in STAGES:
         _check_stage(name, config[name])

@@ -36,6 +36,8 @@ def describe(config: ConfigDict, stage: Stage, workdir: str) -> dict[str, Any]:
         stage.source: config[stage.source],
         f"{stage.name}.batch_size": config[stage.name].batch_size,
     }
+    if stage.source == "surface":
+        fixed["labelled_share"] = config.labelled_share
     from_step = None
     if stage.needs in config.stages:
         from_step = checkpoints.latest_step(epath.Path(workdir) / stage.needs)

@@ -13,7 +13,7 @@ from clu import parameter_overview
 from etils import epath
 from ml_collections import ConfigDict
 
-from vqad.data.pipeline import training_batches
+from vqad.data.pipeline import Batch, training_batches
 from vqad.data.sources import Source
 from vqad.errors import VqadError
 from vqad.models.compiler import compile_ahead
@@ -88,12 +88,12 @@ def train_stage(
         ending.callback(progress.close)
         profile = Profile(str(epath.Path(workdir) / "profile" / stage.name), config.profile_steps)
         ending.callback(profile.close)
-        images = placement.ahead(_images(config, stage, source, start))
+        batches = placement.ahead(_batches(config, stage, source, start))
 
-        def train_step(state: TrainState, image: jax.Array) -> tuple[TrainState, dict, dict]:
-            return step(state, frozen, image)
+        def train_step(state: TrainState, batch: Mapping) -> tuple[TrainState, dict, dict]:
+            return step(state, frozen, batch)
 
-        _steps(config, stage, train_step, state, images, progress, profile, save, begun)
+        _steps(config, stage, train_step, state, batches, progress, profile, save, begun)
 
 
 def _prepare(
@@ -112,7 +112,7 @@ def _prepare(
     if done is None:
         variables = initial_variables(model, stage, config.seed, earlier)
         if stage.trains_codebook and settings.standardize_features:
-            image = placement.put_batch(next(_images(config, stage, source, 0)))
+            image = placement.put_batch(next(_batches(config, stage, source, 0)))["image"]
             key = step_key(config.seed, "standardize", jnp.int32(0))
             image = random_gray(key, image.astype(jnp.float32) / 255, settings.gray_probability)
             variables = jax.device_get(standardize_features(model, variables, image))
@@ -123,10 +123,9 @@ def _prepare(
     logger.info("%s trains\n%s", stage.name, parameter_overview.get_parameter_overview(params))
     shapes = jax.eval_shape(partial(create_state, optimizer=optimizer), params, codebook)
     step = make_train_step(model, stage, settings, optimizer, config.seed, placement)
-    image = jax.ShapeDtypeStruct((settings.batch_size, *config.image_size, 3), jnp.uint8)
     if settings.steps:
         # Compiling takes as much memory as a step: the optimizer's state is made after it.
-        step = compile_ahead(step, shapes, frozen, image)
+        step = compile_ahead(step, shapes, frozen, _batch_shapes(config, stage, source))
     if done is None:
         state = jax.jit(lambda p, c: create_state(p, c, optimizer))(params, codebook)
     else:
@@ -137,9 +136,9 @@ def _prepare(
 def _steps(
     config: ConfigDict,
     stage: Stage,
-    train_step: Callable[[TrainState, jax.Array], tuple[TrainState, dict, dict]],
+    train_step: Callable[[TrainState, Mapping], tuple[TrainState, dict, dict]],
     state: TrainState,
-    images_ahead: Iterator[jax.Array],
+    batches: Iterator[dict[str, jax.Array]],
     progress: Progress,
     profile: Profile,
     save: Callable[[TrainState], None],
@@ -160,7 +159,7 @@ def _steps(
 
     for step in range(start + 1, settings.steps + 1):
         with profile.step(step - start):
-            state, metrics, images = train_step(state, next(images_ahead))
+            state, metrics, images = train_step(state, next(batches))
             profile.wait_for(metrics)
         window.append(metrics)
         if step == start + 1:
@@ -184,19 +183,31 @@ def _steps(
             save(state)
 
 
-def _images(config: ConfigDict, stage: Stage, source: Source, start: int) -> Iterator[np.ndarray]:
-    """This process's part of each batch of a stage from step ``start`` on, uint8."""
-    batches = training_batches(
+def _batches(config: ConfigDict, stage: Stage, source: Source, start: int) -> Iterator[Batch]:
+    """This process's part of each batch of a stage from step ``start`` on."""
+    return training_batches(
         source,
         batch_size=config[stage.name].batch_size,
         image_size=tuple(config.image_size),
         seed=config.seed,
         start_step=start,
         random_crop=stage.source == "pictures",
+        labelled_share=config.labelled_share,
+        num_workers=config.loading_workers,
         process_index=jax.process_index(),
         process_count=jax.process_count(),
     )
-    return (batch["image"] for batch in batches)
+
+
+def _batch_shapes(
+    config: ConfigDict, stage: Stage, source: Source
+) -> dict[str, jax.ShapeDtypeStruct]:
+    n, size = config[stage.name].batch_size, tuple(config.image_size)
+    shapes = {"image": jax.ShapeDtypeStruct((n, *size, 3), jnp.uint8)}
+    if source.num_labelled and config.labelled_share:
+        shapes["mask"] = jax.ShapeDtypeStruct((n, *size), jnp.uint8)
+        shapes["labelled"] = jax.ShapeDtypeStruct((n,), jnp.bool_)
+    return shapes
 
 
 def _report(progress: Progress, stage: Stage, step: int, metrics: list[dict]) -> None:

@@ -4,9 +4,23 @@ import jax
 import jax.numpy as jnp
 
 
-def mean_squared_error(a: jax.Array, b: jax.Array) -> jax.Array:
-    """Mean over all elements of (a - b)^2, a float32 scalar."""
-    return jnp.square(a.astype(jnp.float32) - b.astype(jnp.float32)).mean()
+def mean_squared_error(
+    a: jax.Array, b: jax.Array, counted: jax.Array | None = None
+) -> jax.Array:
+    """Mean of (a - b)^2.
+
+    Args:
+      a: float [n, h, w, c].
+      b: the same.
+      counted: float [n, h, w, 1] in {0, 1}, positions that the mean is over; all if None.
+
+    Returns:
+      float32 scalar; 0 where no position counts.
+    """
+    squares = jnp.square(a.astype(jnp.float32) - b.astype(jnp.float32))
+    if counted is None:
+        return squares.mean()
+    return jnp.sum(squares.mean(-1, keepdims=True) * counted) / jnp.maximum(counted.sum(), 1)
 
 
 def focal_loss(

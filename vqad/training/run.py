@@ -110,7 +110,20 @@ def _open_sources(config: ConfigDict, left: list[Stage], judged: bool) -> dict[s
     for field in dict.fromkeys(stage.source for stage in left):
         # Random parts are cut from pictures of their own size.
         wanted = None if field == "pictures" else size
-        opened[field] = open_source(config[field], "train", wanted, data_dir=data_dir)
+        labelled = field == "surface" and config.labelled_share > 0
+        source = open_source(
+            config[field], "train", wanted, labelled=labelled, data_dir=data_dir
+        )
+        if source.num_labelled:
+            logger.info(
+                "%s: %d good images and %d labelled defects to train with, which are %g of each "
+                "batch (config.labelled_share)",
+                source.name,
+                len(source) - source.num_labelled,
+                source.num_labelled,
+                config.labelled_share,
+            )
+        opened[field] = source
     if left and judged:
         open_source(config.surface, "test", size, data_dir=data_dir)
     if left and left[0].needs and left[0].needs not in config.stages:

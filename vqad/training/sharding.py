@@ -2,7 +2,7 @@
 
 import collections
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -50,11 +50,16 @@ class Placement:
                 f"{name}: {size} is not divisible by the {devices} devices; give {above}"
             )
 
-    def put_batch(self, batch: np.ndarray) -> jax.Array:
+    def put_batch(self, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
         """Hands this process's rows of a batch to the devices; returns the global [n, ...]."""
-        return jax.make_array_from_process_local_data(self.batch, batch)
+        return {
+            key: jax.make_array_from_process_local_data(self.batch, rows)
+            for key, rows in batch.items()
+        }
 
-    def ahead(self, batches: Iterable[np.ndarray], count: int = 2) -> Iterator[jax.Array]:
+    def ahead(
+        self, batches: Iterable[Mapping[str, np.ndarray]], count: int = 2
+    ) -> Iterator[dict[str, jax.Array]]:
         """Hands batches to the devices, ``count`` of them before they are asked for."""
         waiting = collections.deque()
         for batch in batches:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from vqad.models.autoencoder import Encoding
 from vqad.models.dsr import Dsr
-from vqad.synthesis.codes import draw_ranks, replace_codes, target_mask
+from vqad.synthesis.codes import dilate, draw_ranks, pool_mask, replace_codes, target_mask
 from vqad.synthesis.disturbance import Disturbance, broadcast, draw_disturbance
 from vqad.synthesis.gray import random_gray
 from vqad.synthesis.rotation import random_rotation
@@ -18,6 +18,19 @@ from vqad.synthesis.smudge import random_smudges
 from vqad.training.losses import focal_loss, mean_squared_error
 
 Variables = Mapping[str, Any]
+
+
+@flax.struct.dataclass
+class Defects:
+    """Labelled defects in a batch.
+
+    Attributes:
+      mask: float32 [n, h, w, 1] in {0, 1}, 1 on a defect.
+      labelled: bool [n], images whose mask is the truth; no anomalies are drawn on them.
+    """
+
+    mask: jax.Array
+    labelled: jax.Array
 
 
 @flax.struct.dataclass
@@ -75,7 +88,12 @@ def autoencoder_loss(
 
 
 def random_autoencoder_loss(
-    model: Dsr, variables: Variables, image: jax.Array, key: jax.Array, settings: Mapping[str, Any]
+    model: Dsr,
+    variables: Variables,
+    image: jax.Array,
+    key: jax.Array,
+    settings: Mapping[str, Any],
+    defects: None = None,
 ) -> tuple[jax.Array, Outcome]:
     """Stage 1: makes some images grey, drops hi from some, returns ``autoencoder_loss``.
 
@@ -85,6 +103,7 @@ def random_autoencoder_loss(
       image: float32 [n, h, w, 3] in [0, 1].
       key: random key.
       settings: ``gray_probability``, ``hi_dropout``.
+      defects: nothing; pictures have no labelled defects.
 
     Returns:
       The loss, float32 scalar, and the outcome.
@@ -138,10 +157,14 @@ def detector_loss(
     draws: Disturbance,
     feature_weight: float = 1.0,
     image_weight: float = 10.0,
+    defects: Defects | None = None,
 ) -> tuple[jax.Array, Outcome]:
     """Stage 2's loss for given draws: focal + lambda2 features + lambda3 image.
 
     With ``model.code_units`` the errors of the features are divided by the square of their unit.
+    A labelled image is not disturbed: its own mask is the target. What lies under a real defect is
+    unknown, so the errors of features and image count outside the defect only, and one position
+    of the lo grid (8 pixels) away from it.
 
     Args:
       model: the network.
@@ -150,24 +173,34 @@ def detector_loss(
       draws: the anomalies of the batch.
       feature_weight: lambda2.
       image_weight: lambda3.
+      defects: labelled defects in the batch, if any.
 
     Returns:
       The loss, float32 scalar, and the outcome.
     """
     net = model.bind(variables)
     encoding = jax.lax.stop_gradient(net.autoencoder.encode(image))
+    if defects is not None:
+        drawn = jnp.where(broadcast(defects.labelled), 0, draws.mask)
+        draws = draws.replace(mask=drawn)
     values_lo, values_hi, target = jax.lax.stop_gradient(disturb(net, encoding, draws))
+    known_lo = known_hi = known = None
+    if defects is not None:
+        target = jnp.where(broadcast(defects.labelled), defects.mask, target)
+        known_lo = 1 - dilate(pool_mask(defects.mask, 8))
+        known_hi = known_lo.repeat(2, 1).repeat(2, 2)
+        known = known_lo.repeat(8, 1).repeat(8, 2)
     general = net.autoencoder.decode(net.autoencoder.upsample_lo(values_lo), values_hi)
     restored = net.restore(values_lo, values_hi)
     specific = net.decode_specific(restored)
     logits = net.detect(jax.lax.stop_gradient(specific), jax.lax.stop_gradient(general))
     mask = jax.nn.softmax(logits)
     focal = focal_loss(mask, target)
-    features_hi = mean_squared_error(restored.features_hi, encoding.hi.values)
+    features_hi = mean_squared_error(restored.features_hi, encoding.hi.values, known_hi)
     features_hi /= jnp.square(restored.unit_hi)
-    features_lo = mean_squared_error(restored.features_lo, encoding.lo.values)
+    features_lo = mean_squared_error(restored.features_lo, encoding.lo.values, known_lo)
     features_lo /= jnp.square(restored.unit_lo)
-    reconstruction = mean_squared_error(image, specific)
+    reconstruction = mean_squared_error(image, specific, known)
     loss = focal + feature_weight * (features_hi + features_lo) + image_weight * reconstruction
     metrics = {
         "loss": loss,
@@ -181,7 +214,12 @@ def detector_loss(
 
 
 def random_detector_loss(
-    model: Dsr, variables: Variables, image: jax.Array, key: jax.Array, settings: Mapping[str, Any]
+    model: Dsr,
+    variables: Variables,
+    image: jax.Array,
+    key: jax.Array,
+    settings: Mapping[str, Any],
+    defects: Defects | None = None,
 ) -> tuple[jax.Array, Outcome]:
     """Stage 2: rotates some images, draws anomalies, returns ``detector_loss``.
 
@@ -192,16 +230,29 @@ def random_detector_loss(
       key: random key.
       settings: ``rotation_probability``, ``min_strength``, ``max_cells``, ``feature_weight``,
         ``image_weight``.
+      defects: labelled defects in the batch, if any; turned with their images.
 
     Returns:
       The loss, float32 scalar, and the outcome.
     """
     rotation_key, draws_key = jax.random.split(key)
     n, h, w, _ = image.shape
-    image = random_rotation(rotation_key, image, settings["rotation_probability"])
+    image, defects = _turned(rotation_key, image, defects, settings["rotation_probability"])
     draws = draw_disturbance(draws_key, n, (h, w), settings["min_strength"], settings["max_cells"])
     weights = settings["feature_weight"], settings["image_weight"]
-    return detector_loss(model, variables, image, draws, *weights)
+    return detector_loss(model, variables, image, draws, *weights, defects)
+
+
+def _turned(
+    key: jax.Array, image: jax.Array, defects: Defects | None, probability: float
+) -> tuple[jax.Array, Defects | None]:
+    """Rotates some images, and the masks of labelled defects with them."""
+    if defects is None:
+        return random_rotation(key, image, probability), None
+    both = jnp.concatenate([image, defects.mask], axis=-1)
+    both = random_rotation(key, both, probability)
+    # A quarter of a pixel is enough, as where masks are resized: thin defects stay.
+    return both[..., :3], defects.replace(mask=(both[..., 3:] >= 0.25).astype(jnp.float32))
 
 
 def upsampler_loss(
@@ -235,9 +286,16 @@ def upsampler_loss(
 
 
 def random_upsampler_loss(
-    model: Dsr, variables: Variables, image: jax.Array, key: jax.Array, settings: Mapping[str, Any]
+    model: Dsr,
+    variables: Variables,
+    image: jax.Array,
+    key: jax.Array,
+    settings: Mapping[str, Any],
+    defects: Defects | None = None,
 ) -> tuple[jax.Array, Outcome]:
     """Stage 3: rotates some images, smudges half of them, returns ``upsampler_loss``.
+
+    Labelled images are not smudged; their own full-resolution mask is the target.
 
     Args:
       model: the network.
@@ -245,13 +303,18 @@ def random_upsampler_loss(
       image: float32 [n, h, w, 3] in [0, 1].
       key: random key.
       settings: ``rotation_probability``, ``max_cells``.
+      defects: labelled defects in the batch, if any; turned with their images.
 
     Returns:
       The loss, float32 scalar, and the outcome.
     """
     rotation_key, smudge_key = jax.random.split(key)
-    image = random_rotation(rotation_key, image, settings["rotation_probability"])
+    image, defects = _turned(rotation_key, image, defects, settings["rotation_probability"])
     smudged, mask = random_smudges(smudge_key, image, settings["max_cells"])
+    if defects is not None:
+        labelled = broadcast(defects.labelled)
+        smudged = jnp.where(labelled, image, smudged)
+        mask = jnp.where(labelled, defects.mask, mask)
     return upsampler_loss(model, variables, smudged, mask)
 
 
@@ -261,7 +324,7 @@ class Stage:
 
     Attributes:
       name: ``stage1``, ``stage2`` or ``stage3``.
-      loss: (model, variables, image, key, settings) to loss and outcome.
+      loss: (model, variables, image, key, settings, defects) to loss and outcome.
       trains: top-level modules whose parameters it trains.
       source: field of the configuration that names its images: ``pictures``, of which it takes
         random parts, or ``surface``.

@@ -12,7 +12,7 @@ import optax
 from vqad.models.compiler import compiler_options
 from vqad.models.dsr import Dsr
 from vqad.training.sharding import Placement
-from vqad.training.stages import Stage
+from vqad.training.stages import Defects, Stage
 
 IMAGES_SHOWN = 4
 
@@ -118,21 +118,25 @@ def make_train_step(
       placement: where arrays live.
 
     Returns:
-      A function (state, frozen variables, images uint8 [n, h, w, 3]) to (state, metrics, images):
-      metrics are float32 scalars and ``nonfinite_step``, int32; images are the first few of the
+      A function (state, frozen variables, batch as ``training_batches`` gives it) to (state,
+      metrics, images): metrics are float32 scalars and ``nonfinite_step``, int32; images are the first few of the
       outcome's, clipped to [0, 1].
     """
     settings = dict(settings)
 
     def train_step(
-        state: TrainState, frozen: Mapping, image: jax.Array
+        state: TrainState, frozen: Mapping, batch: Mapping[str, jax.Array]
     ) -> tuple[TrainState, dict, dict]:
         key = step_key(seed, stage.name, state.step)
-        image = image.astype(jnp.float32) / 255
+        image = batch["image"].astype(jnp.float32) / 255
+        defects = None
+        if "mask" in batch:
+            mask = batch["mask"].astype(jnp.float32)[..., None]
+            defects = Defects(mask, batch["labelled"])
 
         def loss_fn(params: Mapping) -> tuple[jax.Array, Any]:
             variables = join_variables(params, state.codebook, frozen)
-            return stage.loss(model, variables, image, key, settings)
+            return stage.loss(model, variables, image, key, settings, defects)
 
         (loss, outcome), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
