@@ -87,6 +87,52 @@ def test_batch_larger_than_the_set_repeats_it(flat):
     assert counts.min() >= 2
 
 
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory):
+    """Good images of value 10 to 14, labelled defects of 100 and 101 with one corner masked."""
+    root = tmp_path_factory.mktemp("labelled")
+    for kind, values in (("good", range(10, 15)), ("spot", (100, 101))):
+        (root / "train" / kind).mkdir(parents=True)
+        for value in values:
+            image = Image.fromarray(np.full((32, 32), value, np.uint8))
+            image.save(root / "train" / kind / f"{value}.png")
+    (root / "ground_truth/spot").mkdir(parents=True)
+    mask = np.zeros((32, 32), np.uint8)
+    mask[:4, :6] = 255
+    for value in (100, 101):
+        Image.fromarray(mask).save(root / f"ground_truth/spot/{value}_mask.png")
+    return str(root)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_labelled_defects_are_a_set_share_of_the_images(labelled, workers):
+    source = open_source(labelled, "train", (32, 32), labelled=True)
+    assert (len(source), source.num_labelled) == (7, 2)
+    options = {"batch_size": 4, "image_size": (32, 32), "seed": 1, "random_crop": False}
+    options |= {"labelled_share": 0.3, "num_workers": workers}
+    straight = list(itertools.islice(training_batches(source, **options), 10))
+    joined = {key: np.concatenate([b[key] for b in straight]) for key in straight[0]}
+    shown = joined["image"][:, 0, 0, 0]
+    assert joined["labelled"].sum() == 12
+    assert {int(b["labelled"].sum()) for b in straight} <= {1, 2}
+    np.testing.assert_array_equal(joined["labelled"], shown >= 100)
+    np.testing.assert_array_equal(joined["mask"].sum((1, 2)), 24 * joined["labelled"])
+    assert np.bincount(shown)[[100, 101]].tolist() == [6, 6]
+    counts = np.bincount(shown)[10:15]
+    assert counts.sum() == 28
+    assert np.ptp(counts) <= 1
+    later = next(iter(training_batches(source, **options, start_step=7)))
+    for key in later:
+        np.testing.assert_array_equal(later[key], straight[7][key])
+
+
+def test_labelled_defects_can_be_left_out(labelled):
+    source = open_source(labelled, "train", (32, 32))
+    assert (len(source), source.num_labelled) == (5, 0)
+    options = {"batch_size": 4, "image_size": (32, 32), "seed": 1, "random_crop": False}
+    assert list(next(training_batches(source, **options, labelled_share=0.3))) == ["image"]
+
+
 def test_random_crops_differ_are_mirrored_and_stay_inside(tmp_path):
     y, x = np.mgrid[:120, :200]
     ramp = np.stack([x, y, 0 * x], axis=-1).astype(np.uint8)

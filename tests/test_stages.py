@@ -11,7 +11,7 @@ from vqad.synthesis.disturbance import draw_disturbance
 from vqad.training.config import base_config
 from vqad.training.continuation import check_units
 from vqad.training.initialization import standardize_features
-from vqad.training.stages import STAGES, detector_loss
+from vqad.training.stages import STAGES, Defects, detector_loss
 
 SIZES = {
     "hiddens": 8,
@@ -114,3 +114,66 @@ def test_restrictions_in_other_units_are_refused():
     with pytest.raises(VqadError, match=r"runs/old was trained with False; give --config"):
         check_units(config, variables, {"model": {}}, "runs/old")
     check_units(config, {"params": {"autoencoder": {}}}, {"model": {}}, "runs/stage1")
+
+
+def labelled_defects():
+    mask = np.zeros((4, 64, 64, 1), np.float32)
+    mask[1, 16:25, 40:44] = 1
+    return Defects(jnp.asarray(mask), jnp.asarray([False, True, False, True]))
+
+
+def test_what_lies_under_a_labelled_defect_is_not_restored():
+    model, variables = made()
+    defects = labelled_defects()
+    draws = draw_disturbance(jax.random.key(2), 4, (64, 64))
+    images = jax.random.uniform(jax.random.key(1), (4, 64, 64, 3))
+
+    @jax.jit
+    def judged(images):
+        return detector_loss(model, variables, images, draws, defects=defects)[1]
+
+    outcome = judged(images)
+    labelled = np.asarray(defects.labelled)
+    target = np.asarray(outcome.images["target"])
+    np.testing.assert_array_equal(target[labelled], defects.mask[labelled])
+    assert target[~labelled].any()
+    general, _ = model.apply(variables, images, method="reconstruct")
+    same = np.abs(outcome.images["I_gen"] - general).max((1, 2, 3)) < 1e-5
+    assert same[labelled].all()
+    # The 9 x 4 defect touches 2 x 1 positions of the lo grid, with their neighbours 4 x 3.
+    counted = np.ones((4, 64, 64, 1))
+    counted[1, 8:40, 32:56] = 0
+    squares = np.square(np.asarray(images) - np.asarray(outcome.images["I_spc"]))
+    expected = (squares * counted).sum() / (3 * counted.sum())
+    np.testing.assert_allclose(outcome.metrics["reconstruction"], expected, rtol=1e-5)
+    assert abs(expected / squares.mean() - 1) > 1e-4
+
+
+def test_stage_3_takes_the_masks_of_labelled_defects_and_does_not_smudge_them():
+    model, variables = made()
+    defects = labelled_defects()
+    images = jnp.full((4, 64, 64, 3), 0.5)
+    settings = {**base_config().stage3.to_dict(), "rotation_probability": 0.0}
+    loss = STAGES["stage3"].loss
+    seen = jax.jit(lambda k: loss(model, variables, images, k, settings, defects)[1].images)
+    smudged = False
+    for seed in range(4):
+        shown = seen(jax.random.key(seed))
+        for i in (1, 3):
+            np.testing.assert_array_equal(shown["target"][i], defects.mask[i])
+            np.testing.assert_array_equal(shown["I"][i], images[i])
+        smudged |= bool(np.asarray(shown["target"][0]).any())
+    assert smudged
+
+
+def test_the_mask_of_a_labelled_defect_turns_with_its_image():
+    model, variables = made()
+    defects = labelled_defects()
+    images = jnp.broadcast_to(0.1 + 0.8 * defects.mask, (4, 64, 64, 3))
+    settings = {**base_config().stage3.to_dict(), "rotation_probability": 1.0}
+    shown = jax.jit(
+        lambda k: STAGES["stage3"].loss(model, variables, images, k, settings, defects)[1].images
+    )(jax.random.key(3))
+    assert np.any(shown["target"][1] != defects.mask[1])
+    bright = np.asarray(shown["I"][1, :, :, :1]) > 0.1 + 0.8 * 0.25
+    assert np.mean(bright != np.asarray(shown["target"][1])) < 1e-3

@@ -1,11 +1,13 @@
 """The command `vqad`: a subcommand for each thing done with a model beside training it."""
 
 import argparse
+import logging
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from vqad import __version__
+from vqad.data.prepare_command import prepare_arguments, run_prepare
 from vqad.errors import VqadError
 
 
@@ -36,7 +38,27 @@ def _import_weights(args: argparse.Namespace) -> None:
     print(f"wrote {args.out}: {sizes} (from {origin['format']}, {origin['channel_order']})")
 
 
+def _speak() -> None:
+    """Shows what the library logs."""
+    logger = logging.getLogger("vqad")
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+
+
+def _prepare(args: argparse.Namespace) -> None:
+    _speak()
+    run_prepare(args)
+
+
 COMMANDS = {
+    "prepare": Command(
+        "prepare a public data set for training, from its archive or folder",
+        prepare_arguments,
+        _prepare,
+    ),
     "import-weights": Command(
         "turn a PyTorch checkpoint of DSR into a vqad checkpoint",
         _import_weights_arguments,

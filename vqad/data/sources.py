@@ -136,6 +136,8 @@ def open_source(
     *,
     labelled: bool = False,
     data_dir: str | None = None,
+    manual_dir: str | None = None,
+    allow_partial: bool = False,
     cache_bytes: int = CACHE_BYTES,
 ) -> Source:
     """Opens the images that `spec` names and checks them.
@@ -149,6 +151,9 @@ def open_source(
       labelled: Whether a training split is to have its labelled defective images too, after the
         good ones.
       data_dir: Where TFDS keeps its data; its own default (TFDS_DATA_DIR) if None.
+      manual_dir: Archive or folder to prepare a public data set from (`vqad.data.builders`), where
+        it is not prepared yet.
+      allow_partial: Whether that may be less or more than what was published.
       cache_bytes: How much of what was decoded and resized is kept in memory.
 
     Raises:
@@ -159,5 +164,6 @@ def open_source(
     if spec.startswith(TFDS_PREFIX):
         from vqad.data.tfds_source import TfdsBackend  # imports TFDS, slow
 
-        return Source(TfdsBackend(spec, split, labelled, data_dir), split, image_size, cache_bytes)
+        backend = TfdsBackend(spec, split, labelled, data_dir, manual_dir, allow_partial)
+        return Source(backend, split, image_size, cache_bytes)
     return Source(_Folder(spec, split, labelled), split, image_size, cache_bytes)

@@ -8,6 +8,7 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
+from vqad.data.builders import BUILDERS, prepare
 from vqad.data.layouts import GOOD, Split
 from vqad.data.surface_demo.builder import SurfaceDemo
 from vqad.errors import VqadError
@@ -27,17 +28,28 @@ class TfdsBackend:
       split: 'train' or 'test'.
       labelled: Whether to keep the defective images of a training split.
       data_dir: Where TFDS keeps its data; its own default if None.
+      manual_dir: Archive or folder that a data set of `vqad.data.builders` is prepared from, where
+        that was not done yet.
+      allow_partial: Whether that may be less or more than what was published.
 
     Raises:
       VqadError: The data set is not known or not prepared, was prepared in a format that has no
         random access, or lacks the split or a feature.
     """
 
-    def __init__(self, spec: str, split: Split, labelled: bool, data_dir: str | None) -> None:
+    def __init__(
+        self,
+        spec: str,
+        split: Split,
+        labelled: bool,
+        data_dir: str | None,
+        manual_dir: str | None = None,
+        allow_partial: bool = False,
+    ) -> None:
         self.name = spec
         self._split = split
         self.num_labelled = 0
-        builder = _prepared(spec, data_dir)
+        builder = _prepared(spec, data_dir, manual_dir, allow_partial)
         if split not in builder.info.splits:
             raise VqadError(
                 f"{spec}: no split '{split}', only {', '.join(builder.info.splits)}; "
@@ -55,7 +67,7 @@ class TfdsBackend:
             raise VqadError(
                 f"{spec}: its label has no class names; name a data set with a ClassLabel"
             )
-        label = features["label"] if "label" in features else None
+        label = dict(features.items()).get("label")
         named = isinstance(label, tfds.features.ClassLabel)
         self.classes = tuple(label.names) if named and split == "test" else (GOOD,)
         if split == "test" and self.classes[0] != GOOD:
@@ -93,10 +105,15 @@ class TfdsBackend:
         return f"{self._split}[{self._kept[index]}]"
 
 
-def _prepared(spec: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
+def _prepared(
+    spec: str, data_dir: str | None, manual_dir: str | None, allow_partial: bool
+) -> tfds.core.DatasetBuilder:
     name = spec.partition(":")[2]
-    if name.partition("/")[0] == "surface_demo":
-        return _drawn(spec, name.partition("/")[2], data_dir)
+    known, _, config = name.partition("/")
+    if known == "surface_demo":
+        return _drawn(spec, config, data_dir)
+    if known in BUILDERS:
+        return prepare(known, config or None, manual_dir, data_dir, allow_partial)
     try:
         builder = tfds.builder(name, data_dir=data_dir)
     except (tfds.core.DatasetNotFoundError, ValueError) as error:

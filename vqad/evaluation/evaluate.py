@@ -19,7 +19,7 @@ from vqad.evaluation.report import contact_sheet, format_table, write_json
 from vqad.models.compiler import compiler_options
 from vqad.models.dsr import SIDE_MULTIPLE, Dsr
 from vqad.training import checkpoints
-from vqad.training.config import model_from_config
+from vqad.training.config import model_from_config, where_data_is
 from vqad.training.continuation import check_units
 
 logger = logging.getLogger(__name__)
@@ -81,7 +81,7 @@ def evaluate(config: ConfigDict, workdir: str, folder: str) -> Judgement:
         config.surface,
         "test",
         tuple(config.image_size),
-        data_dir=config.data_dir or None,
+        **where_data_is(config),
         cache_bytes=0,  # each image is read once
     )
     judgement = judge(

@@ -1,6 +1,7 @@
 """The configuration of a run: its fields with the paper's values, and what may stand in them."""
 
 import dataclasses
+import re
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -10,15 +11,16 @@ from vqad.models.dsr import Dsr, check_image_size
 from vqad.synthesis.perlin import MAX_CELLS
 from vqad.training.stages import STAGES
 
-SURFACE_SIZES = {"": (256, 256), "ksdd2": (640, 224)}
-"""Image size (height, width) for a surface by name; the first is the paper's."""
+KSDD2_SIZE = (640, 224)
 
 
 def base_config(surface: str = "") -> ConfigDict:
     """All fields of a configuration, with the paper's settings.
 
     Args:
-      surface: a name in ``SURFACE_SIZES``.
+      surface: a data set of a surface, as ``ksdd2`` (640 x 224 in place of 256 x 256),
+        ``ksdd2_supervised_16`` or ``mvtec_ad/bottle``, which becomes ``config.surface``; ``folder``
+        or nothing for a folder, to be given as ``config.surface``.
 
     Returns:
       An unlocked ConfigDict; files in ``configs/`` change it and return it.
@@ -26,9 +28,8 @@ def base_config(surface: str = "") -> ConfigDict:
     Raises:
       VqadError: no such surface.
     """
-    if surface not in SURFACE_SIZES:
-        names = " or ".join(filter(None, SURFACE_SIZES))
-        raise VqadError(f"configuration for {surface}: no such surface; give {names}, or nothing")
+    source = _surface_source(surface)
+    size = KSDD2_SIZE if source.startswith("tfds:ksdd2/") else (256, 256)
     stage = {"learning_rate": 2e-4, "drop_after": 1.0, "drop_factor": 0.1}
     return ConfigDict(
         {
@@ -36,7 +37,7 @@ def base_config(surface: str = "") -> ConfigDict:
             # Stages to run, in order, each in its own folder of the workdir.
             "stages": ("stage1", "stage2", "stage3"),
             # (height, width), both divisible by 32.
-            "image_size": SURFACE_SIZES[surface],
+            "image_size": size,
             "model": {
                 "hiddens": 128,
                 "residual_hiddens": 64,
@@ -56,9 +57,13 @@ def base_config(surface: str = "") -> ConfigDict:
             },
             # Where images come from: a folder, or tfds:<name>[/<config>].
             "pictures": "",
-            "surface": "",
+            "surface": source,
             # Where TFDS keeps prepared data; "" for its default.
             "data_dir": "",
+            # Archive or folder that a public data set (tfds:ksdd2, tfds:mvtec_ad/bottle, ...) is
+            # prepared from, if it is not prepared yet; with allow_partial even if not all is there.
+            "manual_dir": "",
+            "allow_partial": False,
             # Processes that load images; 0 loads in threads of the training process.
             "loading_workers": 0,
             # Share of the images of stages 2 and 3 that are labelled defects, where the surface's
@@ -111,6 +116,23 @@ def base_config(surface: str = "") -> ConfigDict:
     )
 
 
+def _surface_source(surface: str) -> str:
+    name, _, config = surface.partition("/")
+    if surface in ("", "folder"):
+        return ""
+    if surface == "ksdd2":
+        return "tfds:ksdd2/unsupervised"
+    if re.fullmatch(r"ksdd2_supervised_(16|53|126|246)", surface):
+        return f"tfds:ksdd2/{surface.removeprefix('ksdd2_')}"
+    if surface in ("kolektor_sdd", "magnetic_tile") or (name in ("mvtec_ad", "visa") and config):
+        return f"tfds:{surface}"
+    raise VqadError(
+        f"configuration for {surface}: no such surface; give ksdd2, ksdd2_supervised_16 (_53, "
+        "_126, _246), mvtec_ad/<category>, visa/<object>, kolektor_sdd, magnetic_tile, folder or "
+        "nothing"
+    )
+
+
 def model_from_config(config: ConfigDict) -> Dsr:
     """Builds the network from ``config.model``.
 
@@ -122,6 +144,15 @@ def model_from_config(config: ConfigDict) -> Dsr:
     fields = dict(config.model)
     fields["dtype"] = jnp.dtype(fields["dtype"])
     return Dsr(**fields)
+
+
+def where_data_is(config: ConfigDict) -> dict[str, Any]:
+    """What ``open_source`` is told of data sets that TFDS prepares."""
+    return {
+        "data_dir": config.data_dir or None,
+        "manual_dir": config.manual_dir or None,
+        "allow_partial": config.allow_partial,
+    }
 
 
 def validate(config: ConfigDict, training: bool = True) -> None:

@@ -4,9 +4,7 @@ import jax
 import jax.numpy as jnp
 
 
-def mean_squared_error(
-    a: jax.Array, b: jax.Array, counted: jax.Array | None = None
-) -> jax.Array:
+def mean_squared_error(a: jax.Array, b: jax.Array, counted: jax.Array | None = None) -> jax.Array:
     """Mean of (a - b)^2.
 
     Args:

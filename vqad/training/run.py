@@ -11,7 +11,7 @@ from vqad.data.sources import Source, open_source
 from vqad.errors import VqadError
 from vqad.evaluation.evaluate import evaluate, is_judged
 from vqad.training import checkpoints
-from vqad.training.config import model_from_config, validate
+from vqad.training.config import model_from_config, validate, where_data_is
 from vqad.training.continuation import check_units, steps_done
 from vqad.training.loop import train_stage
 from vqad.training.sharding import Placement
@@ -105,15 +105,13 @@ def _earlier(config: ConfigDict, workdir: str, stage: Stage) -> tuple[str, dict]
 
 def _open_sources(config: ConfigDict, left: list[Stage], judged: bool) -> dict[str, Source]:
     """Opens, and so checks, everything that the run will read."""
-    size, data_dir = tuple(config.image_size), config.data_dir or None
+    size, where = tuple(config.image_size), where_data_is(config)
     opened = {}
     for field in dict.fromkeys(stage.source for stage in left):
         # Random parts are cut from pictures of their own size.
         wanted = None if field == "pictures" else size
         labelled = field == "surface" and config.labelled_share > 0
-        source = open_source(
-            config[field], "train", wanted, labelled=labelled, data_dir=data_dir
-        )
+        source = open_source(config[field], "train", wanted, labelled=labelled, **where)
         if source.num_labelled:
             logger.info(
                 "%s: %d good images and %d labelled defects to train with, which are %g of each "
@@ -125,7 +123,7 @@ def _open_sources(config: ConfigDict, left: list[Stage], judged: bool) -> dict[s
             )
         opened[field] = source
     if left and judged:
-        open_source(config.surface, "test", size, data_dir=data_dir)
+        open_source(config.surface, "test", size, **where)
     if left and left[0].needs and left[0].needs not in config.stages:
         checkpoints.find_folder(config.init_from)
     return {stage.name: opened[stage.source] for stage in left}

@@ -119,8 +119,8 @@ def make_train_step(
 
     Returns:
       A function (state, frozen variables, batch as ``training_batches`` gives it) to (state,
-      metrics, images): metrics are float32 scalars and ``nonfinite_step``, int32; images are the first few of the
-      outcome's, clipped to [0, 1].
+      metrics, images): metrics are float32 scalars and ``nonfinite_step``, int32; images are the
+      first few of the outcome's, clipped to [0, 1].
     """
     settings = dict(settings)
 
