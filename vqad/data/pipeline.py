@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import grain
 import numpy as np
+from absl import flags
 
 from vqad.data.decode import resize_image, resize_mask
 from vqad.data.sources import Source
@@ -95,6 +96,8 @@ def training_batches(
     steps = grain.MapDataset.range(_ENDLESS)[start_step:]
     batches = steps.map(load).to_iter_dataset(_read_options(num_threads))
     if num_workers:
+        if not flags.FLAGS.is_parsed():  # Grain's workers look at flags, though none is given
+            flags.FLAGS.mark_as_parsed()
         options = grain.multiprocessing.MultiprocessingOptions(num_workers=num_workers)
         batches = batches.mp_prefetch(options)
     return iter(batches)
