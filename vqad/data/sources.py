@@ -62,6 +62,14 @@ class Source:
         self._cache: dict[int, Example] = {}
         self._lock = threading.Lock()
 
+    def __getstate__(self) -> dict:
+        """Without what is in memory, for a loading process."""
+        held = sum(a.nbytes for example in self._cache.values() for a in example.values())
+        return self.__dict__ | {"_cache": {}, "_lock": None, "_room": self._room + held}
+
+    def __setstate__(self, state: dict) -> None:
+        self.__dict__.update(state | {"_lock": threading.Lock()})
+
     def __len__(self) -> int:
         return len(self._backend)
 
