@@ -113,7 +113,7 @@ def _prepared(
     if known == "surface_demo":
         return _drawn(spec, config, data_dir)
     if known in BUILDERS:
-        return prepare(known, config or None, manual_dir, data_dir, allow_partial)
+        return _public(spec, manual_dir, data_dir, allow_partial)
     try:
         builder = tfds.builder(name, data_dir=data_dir)
     except (tfds.core.DatasetNotFoundError, ValueError) as error:
@@ -132,6 +132,23 @@ def _prepared(
             f"{spec}: prepared as {prepared}, not as array_record; run {command} with --overwrite"
         )
     return builder
+
+
+def _public(
+    spec: str, manual_dir: str | None, data_dir: str | None, allow_partial: bool
+) -> tfds.core.DatasetBuilder:
+    """A public data set, prepared now only if it is said what from: no download by surprise."""
+    name = spec.partition(":")[2]
+    known, _, config = name.partition("/")
+    names = [each.name for each in BUILDERS[known].BUILDER_CONFIGS]
+    if manual_dir is None and (config in names or not (config or names)):
+        builder = BUILDERS[known](config=config or None, data_dir=data_dir)
+        if not builder.is_prepared():
+            raise VqadError(
+                f"{spec}: not prepared in {builder.data_path.parent}; give its archive or folder "
+                f"as --config.manual_dir, or run `vqad prepare {name} SRC`"
+            )
+    return prepare(known, config or None, manual_dir, data_dir, allow_partial)
 
 
 def _drawn(spec: str, config: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
