@@ -173,7 +173,7 @@ def test_the_mask_of_a_labelled_defect_turns_with_its_image():
     settings = {**base_config().stage3.to_dict(), "rotation_probability": 1.0}
     shown = jax.jit(
         lambda k: STAGES["stage3"].loss(model, variables, images, k, settings, defects)[1].images
-    )(jax.random.key(3))
+    )(jax.random.key(1))  # 59 degrees
     assert np.any(shown["target"][1] != defects.mask[1])
     bright = np.asarray(shown["I"][1, :, :, :1]) > 0.1 + 0.8 * 0.25
     assert np.mean(bright != np.asarray(shown["target"][1])) < 1e-3
