@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vqad.data import layouts
-from vqad.data.layouts import Record, read_folder
+from vqad.data import checks
+from vqad.data.layouts import NoTestSplit, Record, read_folder
+from vqad.data.sources import open_source
 from vqad.errors import VqadError
 
 
@@ -37,7 +38,7 @@ def write_ksdd2(root):
 
 def refused(root, split, message):
     with pytest.raises(VqadError, match=message) as caught:
-        read_folder(root, split)
+        open_source(str(root), split, None)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -98,7 +99,9 @@ def test_missing_and_empty_folders(tmp_path):
 
 def test_tree_of_pictures_has_nothing_to_test_on(tmp_path):
     write(tmp_path / "a.png")
-    refused(tmp_path, "test", "layout not recognised.*MVTec layout.*KSDD2 layout")
+    refused(tmp_path, "test", "no test split.*MVTec layout.*KSDD2 layout")
+    with pytest.raises(NoTestSplit):
+        read_folder(tmp_path, "test")
 
 
 def test_splits_that_are_missing_or_empty(tmp_path):
@@ -139,7 +142,7 @@ def test_missing_mask_names_image_and_mask(tmp_path):
 
 @pytest.mark.parametrize("decode_at_most", [5000, 0])
 def test_mask_of_another_size(tmp_path, monkeypatch, decode_at_most):
-    monkeypatch.setattr(layouts, "DECODE_AT_MOST", decode_at_most)
+    monkeypatch.setattr(checks, "DECODE_AT_MOST", decode_at_most)
     write_mvtec(tmp_path)
     write(tmp_path / "ground_truth/crack/000.png", 255, (48, 32))
     message = "crack/000.png: mask of 32 x 48 for an image of 48 x 32"
@@ -154,8 +157,8 @@ def test_truncated_pictures_are_found_before_training(tmp_path, monkeypatch):
     refused(tmp_path, "train", r"001\.png: damaged or incomplete picture")
     refused(tmp_path, "test", r"001_mask\.png: damaged or incomplete picture")
     # Of very many pictures only the headers are read, which must be whole.
-    monkeypatch.setattr(layouts, "DECODE_AT_MOST", 2)
-    assert len(read_folder(tmp_path, "train").records) == 3
+    monkeypatch.setattr(checks, "DECODE_AT_MOST", 2)
+    assert len(open_source(str(tmp_path), "train", None)) == 3
     (tmp_path / "train/good/002.png").write_bytes(b"words")
     refused(tmp_path, "train", re.escape("002.png: not a picture"))
 

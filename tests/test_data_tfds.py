@@ -5,6 +5,7 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
+from vqad.data import checks
 from vqad.data.sources import open_source
 from vqad.errors import VqadError
 
@@ -92,12 +93,17 @@ def test_class_0_must_be_the_good_one(tmp_path):
         open_source("tfds:vqad_test_surface/defect_first", "test", None, data_dir=str(tmp_path))
 
 
-def test_mask_of_another_size_is_named(tmp_path):
+def test_mask_of_another_size_is_named(tmp_path, monkeypatch):
     prepare(VqadTestSurface(config="odd_mask", data_dir=tmp_path))
     name = "tfds:vqad_test_surface/odd_mask"
+    message = r"test\[2\].*: mask of 24 x 24 for an image of 20 x 20"
+    with pytest.raises(VqadError, match=message):
+        open_source(name, "test", (10, 10), data_dir=str(tmp_path))
+    # Of very large prepared sets nothing is read before it is used.
+    monkeypatch.setattr(checks, "DECODE_AT_MOST", 2)
     source = open_source(name, "test", (10, 10), data_dir=str(tmp_path))
     assert source[1]["mask"].all()
-    with pytest.raises(VqadError, match=r"test\[2\]: mask of 24 x 24 for an image of 20 x 20"):
+    with pytest.raises(VqadError, match=message):
         source[2]
 
 

@@ -7,17 +7,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from vqad import __version__
+from vqad.data.doctor_command import doctor_arguments, run_doctor
 from vqad.data.prepare_command import prepare_arguments, run_prepare
 from vqad.errors import VqadError
 
 
 @dataclass(frozen=True)
 class Command:
-    """A subcommand: what it does in a line, its arguments, and the function that runs it."""
+    """A subcommand: what it does in a line, its arguments, and the function that runs it.
+
+    That function may return an exit code; None is 0.
+    """
 
     help: str
     arguments: Callable[[argparse.ArgumentParser], None]
-    run: Callable[[argparse.Namespace], None]
+    run: Callable[[argparse.Namespace], int | None]
 
 
 def _import_weights_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,6 +63,11 @@ COMMANDS = {
         prepare_arguments,
         _prepare,
     ),
+    "doctor": Command(
+        "examine images and masks and tell what training will do with them",
+        doctor_arguments,
+        run_doctor,
+    ),
     "import-weights": Command(
         "turn a PyTorch checkpoint of DSR into a vqad checkpoint",
         _import_weights_arguments,
@@ -74,7 +83,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Arguments without the program's name; those of the process by default.
 
     Returns:
-        The exit code: 0, or 2 after bad input, which is told in one line on standard error.
+        The exit code: that of the subcommand, or 2 after bad input, which is told in one line on
+        standard error.
     """
     parser = argparse.ArgumentParser(
         prog="vqad",
@@ -87,8 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         command.arguments(subparser)
     args = parser.parse_args(argv)
     try:
-        COMMANDS[args.command].run(args)
+        return COMMANDS[args.command].run(args) or 0
     except VqadError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    return 0

@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -90,10 +91,29 @@ def decode_image(data: PictureData, name: str | None = None) -> np.ndarray:
         return np.array(_to_rgb(ImageOps.exif_transpose(picture)))
 
 
-def decode_mask(data: PictureData, name: str | None = None) -> np.ndarray:
-    """Reads a mask: whatever is not black is defective, in any format `decode_image` reads.
+def read_mask(data: PictureData, name: str | None = None) -> np.ndarray:
+    """Reads the values of a mask, in any format `decode_image` reads.
 
-    In a mask of 16-bit colours, values under 256 count as black.
+    Args:
+      data: The file's bytes or its path.
+      name: What errors call it; the path by default.
+
+    Returns:
+      [height, width], 0 where there is no defect; of colours the largest, of 16-bit colours the
+      high bytes.
+
+    Raises:
+      VqadError: As `decode_image`.
+    """
+    with _opened(data, name) as picture:
+        picture = ImageOps.exif_transpose(picture)
+        # 16-bit greys stay as they are: made 8-bit, small values would vanish.
+        deep = picture.mode == "F" or picture.mode.startswith("I")
+        return np.array(picture) if deep else np.asarray(_to_rgb(picture)).max(axis=-1)
+
+
+def decode_mask(data: PictureData, name: str | None = None) -> np.ndarray:
+    """Reads a mask: whatever is not black is defective.
 
     Args:
       data: The file's bytes or its path.
@@ -105,27 +125,38 @@ def decode_mask(data: PictureData, name: str | None = None) -> np.ndarray:
     Raises:
       VqadError: As `decode_image`.
     """
-    with _opened(data, name) as picture:
-        picture = ImageOps.exif_transpose(picture)
-        # 16-bit greys are compared before they are made 8-bit, where small values would vanish.
-        deep = picture.mode == "F" or picture.mode.startswith("I")
-        values = np.asarray(picture if deep else _to_rgb(picture))
-    defective = values != 0
-    return (defective if deep else defective.any(axis=-1)).astype(np.uint8)
+    return (read_mask(data, name) != 0).astype(np.uint8)
 
 
-def picture_size(path: str | os.PathLike) -> tuple[int, int]:
-    """Height and width that `decode_image` will give, from the header alone.
+class Header(NamedTuple):
+    """What a picture's first bytes tell: the size `decode_image` gives it, and how it is kept."""
+
+    height: int
+    width: int
+    mode: str
+    bits: int
+
+
+def read_header(data: PictureData, name: str | None = None) -> Header:
+    """Size, Pillow's mode and bits per channel of a picture, without decoding it.
 
     Raises:
       VqadError: As `decode_image`, as far as the header shows it.
     """
-    with _opened(path, None) as picture:
+    with _opened(data, name) as picture:
         width, height = picture.size
         # Without this, Pillow decodes a whole PNG to look for EXIF data behind the pixels.
         known = picture.format != "PNG" or "exif" in picture.info
-        turned = known and picture.getexif().get(_EXIF_ORIENTATION) in _EXIF_TURNED
-    return (width, height) if turned else (height, width)
+        if known and picture.getexif().get(_EXIF_ORIENTATION) in _EXIF_TURNED:
+            width, height = height, width
+        stored = f"{picture.mode} {[tile.args for tile in getattr(picture, 'tile', ())]}"
+        if picture.mode == "1":
+            bits = 1
+        elif ";16" in stored:  # Pillow reads the high bytes of 16-bit colours, and says so here
+            bits = 16
+        else:
+            bits = 32 if picture.mode in ("I", "F") else 8
+        return Header(height, width, picture.mode, bits)
 
 
 def resize_image(

@@ -1,29 +1,34 @@
-"""Folders of pictures: which layout a folder has, what it holds, and what is wrong with it.
+"""Folders of pictures: which layout a folder has, what it holds, and what is wrong with its names.
 
 Everything is found before any training starts, in sorted order.
 """
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from vqad.data.decode import decode_image, decode_mask, picture_size
+from vqad.data.decode import decode_mask
+from vqad.data.findings import Finding
+from vqad.data.hints import deeper_hint, kind_of, layout_hint, mask_hint, near
+from vqad.data.tree import SUFFIXES, links_out_of, pictures_below, pictures_in, subfolders
 from vqad.errors import VqadError
 
 Split = Literal["train", "test"]
 
 GOOD = "good"
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
-DECODE_AT_MOST = 5000
-"""Folders with more pictures than this have only their headers checked: decoding takes minutes."""
 
 LAYOUTS = (
     "MVTec layout (train/good, test/good, test/<defect>, ground_truth/<defect>/<name>_mask.png)"
     " or KSDD2 layout (train/<number>.png with train/<number>_GT.png, and the same in test)"
 )
+
+
+class NoTestSplit(VqadError):
+    """There are images to train with, but none to judge with."""
 
 
 class Record(NamedTuple):
@@ -36,19 +41,20 @@ class Record(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """What a folder holds: its kind, its classes ('good' first) and its records in order."""
+    """What a folder holds: its kind, its classes ('good' first), its records in order; findings."""
 
     kind: Literal["pictures", "mvtec", "ksdd2"]
     classes: tuple[str, ...]
     records: tuple[Record, ...]
+    findings: tuple[Finding, ...] = ()
 
 
 def read_folder(path: str | os.PathLike, split: Split, labelled: bool = False) -> Layout:
-    """Recognises the layout of a folder, lists one split of it and checks every file.
+    """Recognises the layout of a folder and lists one split of it, without reading the pictures.
 
     Training takes pictures without a defect; any tree of pictures can be trained on, but only the
-    two layouts with masks have a test split. All files are decoded where there are few enough
-    (`DECODE_AT_MOST`), else their headers are read.
+    two layouts with masks have a test split. What is wrong with single files is among the findings,
+    and a defective picture whose mask is missing not among the records.
 
     Args:
       path: The folder.
@@ -57,9 +63,9 @@ def read_folder(path: str | os.PathLike, split: Split, labelled: bool = False) -
         ones.
 
     Raises:
-      VqadError: The folder is missing, empty, not to be read or in no known layout; the split is
-        missing or lacks good or defective pictures; a mask is missing or of another size than its
-        picture; a picture or a mask cannot be read.
+      VqadError: The folder is missing, empty, not to be read, or in no known layout but seems to be
+        meant to be; the split lacks good or defective pictures.
+      NoTestSplit: There is nothing to test on.
     """
     try:
         return _read_folder(Path(path), split, labelled)
@@ -75,117 +81,114 @@ def _read_folder(root: Path, split: Split, labelled: bool) -> Layout:
         raise VqadError(f"{root}: no such folder; give the path of a folder of pictures")
     if not root.is_dir():
         raise VqadError(f"{root}: a file, not a folder; give the folder that the pictures are in")
-    if any((root / part).is_dir() for part in ("train/good", "test/good", "ground_truth")):
-        layout = _read_mvtec(root, split, labelled)
-    elif any(_has_ksdd2_mask(root / part) for part in ("train", "test")):
-        layout = _read_ksdd2(root, split, labelled)
-    elif split == "train":
-        records = tuple(Record(p, None, 0, GOOD) for p in sorted(_pictures_below(root)))
-        layout = Layout("pictures", (GOOD,), records)
-    elif next(_pictures_below(root), None) is None:
-        layout = Layout("pictures", (GOOD,), ())
+    kind = kind_of(root)
+    if kind is None and (hint := layout_hint(root)):
+        raise VqadError(f"{root}: layout not recognised; {hint}; expected {LAYOUTS}")
+    if kind:
+        findings: list[Finding] = []
+        read = _read_mvtec if kind == "mvtec" else _read_ksdd2
+        classes, records = read(root, split, labelled, findings)
     else:
-        raise VqadError(f"{root}: layout not recognised, so nothing to test on; expected {LAYOUTS}")
-    if not layout.records:
-        raise VqadError(f"{root}: no pictures in it ({' '.join(SUFFIXES)}); check the path")
-    if split == "test":
-        _check_both_labels(root, layout.records)
-    _check_files(layout.records)
-    return layout
-
-
-def _is_picture(name: str) -> bool:
-    return name.lower().endswith(SUFFIXES) and not name.startswith(".")
-
-
-def _pictures_below(root: Path) -> Iterator[str]:
-    for folder, _, names in os.walk(root, followlinks=True):
-        yield from (os.path.join(folder, name) for name in names if _is_picture(name))
-
-
-def _pictures_in(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if _is_picture(p.name) and p.is_file())
-
-
-def _read_mvtec(root: Path, split: Split, labelled: bool) -> Layout:
-    folder = root / split
-    if split == "train" and not ((folder / GOOD).is_dir() and _pictures_in(folder / GOOD)):
-        raise VqadError(
-            f"{folder / GOOD}: no pictures; put the defect-free training pictures there"
-        )
-    if split == "test":
-        _require_test(folder)
-    names = {p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")}
-    if split == "train" and not labelled:
-        names = {GOOD}
-    classes = (GOOD, *sorted(names - {GOOD}))
-    records = [
-        Record(str(p), None, 0, GOOD) if name == GOOD else _mvtec_defect(root, p, name)
-        for name in classes
-        if name in names
-        for p in _pictures_in(folder / name)
+        classes, findings = (GOOD,), []
+        records = [Record(p, None, 0, GOOD) for p in sorted(pictures_below(root))]
+    findings += _name_findings(root, records)
+    findings += [
+        Finding("outside", p, f"{p}: a link that leads out of {root}; put the file itself there")
+        for p in links_out_of(root)
     ]
-    if labelled:
-        _check_masks_have_one_picture(root, records)
-    return Layout("mvtec", classes, tuple(records))
+    if not any(finding.stops for finding in findings):
+        if not records:
+            raise VqadError(f"{root}: no pictures in it ({' '.join(SUFFIXES)}); check the path")
+        if split == "test" and not kind:
+            raise NoTestSplit(f"{root}: no test split, so nothing to judge; expected {LAYOUTS}")
+        if split == "test":
+            _check_both_labels(root, records)
+    return Layout(kind or "pictures", classes, tuple(records), tuple(findings))
 
 
-def _mvtec_defect(root: Path, picture: Path, class_name: str) -> Record:
+def _read_mvtec(
+    root: Path, split: Split, labelled: bool, findings: list[Finding]
+) -> tuple[tuple[str, ...], list[Record]]:
+    folder = _split_folder(root, split)
+    if split == "train" and not pictures_in(folder / GOOD):
+        hint = deeper_hint(folder / GOOD)
+        if hint is None and not (folder / GOOD).is_dir() and (found := near(folder, GOOD)):
+            hint = f"rename {found} to {folder / GOOD}"
+        raise VqadError(
+            f"{folder / GOOD}: no pictures; {hint or 'put the defect-free training pictures there'}"
+        )
+    names = {p.name for p in subfolders(folder)} if split == "test" or labelled else {GOOD}
+    classes = (GOOD, *sorted(names - {GOOD}))
+    records = []
+    for name in classes:
+        pictures = pictures_in(folder / name)
+        if name in names and not pictures:
+            hint = deeper_hint(folder / name)
+            message = f"{folder / name}: no pictures in it; {hint or 'remove it or fill it'}"
+            check = "too-deep" if hint else "class-empty"
+            findings.append(Finding(check, str(folder / name), message))
+        for picture in pictures:
+            if name == GOOD:
+                records.append(Record(str(picture), None, 0, GOOD))
+            elif mask := _mvtec_mask(root, picture, name, findings):
+                records.append(Record(str(picture), str(mask), 1, name))
+    return classes, records
+
+
+def _mvtec_mask(root: Path, picture: Path, class_name: str, findings: list[Finding]) -> Path | None:
     folder = root / "ground_truth" / class_name
     for mask in (folder / f"{picture.stem}_mask.png", folder / f"{picture.stem}.png"):
         if mask.is_file():
-            return Record(str(picture), str(mask), 1, class_name)
-    raise VqadError(
-        f"{picture}: no mask for this defective image; "
-        f"add {folder / (picture.stem + '_mask.png')} or move the image to test/good"
-    )
+            return mask
+    wanted = folder / f"{picture.stem}_mask.png"
+    hint = mask_hint(root, class_name, picture.stem)
+    advice = hint or f"add {wanted} or move the image to {picture.parent.with_name(GOOD)}"
+    message = f"{picture}: no mask for this defective image; {advice}"
+    findings.append(Finding("mask-missing", str(picture), message))
+    return None
 
 
-def _check_masks_have_one_picture(root: Path, records: Sequence[Record]) -> None:
-    """A labelled training picture shares the folder of masks with the test pictures."""
-    for record in records:
-        twin = root / "test" / record.class_name / Path(record.path).name
-        if record.label and twin.is_file():
-            raise VqadError(
-                f"{record.path}: {twin} has the same name, so that {record.mask_path} belongs to "
-                "both; rename one picture and give it its own mask"
-            )
-
-
-def _has_ksdd2_mask(folder: Path) -> bool:
-    return folder.is_dir() and any(p.name.endswith("_GT.png") for p in folder.iterdir())
-
-
-def _read_ksdd2(root: Path, split: Split, labelled: bool) -> Layout:
-    folder = root / split
-    if split == "test":
-        _require_test(folder)
+def _read_ksdd2(
+    root: Path, split: Split, labelled: bool, findings: list[Finding]
+) -> tuple[tuple[str, ...], list[Record]]:
+    folder = _split_folder(root, split)
     # Pictures are called by a number alone; copies of masks and the like are not pictures.
-    paths = [p for p in _pictures_in(folder) if re.fullmatch(r"\d+", p.stem)]
+    paths = [p for p in pictures_in(folder) if re.fullmatch(r"\d+", p.stem)]
     with ThreadPoolExecutor() as pool:
-        records = tuple(pool.map(_ksdd2_record, paths))
+        made = list(pool.map(_ksdd2_record, paths))
+    findings += [each for each in made if isinstance(each, Finding)]
+    records = [each for each in made if isinstance(each, Record)]
     if split == "test":
-        return Layout("ksdd2", (GOOD, "defect"), records)
-    good = tuple(record for record in records if record.label == 0)
-    if not good:
+        return (GOOD, "defect"), records
+    good = [record for record in records if record.label == 0]
+    if not good and not findings:
         raise VqadError(f"{folder}: no image without a defect; training needs defect-free images")
     if not labelled:
-        return Layout("ksdd2", (GOOD,), good)
-    defective = tuple(record for record in records if record.label)
-    return Layout("ksdd2", (GOOD, "defect"), good + defective)
+        return (GOOD,), good
+    return (GOOD, "defect"), good + [record for record in records if record.label]
 
 
-def _ksdd2_record(picture: Path) -> Record:
+def _ksdd2_record(picture: Path) -> Record | Finding:
     mask = picture.with_name(f"{picture.stem}_GT.png")
     if not mask.is_file():
-        raise VqadError(f"{picture}: no mask; add {mask.name} beside it (black for a good image)")
-    defective = bool(decode_mask(mask).any())
+        message = f"{picture}: no mask; add {mask.name} beside it (black for a good image)"
+        return Finding("mask-missing", str(picture), message)
+    try:
+        defective = bool(decode_mask(mask).any())
+    except VqadError as error:
+        return Finding("unreadable", str(mask), str(error))
     return Record(str(picture), str(mask), int(defective), "defect" if defective else GOOD)
 
 
-def _require_test(folder: Path) -> None:
-    if not folder.is_dir():
-        raise VqadError(f"{folder}: no test split, so nothing to judge; expected {LAYOUTS}")
+def _split_folder(root: Path, split: Split) -> Path:
+    folder = root / split
+    if folder.is_dir():
+        return folder
+    if found := near(root, split):
+        raise VqadError(f"{folder}: no such folder; rename {found} to {folder}")
+    if split == "test":
+        raise NoTestSplit(f"{folder}: no test split, so nothing to judge; expected {LAYOUTS}")
+    raise VqadError(f"{folder}: no such folder, so nothing to train with; expected {LAYOUTS}")
 
 
 def _check_both_labels(root: Path, records: Sequence[Record]) -> None:
@@ -196,20 +199,37 @@ def _check_both_labels(root: Path, records: Sequence[Record]) -> None:
             )
 
 
-def _check_files(records: Sequence[Record]) -> None:
-    few = len(records) <= DECODE_AT_MOST
-
-    def check(record: Record) -> None:
-        size = decode_image(record.path).shape[:2] if few else picture_size(record.path)
-        if record.mask_path is None:
-            return
-        mask_size = decode_mask(record.mask_path).shape if few else picture_size(record.mask_path)
-        if mask_size != size:
-            raise VqadError(
-                f"{record.mask_path}: mask of {mask_size[1]} x {mask_size[0]} for an image of "
-                f"{size[1]} x {size[0]} (width x height); make the mask the size of its image"
-            )
-
-    with ThreadPoolExecutor() as pool:
-        for _ in pool.map(check, records):
-            pass
+def _name_findings(root: Path, records: Sequence[Record]) -> list[Finding]:
+    """Masks that belong to two pictures, and names that are one where case does not count."""
+    by_mask, by_name = defaultdict(list), defaultdict(list)
+    for record in records:
+        by_name[record.path.lower()].append(record.path)
+        if record.mask_path:
+            by_mask[record.mask_path].append(record.path)
+    # A labelled training picture shares the folder of masks with the test pictures.
+    for folder in subfolders(root / "train") if any(by_mask) else ():
+        tested = {p.stem: str(p) for p in pictures_in(root / "test" / folder.name)}
+        for paths in by_mask.values():
+            first = Path(paths[0])
+            if first.parent == folder and first.stem in tested:
+                paths.append(tested[first.stem])
+    found = [
+        Finding(
+            "names-collide",
+            paths[0],
+            f"{paths[0]}: {paths[1]} has the same name, so that {mask} belongs to both; "
+            "rename one picture and give it its own mask",
+        )
+        for mask, paths in by_mask.items()
+        if len(paths) > 1
+    ]
+    return found + [
+        Finding(
+            "names-case",
+            paths[0],
+            f"{paths[0]}: {os.path.basename(paths[1])} has the same name but for its case; "
+            "rename one",
+        )
+        for paths in by_name.values()
+        if len(paths) > 1
+    ]

@@ -2,11 +2,12 @@
 
 import os
 import threading
-from typing import Protocol
 
 import numpy as np
 
+from vqad.data.checks import Backend, examine_split, leaks
 from vqad.data.decode import decode_image, decode_mask, resize_image, resize_mask
+from vqad.data.findings import Finding, act_on
 from vqad.data.layouts import Split, read_folder
 from vqad.errors import VqadError
 
@@ -14,20 +15,6 @@ Example = dict[str, np.ndarray]
 
 CACHE_BYTES = 2**30
 TFDS_PREFIX = "tfds:"
-
-
-class _Backend(Protocol):
-    """Reads undecoded examples; `read` gives the picture, its mask (or None) and its class id."""
-
-    name: str
-    classes: tuple[str, ...]
-    num_labelled: int
-
-    def __len__(self) -> int: ...
-
-    def read(self, index: int) -> tuple[bytes | str, bytes | str | None, int]: ...
-
-    def names(self, index: int) -> str: ...
 
 
 class Source:
@@ -47,7 +34,7 @@ class Source:
 
     def __init__(
         self,
-        backend: _Backend,
+        backend: Backend,
         split: Split,
         image_size: tuple[int, int] | None = None,
         cache_bytes: int = CACHE_BYTES,
@@ -77,6 +64,10 @@ class Source:
         """What reports call image `index`: its path in the folder, or its id."""
         return self._backend.names(index)
 
+    def shared_with(self, test: "Source") -> list[Finding]:
+        """Findings for the images that are byte for byte the same in `test`, a test split."""
+        return leaks(self._backend, test._backend)
+
     def __getitem__(self, index: int) -> Example:
         if not 0 <= index < len(self):
             raise IndexError(f"image {index} of {len(self)}")
@@ -94,7 +85,7 @@ class Source:
 
     def _load(self, index: int) -> Example:
         picture, mask_data, class_id = self._backend.read(index)
-        name = f"{self.name}: {self.names(index)}"
+        name = self._backend.path(index)
         image = decode_image(picture, name)
         example: Example = {
             "image": image if self.image_size is None else resize_image(image, self.image_size)
@@ -123,7 +114,7 @@ class _Folder:
 
     def __init__(self, path: str, split: Split, labelled: bool) -> None:
         self.name = path
-        _, self.classes, self._records = read_folder(path, split, labelled)
+        self.layout, self.classes, self._records, self.findings = read_folder(path, split, labelled)
         self.num_labelled = sum(r.label for r in self._records) if split == "train" else 0
 
     def __len__(self) -> int:
@@ -135,6 +126,28 @@ class _Folder:
 
     def names(self, index: int) -> str:
         return os.path.relpath(self._records[index].path, self.name)
+
+    def path(self, index: int) -> str:
+        return self._records[index].path
+
+
+def open_backend(
+    spec: str,
+    split: Split,
+    *,
+    labelled: bool = False,
+    data_dir: str | None = None,
+    manual_dir: str | None = None,
+    allow_partial: bool = False,
+) -> Backend:
+    """Lists the images that `spec` names, without looking into them; see `open_source`."""
+    if not spec:
+        raise VqadError("data: no source given; give a folder or tfds:<name>[/<config>]")
+    if spec.startswith(TFDS_PREFIX):
+        from vqad.data.tfds_source import TfdsBackend  # imports TFDS, slow
+
+        return TfdsBackend(spec, split, labelled, data_dir, manual_dir, allow_partial)
+    return _Folder(spec, split, labelled)
 
 
 def open_source(
@@ -148,7 +161,7 @@ def open_source(
     allow_partial: bool = False,
     cache_bytes: int = CACHE_BYTES,
 ) -> Source:
-    """Opens the images that `spec` names and checks them.
+    """Opens the images that `spec` names and checks them, as `vqad doctor` does, but quickly.
 
     Args:
       spec: The path of a folder, or `tfds:<name>[/<config>]` for a prepared TFDS data set;
@@ -165,13 +178,19 @@ def open_source(
       cache_bytes: How much of what was decoded and resized is kept in memory.
 
     Raises:
-      VqadError: There is no such data, or what is there cannot be used (see `read_folder`).
+      VqadError: There is no such data, or what is there cannot be used (`vqad.data.findings`).
+      NoTestSplit: There is nothing to test on.
     """
-    if not spec:
-        raise VqadError("data: no source given; give a folder or tfds:<name>[/<config>]")
-    if spec.startswith(TFDS_PREFIX):
-        from vqad.data.tfds_source import TfdsBackend  # imports TFDS, slow
-
-        backend = TfdsBackend(spec, split, labelled, data_dir, manual_dir, allow_partial)
-        return Source(backend, split, image_size, cache_bytes)
-    return Source(_Folder(spec, split, labelled), split, image_size, cache_bytes)
+    backend = open_backend(
+        spec,
+        split,
+        labelled=labelled,
+        data_dir=data_dir,
+        manual_dir=manual_dir,
+        allow_partial=allow_partial,
+    )
+    # What is wrong with names is told first: it needs no picture to be read.
+    act_on([finding for finding in backend.findings if finding.stops], spec)
+    examined = examine_split(backend, split, quick=True)
+    act_on([*backend.findings, *(f for each in examined for f in each.findings)], spec)
+    return Source(backend, split, image_size, cache_bytes)

@@ -9,7 +9,7 @@ from typing import Any
 import tensorflow_datasets as tfds
 
 from vqad.data.builders import BUILDERS, prepare
-from vqad.data.layouts import GOOD, Split
+from vqad.data.layouts import GOOD, NoTestSplit, Split
 from vqad.data.surface_demo.builder import SurfaceDemo
 from vqad.errors import VqadError
 
@@ -35,6 +35,7 @@ class TfdsBackend:
     Raises:
       VqadError: The data set is not known or not prepared, was prepared in a format that has no
         random access, or lacks the split or a feature.
+      NoTestSplit: It lacks a test split with masks and labels.
     """
 
     def __init__(
@@ -49,9 +50,11 @@ class TfdsBackend:
         self.name = spec
         self._split = split
         self.num_labelled = 0
+        self.layout, self.findings = "prepared by TFDS", ()
         builder = _prepared(spec, data_dir, manual_dir, allow_partial)
         if split not in builder.info.splits:
-            raise VqadError(
+            kind = NoTestSplit if split == "test" else VqadError
+            raise kind(
                 f"{spec}: no split '{split}', only {', '.join(builder.info.splits)}; "
                 "name a data set or a configuration that has it"
             )
@@ -59,7 +62,8 @@ class TfdsBackend:
         wanted = ("image",) if split == "train" else ("image", "mask", "label")
         missing = [key for key in wanted if key not in features]
         if missing:
-            raise VqadError(
+            kind = NoTestSplit if split == "test" else VqadError
+            raise kind(
                 f"{spec}: has no feature {' or '.join(missing)}, needed to {split}; "
                 f"it has {', '.join(features)}: name another data set"
             )
@@ -103,6 +107,10 @@ class TfdsBackend:
     def names(self, index: int) -> str:
         """The split and the number in it."""
         return f"{self._split}[{self._kept[index]}]"
+
+    def path(self, index: int) -> str:
+        """The data set, the split and the number in it."""
+        return f"{self.name}: {self.names(index)}"
 
 
 def _prepared(

@@ -7,6 +7,8 @@ import jax
 from etils import epath
 from ml_collections import ConfigDict
 
+from vqad.data.findings import act_on
+from vqad.data.layouts import NoTestSplit
 from vqad.data.sources import Source, open_source
 from vqad.errors import VqadError
 from vqad.evaluation.evaluate import evaluate, is_judged
@@ -58,8 +60,8 @@ def _keep_compiled(folder: epath.Path) -> None:
 
 def _train(config: ConfigDict, workdir: str) -> None:
     root = epath.Path(workdir)
+    last = str(root / "stage3")
     stages = [STAGES[name] for name in config.stages]
-    judged = stages[-1].name == "stage3"
     placement = Placement.over_all_devices()
     left = []
     for stage in stages:
@@ -77,7 +79,9 @@ def _train(config: ConfigDict, workdir: str) -> None:
             f"{root}: {left[0].name} has steps left, but a later stage was trained already; move "
             "the later stage's folder away, or give another --workdir"
         )
-    sources = _open_sources(config, left, judged)
+    sources = _open_sources(config, left)
+    judged = stages[-1].name == "stage3" and (left or not is_judged(config, workdir, last))
+    judged = judged and _has_test(config, sources)
     if left:
         root.mkdir(parents=True, exist_ok=True)
         (root / "config.json").write_text(json.dumps(config.to_dict(), indent=2) + "\n")
@@ -87,8 +91,8 @@ def _train(config: ConfigDict, workdir: str) -> None:
         earlier = _earlier(config, workdir, stage) if stage.needs else None
         # Taken out, so that what it keeps in memory goes with its last stage.
         train_stage(config, model, stage, sources.pop(stage.name), workdir, earlier)
-    if judged and not is_judged(config, workdir, str(root / "stage3")):
-        evaluate(config, workdir, str(root / "stage3"))
+    if judged and not is_judged(config, workdir, last):
+        evaluate(config, workdir, last)
 
 
 def _earlier(config: ConfigDict, workdir: str, stage: Stage) -> tuple[str, dict]:
@@ -103,7 +107,7 @@ def _earlier(config: ConfigDict, workdir: str, stage: Stage) -> tuple[str, dict]
     return name, variables
 
 
-def _open_sources(config: ConfigDict, left: list[Stage], judged: bool) -> dict[str, Source]:
+def _open_sources(config: ConfigDict, left: list[Stage]) -> dict[str, Source]:
     """Opens, and so checks, everything that the run will read."""
     size, where = tuple(config.image_size), where_data_is(config)
     opened = {}
@@ -122,8 +126,22 @@ def _open_sources(config: ConfigDict, left: list[Stage], judged: bool) -> dict[s
                 config.labelled_share,
             )
         opened[field] = source
-    if left and judged:
-        open_source(config.surface, "test", size, **where)
     if left and left[0].needs and left[0].needs not in config.stages:
         checkpoints.find_folder(config.init_from)
     return {stage.name: opened[stage.source] for stage in left}
+
+
+def _has_test(config: ConfigDict, sources: dict[str, Source]) -> bool:
+    """Opens, and so checks, what the run will be judged on; without it, says so."""
+    try:
+        test = open_source(
+            config.surface, "test", tuple(config.image_size), **where_data_is(config)
+        )
+    except NoTestSplit as error:
+        logger.warning("warning: %s; trained without a judgement", error)
+        return False
+    for name, source in sources.items():
+        if STAGES[name].source == "surface":
+            act_on(source.shared_with(test), config.surface)
+            break
+    return True

@@ -13,6 +13,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Protocol
 
+from vqad.data.tree import files_below, links_out_of
 from vqad.errors import VqadError
 
 _ARCHIVES = (".zip", ".tar", ".tar.xz", ".tar.gz", ".tgz", ".txz", ".tar.bz2")
@@ -81,20 +82,12 @@ class _Folder:
         self._root = root
 
     def names(self) -> Iterator[str]:
-        inside = self._root.resolve()
-
-        def fail(error: OSError) -> None:
-            raise error
-
-        for folder, folders, names in os.walk(self._root, onerror=fail):
-            for name in folders + names:
-                path = Path(folder, name)
-                if path.is_symlink() and not path.resolve().is_relative_to(inside):
-                    raise VqadError(
-                        f"{path}: a link that leads out of {self._root}; "
-                        "put the files themselves there"
-                    )
-            yield from (Path(folder, name).relative_to(self._root).as_posix() for name in names)
+        for link in links_out_of(self._root):
+            raise VqadError(
+                f"{link}: a link that leads out of {self._root}; put the files themselves there"
+            )
+        for path in files_below(self._root):
+            yield Path(path).relative_to(self._root).as_posix()
 
     def read(self, name: str) -> bytes:
         return Path(self._root, name).read_bytes()

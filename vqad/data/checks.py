@@ -1,0 +1,151 @@
+"""Reads every picture and mask of a source before anything else does, and tells what is wrong."""
+
+import hashlib
+import os
+from collections import defaultdict
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from vqad.data.decode import Header, decode_image, read_header, read_mask
+from vqad.data.findings import Finding
+from vqad.data.layouts import Split
+from vqad.errors import VqadError
+
+DECODE_AT_MOST = 5000
+"""Before training, of more pictures than this only the headers are read: decoding takes minutes."""
+
+NEAR_CONSTANT = 1.0
+"""Standard deviation, of 255, under which a picture shows next to nothing."""
+
+
+class Backend(Protocol):
+    """Undecoded examples of one split; `layout` says how they are kept.
+
+    `findings` are what is wrong with names alone.
+    """
+
+    name: str
+    layout: str
+    classes: tuple[str, ...]
+    num_labelled: int
+    findings: tuple[Finding, ...]
+
+    def __len__(self) -> int: ...
+
+    def read(self, index: int) -> tuple[bytes | str, bytes | str | None, int]:
+        """The picture and its mask (None where there is no defect), and the class id."""
+        ...
+
+    def names(self, index: int) -> str:
+        """What reports call an image."""
+        ...
+
+    def path(self, index: int) -> str:
+        """What errors call an image."""
+        ...
+
+
+class Examined(NamedTuple):
+    """One image: its class, its header (None if it cannot be read) and what is wrong with it."""
+
+    class_name: str
+    header: Header | None
+    findings: tuple[Finding, ...]
+
+
+def examine_split(backend: Backend, split: Split, quick: bool) -> list[Examined]:
+    """Examines every image of a split, with its mask.
+
+    Args:
+      backend: the images.
+      split: which split it is of; an empty mask is worse in training than in test.
+      quick: read no more than the headers of more than `DECODE_AT_MOST` pictures, and nothing of
+        so many in a prepared data set.
+    """
+    many = quick and len(backend) > DECODE_AT_MOST
+    if many and isinstance(backend.read(0)[0], bytes):
+        return []
+    with ThreadPoolExecutor() as pool:
+        return list(
+            pool.map(lambda i: _examine(backend, i, split, whole=not many), range(len(backend)))
+        )
+
+
+def _examine(backend: Backend, index: int, split: Split, whole: bool) -> Examined:
+    picture, mask, class_id = backend.read(index)
+    path = backend.path(index)
+    class_name = backend.classes[class_id]
+    try:
+        header = read_header(picture, path)
+        image = decode_image(picture, path) if whole else None
+    except VqadError as error:
+        return Examined(class_name, None, (Finding("unreadable", path, str(error)),))
+    findings = []
+    if image is not None and image[::4, ::4].std() < NEAR_CONSTANT:
+        message = f"{path}: shows next to nothing, all of it has nearly one colour; check it"
+        findings.append(Finding("constant", path, message))
+    if mask is not None:
+        mask_path = mask if isinstance(mask, str) else f"{path} (mask)"
+        findings += _examine_mask(mask, mask_path, header, bool(class_id), split, whole)
+    return Examined(class_name, header, tuple(findings))
+
+
+def _examine_mask(
+    mask: bytes | str, path: str, header: Header, defective: bool, split: Split, whole: bool
+) -> Iterator[Finding]:
+    try:
+        values = read_mask(mask, path) if whole else None
+        size = read_header(mask, path)[:2] if values is None else values.shape
+    except VqadError as error:
+        yield Finding("unreadable", path, str(error))
+        return
+    if size != header[:2]:
+        message = (
+            f"{path}: mask of {size[1]} x {size[0]} for an image of {header.width} x "
+            f"{header.height} (width x height); make the mask the size of its image"
+        )
+        yield Finding("mask-size", path, message)
+    if values is None:
+        return
+    if defective and not values.any():
+        message = f"{path}: an empty mask, though its image counts as defective; "
+        if split == "train":
+            advice = "draw the defect or move the image to the good ones"
+            yield Finding("labelled-empty", path, message + advice)
+        else:
+            yield Finding("mask-empty", path, message + "draw the defect")
+    levels = np.unique(values[values != 0])
+    if len(levels) > 1:
+        message = f"{path}: has {len(levels)} values beside 0 ({levels[0]} to {levels[-1]}); "
+        yield Finding("mask-values", path, message + "make it black and one other value")
+
+
+def leaks(train: Backend, test: Backend) -> list[Finding]:
+    """Images that are byte for byte the same in both splits; only those of equal size are read."""
+    sizes: dict[int, list[list[int]]] = defaultdict(lambda: [[], []])
+    for which, backend in enumerate((train, test)):
+        for index in range(len(backend)):
+            picture = backend.read(index)[0]
+            size = len(picture) if isinstance(picture, bytes) else os.path.getsize(picture)
+            sizes[size][which].append(index)
+    findings = []
+    for in_train, in_test in sizes.values():
+        known = {_digest(train, i): i for i in in_train} if in_test else {}
+        for index in in_test if known else ():
+            twin = known.get(_digest(test, index))
+            if twin is not None:
+                path, other = test.path(index), train.path(twin)
+                message = f"{path}: byte for byte the training image {other}; remove one of them"
+                findings.append(Finding("leak", path, message))
+    return findings
+
+
+def _digest(backend: Backend, index: int) -> bytes:
+    picture = backend.read(index)[0]
+    if isinstance(picture, str):
+        with open(picture, "rb") as file:
+            return hashlib.file_digest(file, "blake2b").digest()
+    return hashlib.blake2b(picture).digest()

@@ -1,0 +1,37 @@
+"""The subcommand `vqad doctor`; what it needs is imported when it runs."""
+
+import argparse
+
+
+def doctor_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of the subcommand."""
+    parser.add_argument(
+        "source", metavar="DIR", help="a folder, or tfds:<name>[/<config>] for a prepared data set"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON, with every finding")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="look no closer than training does first: of over 5000 pictures only at the headers",
+    )
+    parser.add_argument(
+        "--allow_partial", action="store_true", help="accept less or more than was published"
+    )
+    parser.add_argument("--data_dir", help="where TFDS keeps its data; TFDS_DATA_DIR by default")
+
+
+def run_doctor(args: argparse.Namespace) -> int:
+    """Runs the subcommand and prints the report.
+
+    Returns:
+      The exit code: 1 if training would not start, else 0.
+    """
+    from vqad.data.doctor import examine, to_json, to_table  # imports numpy and Pillow
+
+    report = examine(args.source, args.data_dir, args.quick, args.allow_partial)
+    if args.json:
+        print(to_json(report))
+    else:
+        verdict = "training starts" if report.sound else "training does not start"
+        print(f"{to_table(report)}\n{args.source}: {verdict}")
+    return 0 if report.sound else 1

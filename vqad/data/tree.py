@@ -1,0 +1,58 @@
+"""What lies in a folder: pictures, subfolders, and links that lead out of it."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
+
+
+def is_picture(name: str) -> bool:
+    """Whether a file is called as a picture; companion files of macOS are not."""
+    return name.lower().endswith(SUFFIXES) and not name.startswith(".")
+
+
+def files_below(root: Path) -> Iterator[str]:
+    """Paths of all files that are not hidden, below or in a folder; links to folders are left out.
+
+    Raises:
+      OSError: a folder cannot be read.
+    """
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    for folder, folders, names in os.walk(root, onerror=fail):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (str(Path(folder, name)) for name in names if not name.startswith("."))
+
+
+def pictures_below(root: Path) -> Iterator[str]:
+    """Paths of the pictures below or in a folder."""
+    return (path for path in files_below(root) if is_picture(os.path.basename(path)))
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """The pictures directly in a folder, sorted; none if there is no such folder."""
+    if not folder.is_dir():
+        return []
+    return sorted(p for p in folder.iterdir() if is_picture(p.name) and p.is_file())
+
+
+def subfolders(folder: Path) -> list[Path]:
+    """The folders directly in a folder that are not hidden, sorted; none if there is no such."""
+    if not folder.is_dir():
+        return []
+    return sorted(p for p in folder.iterdir() if not p.name.startswith(".") and p.is_dir())
+
+
+def links_out_of(root: Path) -> Iterator[str]:
+    """Paths of the links below a folder that lead to something outside of it."""
+    inside = os.path.realpath(root)
+    for folder, folders, names in os.walk(root):
+        for name in sorted(folders + names):
+            path = os.path.join(folder, name)
+            if os.path.islink(path):
+                target = os.path.realpath(path)
+                if os.path.commonpath((inside, target)) != inside:
+                    yield path
