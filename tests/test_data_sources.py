@@ -113,5 +113,7 @@ def test_sources_that_do_not_exist(tmp_path):
 
 
 def test_tfds_set_that_is_not_prepared(tmp_path):
-    with pytest.raises(VqadError, match=r"tfds:mnist: not prepared in .*run `tfds build mnist"):
+    with pytest.raises(
+        VqadError, match=r"tfds:mnist: not prepared in .*prepare it by `tfds.builder"
+    ):
         open_source("tfds:mnist", "train", None, data_dir=str(tmp_path))

@@ -109,7 +109,9 @@ def test_mask_of_another_size_is_named(tmp_path, monkeypatch):
 
 def test_format_without_random_access_is_refused(tmp_path):
     prepare(VqadTestPhotographs(data_dir=tmp_path), "parquet")
-    with pytest.raises(VqadError, match="prepared as parquet, not as array_record; run `tfds"):
+    with pytest.raises(
+        VqadError, match="prepared as parquet, not as array_record; delete that and prepare"
+    ):
         open_source("tfds:vqad_test_photographs", "train", None, data_dir=str(tmp_path))
 
 

@@ -200,6 +200,7 @@ def test_killed_run_continues_to_the_same_bits(demo, tmp_path, stage):
 
 def test_own_folder_from_imported_stage(demo, surface, tmp_path):
     whole, _ = demo
+    shutil.copy(surface / "train/good/0.png", surface / "test/good/6.png")
     result = launch(
         tmp_path / "own",
         f"--config.surface={surface}",
@@ -208,8 +209,26 @@ def test_own_folder_from_imported_stage(demo, surface, tmp_path):
     )
     assert result.returncode == 0, result.stderr
     report = json.loads((tmp_path / "own" / "evaluation.json").read_text())
-    assert report["images"] == 12
+    assert report["images"] == 13
     assert report["classes"]["spot"]["images"] == 6
+    assert f"test/good/6.png: byte for byte the training image {surface}" in result.stderr
+
+
+def test_without_a_test_split_it_trains_and_is_not_judged(demo, surface, tmp_path):
+    whole, _ = demo
+    shutil.rmtree(surface / "test")
+    result = launch(
+        tmp_path / "own",
+        f"--config.surface={surface}",
+        "--config.stages=('stage3',)",
+        f"--config.init_from={whole / 'stage2'}",
+    )
+    assert result.returncode == 0, result.stderr
+    assert f"{surface / 'test'}: no test split, so nothing to judge" in result.stderr
+    assert whole_steps(tmp_path / "own" / "stage3") == [4, 8, 12]
+    assert not (tmp_path / "own" / "evaluation.json").exists()
+    line = refused(launch(tmp_path / "own", f"--config.surface={surface}", mode="evaluate"))
+    assert "no test split" in line
 
 
 def test_nonfinite_loss_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path):

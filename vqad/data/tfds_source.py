@@ -129,15 +129,17 @@ def _prepared(
             f"{spec}: no such TFDS data set or configuration; "
             "check the name, tfds:<name>[/<config>]"
         ) from error
-    command = f"`tfds build {name} --file_format=array_record`"
+    how = f"tfds.builder('{name}').download_and_prepare(file_format='array_record')"
     if not builder.is_prepared():
         folder = builder.data_path.parent
-        raise VqadError(f"{spec}: not prepared in {folder}; run {command} or give another data_dir")
+        raise VqadError(
+            f"{spec}: not prepared in {folder}; prepare it by `{how}` or give another data_dir"
+        )
     formats = builder.info.available_file_formats()
     if tfds.core.FileFormat.ARRAY_RECORD not in formats:
         prepared = " and ".join(sorted(known.value for known in formats))
         raise VqadError(
-            f"{spec}: prepared as {prepared}, not as array_record; run {command} with --overwrite"
+            f"{spec}: prepared as {prepared}, not as array_record; delete that and prepare it by `{how}`"
         )
     return builder
 
