@@ -139,7 +139,8 @@ def _prepared(
     if tfds.core.FileFormat.ARRAY_RECORD not in formats:
         prepared = " and ".join(sorted(known.value for known in formats))
         raise VqadError(
-            f"{spec}: prepared as {prepared}, not as array_record; delete that and prepare it by `{how}`"
+            f"{spec}: prepared as {prepared}, not as array_record; delete that and prepare it by "
+            f"`{how}`"
         )
     return builder
 

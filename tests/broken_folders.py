@@ -1,0 +1,235 @@
+"""A sound folder in MVTec layout, and ways to break it with what is said of each."""
+
+import shutil
+
+import numpy as np
+from PIL import Image
+
+RNG = np.random.default_rng(0)
+
+
+def write(path, size=(40, 48), value=None):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise = RNG.integers(0, 256, size, np.uint8)
+    Image.fromarray(noise if value is None else np.full(size, value, np.uint8)).save(path)
+
+
+def write_mask(path, size=(40, 48), values=(255,)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    mask = np.zeros(size, np.uint8)
+    mask[8:16, 8 : 8 + len(values)] = values
+    Image.fromarray(mask).save(path)
+
+
+def write_sound(folder):
+    """A sound folder in MVTec layout with a labelled defect."""
+    for name in ("train/good/0.png", "train/good/1.png", "train/dent/7.png"):
+        write(folder / name)
+    for name in ("test/good/0.png", "test/dent/0.png", "test/dent/1.png", "test/pit/0.png"):
+        write(folder / name)
+    for name in ("dent/0", "dent/1", "dent/7", "pit/0"):
+        write_mask(folder / f"ground_truth/{name}_mask.png")
+
+
+def make_ksdd2(root):
+    shutil.rmtree(root)
+    for number, value in ((1, 0), (2, 0), (3, 255)):
+        for split in ("train", "test"):
+            write(root / split / f"{number}.png")
+            write_mask(root / split / f"{number}_GT.png", values=(value,))
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+def nest(folder):
+    """Moves what is in a folder one level down."""
+    inner = folder / "images"
+    inner.mkdir()
+    for path in list(folder.iterdir()):
+        if path != inner:
+            path.rename(inner / path.name)
+
+
+def link_out(root):
+    write(root.parent / "elsewhere.png")
+    (root / "train/good/2.png").symlink_to(root.parent / "elsewhere.png")
+
+
+def link_folder_out(root):
+    write(root.parent / "elsewhere/0.png")
+    (root / "test/spot").symlink_to(root.parent / "elsewhere")
+    write_mask(root / "ground_truth/spot/0_mask.png")
+
+
+def break_ksdd2(root):
+    make_ksdd2(root)
+    (root / "train/2_GT.png").unlink()
+
+
+def truncate_ksdd2_mask(root):
+    make_ksdd2(root)
+    cut(root / "test/3_GT.png")
+
+
+STOPPING = [
+    ("truncated picture", lambda r: cut(r / "train/good/1.png"), "unreadable", "1.png: damaged or"),
+    (
+        "not a picture",
+        lambda r: (r / "test/good/0.png").write_text("words"),
+        "unreadable",
+        "test/good/0.png: not a picture in a known format",
+    ),
+    (
+        "truncated mask",
+        lambda r: cut(r / "ground_truth/pit/0_mask.png"),
+        "unreadable",
+        "pit/0_mask.png: damaged or incomplete picture",
+    ),
+    (
+        "empty file",
+        lambda r: (r / "train/good/0.png").write_bytes(b""),
+        "unreadable",
+        "train/good/0.png: not a picture",
+    ),
+    (
+        "mask missing",
+        lambda r: (r / "ground_truth/dent/1_mask.png").unlink(),
+        "mask-missing",
+        "test/dent/1.png: no mask for this defective image; add ",
+    ),
+    (
+        "mask called otherwise",
+        lambda r: (r / "ground_truth/dent/1_mask.png").rename(r / "ground_truth/dent/1_gt.png"),
+        "mask-missing",
+        "1_gt.png to {root}/ground_truth/dent/1_mask.png",
+    ),
+    (
+        "mask folder of a class misspelt",
+        lambda r: (r / "ground_truth/dent").rename(r / "ground_truth/dents"),
+        "mask-missing",
+        "rename {root}/ground_truth/dents to {root}/ground_truth/dent",
+    ),
+    (
+        "mask folder misspelt",
+        lambda r: (r / "ground_truth").rename(r / "Ground-Truth"),
+        "mask-missing",
+        "rename {root}/Ground-Truth to {root}/ground_truth",
+    ),
+    (
+        "masks one level too deep",
+        lambda r: nest(r / "ground_truth/pit"),
+        "mask-missing",
+        "move the pictures of {root}/ground_truth/pit/images up into {root}/ground_truth/pit",
+    ),
+    (
+        "good test images misspelt",
+        lambda r: (r / "test/good").rename(r / "test/goood"),
+        "mask-missing",
+        "rename {root}/test/goood to {root}/test/good",
+    ),
+    (
+        "mask of another size",
+        lambda r: write_mask(r / "ground_truth/pit/0_mask.png", (48, 40)),
+        "mask-size",
+        "pit/0_mask.png: mask of 40 x 48 for an image of 48 x 40 (width x height)",
+    ),
+    (
+        "empty mask of a labelled defect",
+        lambda r: write_mask(r / "ground_truth/dent/7_mask.png", values=(0,)),
+        "labelled-empty",
+        "dent/7_mask.png: an empty mask, though its image counts as defective; draw",
+    ),
+    (
+        "training and test picture of one name",
+        lambda r: write(r / "train/dent/1.png"),
+        "names-collide",
+        "train/dent/1.png: {root}/test/dent/1.png has the same name",
+    ),
+    (
+        "two pictures of one name and a mask",
+        lambda r: write(r / "test/dent/1.bmp"),
+        "names-collide",
+        "test/dent/1.bmp: {root}/test/dent/1.png has the same name",
+    ),
+    ("link out of the folder", link_out, "outside", "train/good/2.png: a link that leads out of"),
+    ("linked folder", link_folder_out, "outside", "test/spot: a link that leads out of {root}"),
+    (
+        "good pictures one level too deep",
+        lambda r: nest(r / "train/good"),
+        "layout",
+        "move the pictures of {root}/train/good/images up into {root}/train/good",
+    ),
+    (
+        "a class one level too deep",
+        lambda r: nest(r / "test/pit"),
+        "too-deep",
+        "test/pit: no pictures in it; move the pictures of {root}/test/pit/images up",
+    ),
+    ("all one level too deep", nest, "layout", "one level deeper: give {root}/images; expected"),
+    (
+        "train misspelt",
+        lambda r: (r / "train").rename(r / "Training"),
+        "layout",
+        "train: no such folder; rename {root}/Training to {root}/train",
+    ),
+    (
+        "test misspelt",
+        lambda r: (r / "test").rename(r / "tset"),
+        "layout",
+        "rename {root}/tset to {root}/test",
+    ),
+    ("no good training pictures", lambda r: shutil.rmtree(r / "train"), "layout", "nothing to tra"),
+    ("no good test picture", lambda r: shutil.rmtree(r / "test/good"), "layout", "no good image"),
+    ("nothing in it", lambda r: [shutil.rmtree(p) for p in r.iterdir()], "layout", "no pictures"),
+    ("KSDD2 mask missing", break_ksdd2, "mask-missing", "2.png: no mask; add 2_GT.png beside it"),
+    ("KSDD2 mask truncated", truncate_ksdd2_mask, "unreadable", "3_GT.png: damaged or incomplete"),
+]
+
+
+WARNING = [
+    (
+        "empty mask in test",
+        lambda r: write_mask(r / "ground_truth/pit/0_mask.png", values=(0,)),
+        "mask-empty",
+        "pit/0_mask.png: an empty mask",
+    ),
+    (
+        "mask of greys",
+        lambda r: write_mask(r / "ground_truth/pit/0_mask.png", values=(3, 128, 255)),
+        "mask-values",
+        "pit/0_mask.png: has 3 values beside 0 (3 to 255); make it black and one other value",
+    ),
+    (
+        "image in train and test",
+        lambda r: shutil.copy(r / "train/good/1.png", r / "test/good/9.png"),
+        "leak",
+        "test/good/9.png: byte for byte the training image {root}/train/good/1.png",
+    ),
+    (
+        "near-constant",
+        lambda r: write(r / "train/good/2.png", value=80),
+        "constant",
+        "train/good/2.png: shows next to nothing",
+    ),
+    (
+        "case",
+        lambda r: write(r / "train/good/1.PNG"),
+        "names-case",
+        "train/good/1.PNG: 1.png has the same name but for its case",
+    ),
+    (
+        "empty class",
+        lambda r: (r / "test/scratch").mkdir(),
+        "class-empty",
+        "test/scratch: no pictures in it; remove it or fill it",
+    ),
+    ("no test split", lambda r: shutil.rmtree(r / "test"), "no-test", "test: no test split"),
+    (
+        "unused mask",
+        lambda r: write_mask(r / "ground_truth/pit/8_mask.png"),
+        "unused",
+        "pit/8_mask.png: belongs to no image of this layout",
+    ),
+]
