@@ -7,6 +7,7 @@ from PIL import Image
 from vqad.data.decode import (
     decode_image,
     decode_mask,
+    decode_resized,
     read_header,
     resize_image,
     resize_mask,
@@ -129,6 +130,21 @@ def test_resize_averages_what_it_reduces():
     assert small.shape == (8, 16, 3)
     assert np.abs(small[:, 2:-2].astype(int) - 127).max() < 16
     assert resize_image(stripes, (64, 64)) is stripes
+
+
+@pytest.mark.parametrize("size", [None, (32, 24), (100, 64), (64, 48), (48, 64)])
+def test_resizing_while_decoding_gives_the_same_bits(size):
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    deep = Image.fromarray(RAMP.astype(np.uint16) * 257)
+    for data in (
+        encoded(Image.fromarray(COLOUR), "JPEG", exif=turned),
+        encoded(Image.fromarray(COLOUR).convert("P")),
+        encoded(deep),
+    ):
+        image, own = decode_resized(data, size)
+        assert own == decode_image(data).shape[:2]
+        np.testing.assert_array_equal(image, resize_image(decode_image(data), size or own))
 
 
 @pytest.mark.parametrize("target", [(256, 256), (256, 128)])

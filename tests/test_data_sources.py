@@ -65,11 +65,11 @@ def test_index_out_of_range(folder):
 def count_decoding(monkeypatch):
     calls = []
 
-    def counting(data, name=None):
+    def counting(data, size, name):
         calls.append(name)
-        return decode.decode_image(data, name)
+        return decode.decode_resized(data, size, name)
 
-    monkeypatch.setattr(sources, "decode_image", counting)
+    monkeypatch.setattr(sources, "decode_resized", counting)
     return calls
 
 

@@ -82,13 +82,37 @@ def decode_image(data: PictureData, name: str | None = None) -> np.ndarray:
       name: What errors call it; the path by default.
 
     Returns:
-      uint8 [height, width, 3].
+      uint8 [height, width, 3], read-only.
 
     Raises:
       VqadError: The file is missing, not a picture, damaged, truncated or suspiciously large.
     """
+    return decode_resized(data, None, name)[0]
+
+
+def decode_resized(
+    data: PictureData, size: tuple[int, int] | None, name: str | None = None
+) -> tuple[np.ndarray, tuple[int, int]]:
+    """What `decode_image` and then `resize_image` give, with fewer copies in between.
+
+    Args:
+      data: The file's bytes or its path.
+      size: The height and width wanted; None keeps the picture's own.
+      name: What errors call it; the path by default.
+
+    Returns:
+      uint8 [*size, 3], read-only, and the picture's own height and width.
+
+    Raises:
+      VqadError: As `decode_image`.
+    """
     with _opened(data, name) as picture:
-        return np.array(_to_rgb(ImageOps.exif_transpose(picture)))
+        ImageOps.exif_transpose(picture, in_place=True)  # no copy where nothing is to be turned
+        rgb = _to_rgb(picture)
+        width, height = rgb.size
+        if size not in (None, (height, width)):
+            rgb = rgb.resize(size[::-1], Image.Resampling.BILINEAR)
+        return np.asarray(rgb), (height, width)
 
 
 def read_mask(data: PictureData, name: str | None = None) -> np.ndarray:
@@ -172,13 +196,13 @@ def resize_image(
       box: The part to take, (left, top, right, bottom) in pixels; the whole image by default.
 
     Returns:
-      uint8 [*size, 3]; the image itself where nothing has to be done.
+      uint8 [*size, 3], read-only; the image itself where nothing has to be done.
     """
     if image.shape[:2] == tuple(size) and box is None:
         return image
     height, width = size
     picture = Image.fromarray(image)
-    return np.array(picture.resize((width, height), Image.Resampling.BILINEAR, box=box))
+    return np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR, box=box))
 
 
 def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -73,24 +73,26 @@ def training_batches(
 
     def load(step: int) -> Batch:
         first = process_index * local
-        examples = []
-        for slot in range(first, first + local):
+        # Each image goes to its place at once, so that its memory serves for the next one.
+        batch = {"image": np.empty((local, *image_size, 3), np.uint8)}
+        if labelled is not None:
+            batch["mask"] = np.zeros((local, *image_size), np.uint8)
+            batch["labelled"] = np.zeros(local, bool)
+        for i in range(local):
+            slot = first + i
             number = step * batch_size + slot
             before = math.floor(share * number)  # labelled ones among the images before this one
             if labelled is not None and math.floor(share * (number + 1)) > before:
                 example = source[num_good + int(labelled[before])]
             else:
                 example = source[int(good[number - before])]
+            image = example["image"]
             if random_crop:
-                rng = np.random.default_rng((seed, step, slot))
-                example["image"] = _random_view(example["image"], image_size, rng)
-            examples.append(example)
-        batch = {"image": np.stack([resize_image(e["image"], image_size) for e in examples])}
-        if labelled is not None:
-            empty = np.zeros(image_size, np.uint8)
-            masks = [resize_mask(e.get("mask", empty), image_size) for e in examples]
-            batch["mask"] = np.stack(masks)
-            batch["labelled"] = np.array(["mask" in e for e in examples])
+                image = _random_view(image, image_size, np.random.default_rng((seed, step, slot)))
+            batch["image"][i] = resize_image(image, image_size)
+            if labelled is not None and "mask" in example:
+                batch["mask"][i] = resize_mask(example["mask"], image_size)
+                batch["labelled"][i] = True
         return batch
 
     steps = grain.MapDataset.range(_ENDLESS)[start_step:]

@@ -6,7 +6,7 @@ import threading
 import numpy as np
 
 from vqad.data.checks import Backend, examine_split, leaks
-from vqad.data.decode import decode_image, decode_mask, resize_image, resize_mask
+from vqad.data.decode import decode_mask, decode_resized, resize_mask
 from vqad.data.findings import Finding, act_on
 from vqad.data.layouts import Split, read_folder
 from vqad.errors import VqadError
@@ -86,12 +86,9 @@ class Source:
     def _load(self, index: int) -> Example:
         picture, mask_data, class_id = self._backend.read(index)
         name = self._backend.path(index)
-        image = decode_image(picture, name)
-        example: Example = {
-            "image": image if self.image_size is None else resize_image(image, self.image_size)
-        }
+        image, size = decode_resized(picture, self.image_size, name)
+        example: Example = {"image": image}
         if self.split == "test" or class_id != 0:
-            size = image.shape[:2]
             mask = np.zeros(size, np.uint8) if mask_data is None else decode_mask(mask_data, name)
             if mask.shape != size:
                 raise VqadError(
