@@ -92,7 +92,8 @@ def test_differing_ksdd2_is_refused_with_the_difference(whole_ksdd2, tmp_path):
     assert message == (
         f"{path}: not the whole of ksdd2: 2086 train good instead of 2085, 893 test good instead "
         "of 894; missing: test/20501; not of KolektorSDD2: train/9999; with the mask of another: "
-        f"train/10000, train/{labelled}; complete it, or allow partial data (allow_partial)"
+        f"train/10000, train/{labelled}; complete it, or allow partial data "
+        "(--config.allow_partial=True in training, --allow_partial in vqad prepare)"
     )
 
 
@@ -117,9 +118,13 @@ def test_partial_data_needs_leave_every_time(tmp_path, caplog):
     assert f"{name} is not whole: 2 train good instead of 2085" in caplog.text
     assert f"prepared {name}: 3 train, 2 test images in" in caplog.text
 
-    prepare("ksdd2", "supervised_16", tmp_path / "raw", folder, allow_partial=True)
-    prepare("ksdd2", "supervised_16", None, folder, allow_partial=True)
-    with pytest.raises(VqadError, match=r"from a part only: 2 train good .*; delete that folder"):
+    for raw in (tmp_path / "raw", None):
+        caplog.clear()
+        prepare("ksdd2", "supervised_16", raw, folder, allow_partial=True)
+        assert f"{name} is not whole: 2 train good instead of 2085" in caplog.text
+        assert f"{name} is prepared in {folder / name}" in caplog.text
+    allow = r"delete that folder, or allow partial data \(--config.allow_partial=True in training"
+    with pytest.raises(VqadError, match=rf"from a part only: 2 train good .*; {allow}"):
         prepare("ksdd2", "supervised_16", tmp_path / "raw", folder)
     with pytest.raises(VqadError, match=rf"already, but from {tmp_path / 'raw'}; delete"):
         prepare("ksdd2", "supervised_16", tmp_path / "other", folder, allow_partial=True)

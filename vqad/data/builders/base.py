@@ -22,6 +22,10 @@ from vqad.errors import VqadError
 
 Example = dict[str, Any]
 
+ALLOW_PARTIAL = (
+    "allow partial data (--config.allow_partial=True in training, --allow_partial in vqad prepare)"
+)
+
 
 class Record(NamedTuple):
     """One picture: its split, its file and that of its mask (None: no defect), and its class."""
@@ -128,7 +132,7 @@ class FilesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         if difference and not self._allow_partial:
             raise VqadError(
                 f"{files.source}: not the whole of {self.name}: {difference}; complete it, "
-                "or allow partial data (allow_partial)"
+                f"or {ALLOW_PARTIAL}"
             )
         self.info.metadata.update(source=str(files.source), difference=difference)
         kept = [record for record in records if self.is_kept(record)]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import tensorflow_datasets as tfds
 
-from vqad.data.builders.base import FilesBuilder
+from vqad.data.builders.base import ALLOW_PARTIAL, FilesBuilder
 from vqad.data.builders.kolektor_sdd import KolektorSdd
 from vqad.data.builders.ksdd2 import Ksdd2
 from vqad.data.builders.magnetic_tile import MagneticTile
@@ -116,7 +116,7 @@ def _check_prepared(builder: FilesBuilder, allow_partial: bool) -> None:
     if difference and not allow_partial:
         raise VqadError(
             f"{name}: prepared in {folder} from a part only: {difference}; "
-            "delete that folder or allow partial data (allow_partial)"
+            f"delete that folder, or {ALLOW_PARTIAL}"
         )
     any_pictures = difference or not builder.expected()
     if builder.raw and any_pictures and builder.raw not in (source, source.parent):
@@ -124,3 +124,5 @@ def _check_prepared(builder: FilesBuilder, allow_partial: bool) -> None:
             f"{name}: prepared in {folder} already, but from {source}; "
             "delete that folder or give another data_dir"
         )
+    if difference:
+        logger.warning("%s is not whole: %s", name, difference)
