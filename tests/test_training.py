@@ -77,6 +77,21 @@ def test_every_config_builds_and_one_step_of_each_stage_traces(recipe):
         assert metrics["loss"].shape == ()
 
 
+@pytest.mark.parametrize(
+    ("surface", "source", "size"),
+    [
+        ("ksdd2", "tfds:ksdd2/unsupervised", (640, 224)),
+        ("ksdd2_supervised_16", "tfds:ksdd2/supervised_16", (640, 224)),
+        ("mvtec_ad/bottle", "tfds:mvtec_ad/bottle", (256, 256)),
+        ("folder", "", (256, 256)),
+    ],
+)
+@pytest.mark.parametrize("stage", ["stage2", "stage3"])
+def test_surfaces_by_name(stage, surface, source, size):
+    config = load_config(f"{stage}:{surface}")
+    assert (config.surface, config.image_size, config.stages) == (source, size, (stage,))
+
+
 def test_paper_settings():
     config = load_config("stage2")
     assert (config.stage1.steps, config.stage1.batch_size) == (200_000, 32)

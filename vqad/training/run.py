@@ -95,6 +95,18 @@ def _train(config: ConfigDict, workdir: str) -> None:
         evaluate(config, workdir, last)
 
 
+def _tell_labelled(source: Source, share: float) -> None:
+    defects = "no labelled defects to train with"
+    if source.num_labelled:
+        defects = (
+            f"{source.num_labelled} labelled defects to train with, which are {share:g} of each "
+            "batch (config.labelled_share)"
+        )
+    logger.info(
+        "%s: %d good images and %s", source.name, len(source) - source.num_labelled, defects
+    )
+
+
 def _earlier(config: ConfigDict, workdir: str, stage: Stage) -> tuple[str, dict]:
     """Name and variables of the checkpoint that a stage starts from."""
     if stage.needs in config.stages:
@@ -116,15 +128,8 @@ def _open_sources(config: ConfigDict, left: list[Stage]) -> dict[str, Source]:
         wanted = None if field == "pictures" else size
         labelled = field == "surface" and config.labelled_share > 0
         source = open_source(config[field], "train", wanted, labelled=labelled, **where)
-        if source.num_labelled:
-            logger.info(
-                "%s: %d good images and %d labelled defects to train with, which are %g of each "
-                "batch (config.labelled_share)",
-                source.name,
-                len(source) - source.num_labelled,
-                source.num_labelled,
-                config.labelled_share,
-            )
+        if field == "surface":
+            _tell_labelled(source, config.labelled_share)
         opened[field] = source
     if left and left[0].needs and left[0].needs not in config.stages:
         checkpoints.find_folder(config.init_from)
