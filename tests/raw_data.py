@@ -37,38 +37,45 @@ def write_16_bit_colours(path, size=SIZE):
 
 
 def write_mask(path, value=255, size=SIZE):
-    """A mask with a defect of `value` in rows 2 to 4; 0 makes it black."""
+    """A mask with a defect of `value`, in rows 2 to 4 of 12; 0 makes it black."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     mask = np.zeros(size, np.uint8)
-    mask[2:5, 3:9] = value
+    height, width = size
+    mask[height // 6 : height * 5 // 12, width * 3 // 16 : width * 9 // 16] = value
     Image.fromarray(mask).save(path)
 
 
-def write_ksdd2(root, train=(10000, 10001), defects=(10258, 10060, 10047, 10021), test=(20000,)):
+def write_ksdd2(
+    root,
+    train=(10000, 10001),
+    defects=(10258, 10060, 10047, 10021),
+    test=(20000,),
+    size=SIZE,
+):
     """Good and defective training images, good test images, and 20003, which is defective."""
     ids = {"train": [*train, *defects], "test": [*test, 20003]}
     for split, numbers in ids.items():
         for number in numbers:
             value = 255 * (number in (*defects, 20003))
-            write_picture(Path(root, split, f"{number}.png"))
-            write_mask(Path(root, split, f"{number}_GT.png"), value)
+            write_picture(Path(root, split, f"{number}.png"), size=size)
+            write_mask(Path(root, split, f"{number}_GT.png"), value, size)
     # The published archive holds such copies, and lists of splits.
     write_picture(Path(root, "train", "10301 (copy).png"))
     write_mask(Path(root, "train", "10301_GT (copy).png"))
     Path(root, "split_weakly_16.pyb").write_bytes(b"\x80")
 
 
-def write_mvtec(root, defects=None):
+def write_mvtec(root, defects=None, size=SIZE):
     """Two good training pictures a category, one good test picture, one of each defect."""
     defects = defects or {"bottle": ("broken_large", "contamination"), "zipper": ("rough",)}
     for category, names in defects.items():
         folder = Path(root, category)
         for picture in ("train/good/000", "train/good/001", "test/good/000"):
-            write_picture(folder / f"{picture}.png")
+            write_picture(folder / f"{picture}.png", size=size)
         for name in names:
-            write_picture(folder / "test" / name / "000.png")
-            write_mask(folder / "ground_truth" / name / "000_mask.png")
+            write_picture(folder / "test" / name / "000.png", size=size)
+            write_mask(folder / "ground_truth" / name / "000_mask.png", size=size)
     Path(root, "readme.txt").write_text("MVTec AD")
 
 

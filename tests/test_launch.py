@@ -1,7 +1,6 @@
 """Whole runs through the command line: train, resume, judge, and everything that may go wrong."""
 
 import json
-import os
 import re
 import shutil
 import signal
@@ -13,57 +12,10 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from command_line import command, environment, launch, metrics, refused
 from PIL import Image
 
 from vqad.training.checkpoints import load_weights, whole_steps
-
-ROOT = Path(__file__).parent.parent
-TINY = [
-    "--config.image_size=(32, 32)",
-    "--config.model.hiddens=8",
-    "--config.model.residual_hiddens=4",
-    "--config.model.residual_layers=1",
-    "--config.model.code_dim=4",
-    "--config.model.num_codes=16",
-    "--config.model.object_bottleneck=4",
-    "--config.model.unet_width=4",
-    "--config.checkpoint.every_steps=4",
-    "--config.log.every_steps=4",
-    "--config.log.images_every_steps=8",
-    *[f"--config.stage{i}.steps=12" for i in (1, 2, 3)],
-    *[f"--config.stage{i}.batch_size=4" for i in (1, 2, 3)],
-]
-
-
-def command(workdir, *flags, config="demo.py", mode="train"):
-    return [
-        sys.executable,
-        str(ROOT / "launch" / "main.py"),
-        f"--config={ROOT / 'configs' / config}",
-        f"--workdir={workdir}",
-        f"--mode={mode}",
-        *TINY,
-        *flags,
-    ]
-
-
-def environment(**more):
-    return {**os.environ, "XLA_FLAGS": "", "PYTHONPATH": str(ROOT), **more}
-
-
-def launch(*args, **kwargs):
-    return subprocess.run(
-        command(*args, **kwargs), env=environment(), capture_output=True, text=True, timeout=600
-    )
-
-
-def refused(result):
-    """The one line of an error, with nothing of a traceback."""
-    lines = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
-    assert result.returncode == 2, result.stderr
-    assert len(lines) == 1, result.stderr
-    assert "Traceback" not in result.stderr
-    return lines[0]
 
 
 def picture(path, size=(40, 40), value=None, seed=0):
@@ -101,7 +53,7 @@ def test_demo_trains_judges_and_leaves_results(demo):
     workdir, result = demo
     for stage in ("stage1", "stage2", "stage3"):
         assert whole_steps(workdir / stage) == [4, 8, 12]
-    entries = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    entries = metrics(workdir)
     assert [(e["stage"], e["step"]) for e in entries] == [
         (stage, step) for stage in ("stage1", "stage2", "stage3") for step in (4, 8, 12)
     ]
@@ -190,8 +142,7 @@ def test_killed_run_continues_to_the_same_bits(demo, tmp_path, stage):
     assert "continuing from step 4" in result.stderr
     (a, _), (b, _) = load_weights(str(whole / stage)), load_weights(str(workdir / stage))
     jax.tree.map(lambda x, y: np.testing.assert_array_equal(x.view("u4"), y.view("u4")), a, b)
-    lines = [json.loads(x)["step"] for x in (workdir / "metrics.jsonl").read_text().splitlines()]
-    assert lines == [4, 8, 12]
+    assert [entry["step"] for entry in metrics(workdir)] == [4, 8, 12]
     with_other_batches = [f"--config.{stage}.steps=16", f"--config.{stage}.batch_size=8"]
     line = refused(launch(workdir, *flags, *with_other_batches))
     assert f"config.{stage}.batch_size: 8" in line
@@ -338,7 +289,10 @@ def test_bad_settings_are_refused_before_training(tmp_path, flags, words):
 
 def test_unknown_surfaces_and_configs_are_refused(tmp_path):
     line = refused(launch(tmp_path / "run", config="stage2.py:bottles"))
-    assert "bottles: no such surface; give ksdd2, or nothing" in line
+    assert (
+        "bottles: no such surface; give ksdd2, ksdd2_supervised_16 (_53, _126, _246), mvtec_ad/"
+        in line
+    )
     assert "nowhere.py: no such file" in refused(launch(tmp_path / "run", config="nowhere.py"))
 
 

@@ -1,0 +1,62 @@
+"""Whole runs with tiny networks through the command line, and what they leave."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+TINY = [
+    "--config.model.hiddens=8",
+    "--config.model.residual_hiddens=4",
+    "--config.model.residual_layers=1",
+    "--config.model.code_dim=4",
+    "--config.model.num_codes=16",
+    "--config.model.object_bottleneck=4",
+    "--config.model.unet_width=4",
+    "--config.checkpoint.every_steps=4",
+    "--config.log.every_steps=4",
+    "--config.log.images_every_steps=8",
+    *[f"--config.stage{i}.steps=12" for i in (1, 2, 3)],
+    *[f"--config.stage{i}.batch_size=4" for i in (1, 2, 3)],
+]
+
+
+def command(workdir, *flags, config="demo.py", mode="train", size=(32, 32)):
+    """The command of a tiny run; with size None at the size that the configuration gives."""
+    return [
+        sys.executable,
+        str(ROOT / "launch" / "main.py"),
+        f"--config={ROOT / 'configs' / config}",
+        f"--workdir={workdir}",
+        f"--mode={mode}",
+        *TINY,
+        *([f"--config.image_size={size}"] if size else []),
+        *flags,
+    ]
+
+
+def environment(**more):
+    return {**os.environ, "XLA_FLAGS": "", "PYTHONPATH": str(ROOT), **more}
+
+
+def launch(*args, variables=None, **kwargs):
+    env = environment(**(variables or {}))
+    return subprocess.run(
+        command(*args, **kwargs), env=env, capture_output=True, text=True, timeout=600
+    )
+
+
+def refused(result):
+    """The one line of an error, with nothing of a traceback."""
+    lines = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert result.returncode == 2, result.stderr
+    assert len(lines) == 1, result.stderr
+    assert "Traceback" not in result.stderr
+    return lines[0]
+
+
+def metrics(workdir):
+    """The entries of metrics.jsonl."""
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
