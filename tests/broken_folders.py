@@ -32,7 +32,9 @@ def write_sound(folder):
 
 
 def make_ksdd2(root):
-    shutil.rmtree(root)
+    shutil.rmtree(root / "ground_truth")
+    for path in [*root.glob("*/good"), *root.glob("*/dent"), *root.glob("*/pit")]:
+        shutil.rmtree(path)
     for number, value in ((1, 0), (2, 0), (3, 255)):
         for split in ("train", "test"):
             write(root / split / f"{number}.png")
@@ -63,6 +65,10 @@ def link_folder_out(root):
     write_mask(root / "ground_truth/spot/0_mask.png")
 
 
+def break_link(root):
+    (root / "train/good/5.png").symlink_to(root / "train/good/gone.png")
+
+
 def break_ksdd2(root):
     make_ksdd2(root)
     (root / "train/2_GT.png").unlink()
@@ -71,6 +77,32 @@ def break_ksdd2(root):
 def truncate_ksdd2_mask(root):
     make_ksdd2(root)
     cut(root / "test/3_GT.png")
+
+
+def name_ksdd2_masks(root, change):
+    make_ksdd2(root)
+    for path in list(root.glob("*/*_GT.png")):
+        path.rename(change(path))
+
+
+def lower_masks(root):
+    name_ksdd2_masks(root, lambda path: path.with_name(path.name.replace("_GT", "_gt")))
+
+
+def masks_apart(root):
+    for split in ("train", "test"):
+        (root / split / "GT").mkdir(parents=True)
+    name_ksdd2_masks(root, lambda path: path.parent / "GT" / path.name.replace("_GT", ""))
+
+
+def nest_ksdd2(root):
+    make_ksdd2(root)
+    for split in ("train", "test"):
+        nest(root / split)
+
+
+def misspell_class(root):
+    (root / "test/dent").rename(root / "test/dnet")
 
 
 STOPPING = [
@@ -109,7 +141,7 @@ STOPPING = [
         "mask folder of a class misspelt",
         lambda r: (r / "ground_truth/dent").rename(r / "ground_truth/dents"),
         "mask-missing",
-        "rename {root}/ground_truth/dents to {root}/ground_truth/dent",
+        "give {root}/train/dent and {root}/ground_truth/dents one name",
     ),
     (
         "mask folder misspelt",
@@ -183,6 +215,16 @@ STOPPING = [
     ("no good training pictures", lambda r: shutil.rmtree(r / "train"), "layout", "nothing to tra"),
     ("no good test picture", lambda r: shutil.rmtree(r / "test/good"), "layout", "no good image"),
     ("nothing in it", lambda r: [shutil.rmtree(p) for p in r.iterdir()], "layout", "no pictures"),
+    ("class misspelt", misspell_class, "mask-missing", "give {root}/test/dnet and {root}/ground"),
+    ("broken link", break_link, "unreadable", "train/good/5.png: no such file"),
+    (
+        "KSDD2 masks in lower case",
+        lower_masks,
+        "layout",
+        "their pictures and call them <numb",
+    ),
+    ("KSDD2 masks apart", masks_apart, "layout", "unlike {root}/train/GT, or use folders"),
+    ("KSDD2 one level too deep", nest_ksdd2, "layout", "unlike {root}/train/images/1_GT.png, or"),
     ("KSDD2 mask missing", break_ksdd2, "mask-missing", "2.png: no mask; add 2_GT.png beside it"),
     ("KSDD2 mask truncated", truncate_ksdd2_mask, "unreadable", "3_GT.png: damaged or incomplete"),
 ]
@@ -200,6 +242,24 @@ WARNING = [
         lambda r: write_mask(r / "ground_truth/pit/0_mask.png", values=(3, 128, 255)),
         "mask-values",
         "pit/0_mask.png: has 3 values beside 0 (3 to 255); make it black and one other value",
+    ),
+    (
+        "inverted mask",
+        lambda r: write(r / "ground_truth/pit/0_mask.png", value=255),
+        "mask-large",
+        "pit/0_mask.png: marks nearly the whole image as defective; is it inverted?",
+    ),
+    (
+        "near-constant colour",
+        lambda r: Image.new("RGB", (48, 40), (200, 30, 30)).save(r / "train/good/2.png"),
+        "constant",
+        "train/good/2.png: shows next to nothing",
+    ),
+    (
+        "pictures one level deeper beside others",
+        lambda r: write(r / "test/good/more/1.png"),
+        "deeper",
+        "move the pictures of {root}/test/good/more up into {root}/test/good",
     ),
     (
         "image in train and test",

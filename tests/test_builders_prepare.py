@@ -284,7 +284,9 @@ def test_command_says_what_can_be_read(tmp_path, capsys):
     with pytest.raises(VqadError, match="not the whole of ksdd2"):
         run_command("tfds:ksdd2/supervised_16", tmp_path / "raw", *options)
     with pytest.raises(VqadError, match="kolektor: no data set with"):
-        run_command("kolektor", *options)
+        run_command("kolektor", *options, "download")
+    with pytest.raises(VqadError, match="ksdd2: the path of its raw data is empty"):
+        run_command("ksdd2", "", *options)
 
 
 def test_command_is_quick_to_import():

@@ -46,10 +46,13 @@ class VqadTestSurface(VqadTestPhotographs):
     BUILDER_CONFIGS = [  # noqa: RUF012
         tfds.core.BuilderConfig(name="defect_first"),
         tfds.core.BuilderConfig(name="odd_mask"),
+        tfds.core.BuilderConfig(name="all_good"),
     ]
 
     def _info(self):
-        names = ["good", "hole"] if self.builder_config.name == "odd_mask" else ["hole", "good"]
+        names = ["good", "hole"]
+        if self.builder_config.name == "defect_first":
+            names.reverse()
         features = {
             "image": tfds.features.Image(encoding_format="png"),
             "mask": tfds.features.Image(shape=(None, None, 1), encoding_format="png"),
@@ -60,7 +63,8 @@ class VqadTestSurface(VqadTestPhotographs):
         )
 
     def _generate_examples(self):
-        for number, side in enumerate([20, 20, 24]):
+        count = 1 if self.builder_config.name == "all_good" else 3
+        for number, side in enumerate([20, 20, 24][:count]):
             yield (
                 number,
                 {
@@ -105,6 +109,22 @@ def test_mask_of_another_size_is_named(tmp_path, monkeypatch):
     assert source[1]["mask"].all()
     with pytest.raises(VqadError, match=message):
         source[2]
+
+
+def test_cut_files_are_named(tmp_path):
+    prepare(VqadTestPhotographs(data_dir=tmp_path))
+    (shard,) = tmp_path.rglob("*train.array_record*")
+    data = shard.read_bytes()
+    for kept in (data[: len(data) // 2], None):
+        shard.unlink() if kept is None else shard.write_bytes(kept)
+        with pytest.raises(VqadError, match="photographs: its files are damaged or incomplete"):
+            open_source("tfds:vqad_test_photographs", "train", None, data_dir=str(tmp_path))
+
+
+def test_a_test_split_needs_both_labels(tmp_path):
+    prepare(VqadTestSurface(config="all_good", data_dir=tmp_path))
+    with pytest.raises(VqadError, match="all_good: no defective image in test"):
+        open_source("tfds:vqad_test_surface/all_good", "test", None, data_dir=str(tmp_path))
 
 
 def test_format_without_random_access_is_refused(tmp_path):

@@ -116,6 +116,54 @@ def test_what_is_meant_to_have_a_layout_is_no_tree_of_pictures(tmp_path, names, 
     assert hint.format(root=tmp_path) in str(error.value)
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("mask/0.png", "cat/0.png"),
+        ("normal/0.png", "texture/0.png"),
+        ("train/NORMAL/0.png", "train/PNEUMONIA/0.png"),
+        ("tiles/train/good/0.png", "photographs/0.png"),
+    ],
+)
+def test_photographs_may_be_any_tree(tmp_path, capsys, names):
+    for name in names:
+        write(tmp_path / name)
+    assert len(open_source(str(tmp_path), "train", None, tree=True)) == 2
+    assert main(["doctor", "--pictures", str(tmp_path)]) == 0
+    assert "no test split" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "names", [("mask/0.png", "cat/0.png"), ("brain/normal/0.png",), ("grain/ok/0.png",)]
+)
+def test_names_that_mean_something_else_are_no_slip(tmp_path, names):
+    for name in names:
+        write(tmp_path / name)
+    assert open_source(str(tmp_path), "train", None).classes == ("good",)
+
+
+def test_files_that_may_not_be_read_are_findings(root, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("vqad.data.checks.os.path.getsize", refuse)
+    monkeypatch.setattr("vqad.data.decode.Image.open", refuse)
+    found = examine(str(root)).findings
+    assert {finding.check for finding in found} == {"unreadable"}
+    assert "Permission denied" in found[0].message
+
+
+def test_names_of_files_cannot_break_the_table(root, capsys):
+    path = root / "train/good/line\nbreak\x1b.png"
+    (root / "train/good/0.png").rename(path)
+    cut(path)
+    assert main(["doctor", str(root)]) == 1
+    assert r"line\nbreak\x1b.png: damaged" in capsys.readouterr().out
+    with pytest.raises(VqadError) as error:
+        open_source(str(root), "train", None)
+    assert "\n" not in str(error.value)
+
+
 def test_a_split_given_alone_is_only_a_part(root):
     with pytest.raises(VqadError, match=f"it is only a part: give {root}"):
         open_source(str(root / "train"), "train", None)

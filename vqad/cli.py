@@ -1,7 +1,9 @@
 """The command `vqad`: a subcommand for each thing done with a model beside training it."""
 
 import argparse
+import io
 import logging
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -96,8 +98,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         subparser = subparsers.add_parser(name, help=command.help, description=command.help)
         command.arguments(subparser)
     args = parser.parse_args(argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files may hold anything
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        return COMMANDS[args.command].run(args) or 0
+        code = COMMANDS[args.command].run(args) or 0
+        sys.stdout.flush()
+        return code
     except VqadError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # what reads the output, as head, wants no more of it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0

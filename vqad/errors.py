@@ -1,5 +1,7 @@
 """The one error type that vqad raises for bad input."""
 
+import re
+
 
 class VqadError(ValueError):
     """Bad input from the user: a file, a folder, a setting or a checkpoint.
@@ -7,3 +9,12 @@ class VqadError(ValueError):
     The message is one line that names the file or setting, says what is wrong with it and what to
     do. The launcher and the command line print it as ``error: <message>`` and exit with code 2.
     """
+
+    def __init__(self, message: str) -> None:
+        """Takes the message; what file names may hold of line breaks and the like is escaped."""
+        super().__init__(printable(message))
+
+
+def printable(text: str) -> str:
+    """Text with its control characters escaped, so that it is one line."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f]", lambda match: repr(match[0])[1:-1], text)

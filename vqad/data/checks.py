@@ -3,13 +3,15 @@
 import hashlib
 import os
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from vqad.data.decode import Header, decode_image, read_header, read_mask
+from vqad.data.decode import Header, check_mask_size, decode_image, read_header, read_mask
 from vqad.data.findings import Finding
 from vqad.data.layouts import Split
 from vqad.errors import VqadError
@@ -19,6 +21,11 @@ DECODE_AT_MOST = 5000
 
 NEAR_CONSTANT = 1.0
 """Standard deviation, of 255, under which a picture shows next to nothing."""
+
+_AT_ONCE = 4096  # of all at once, each waiting one would take memory
+
+MOST = 0.9
+"""Share of an image above which its mask may be inverted, or drawn in its alpha channel."""
 
 
 class Backend(Protocol):
@@ -68,23 +75,40 @@ def examine_split(backend: Backend, split: Split, quick: bool) -> list[Examined]
     many = quick and len(backend) > DECODE_AT_MOST
     if many and isinstance(backend.read(0)[0], bytes):
         return []
+    examined = []
     with ThreadPoolExecutor() as pool:
-        return list(
-            pool.map(lambda i: _examine(backend, i, split, whole=not many), range(len(backend)))
+        for start in range(0, len(backend), _AT_ONCE):
+            part = range(start, min(start + _AT_ONCE, len(backend)))
+            examined += pool.map(lambda i: _examine(backend, i, split, whole=not many), part)
+    return examined
+
+
+def check_both_labels(backend: Backend, examined: Sequence[Examined]) -> list[Finding]:
+    """A finding where a test split has no good image, or no defective one."""
+    good = {each.class_name == backend.classes[0] for each in examined}
+    return [
+        Finding(
+            "layout",
+            backend.name,
+            f"{backend.name}: no {kind} image in test; judging needs good and defective ones",
         )
+        for label, kind in ((True, "good"), (False, "defective"))
+        if good and label not in good
+    ]
 
 
 def _examine(backend: Backend, index: int, split: Split, whole: bool) -> Examined:
-    picture, mask, class_id = backend.read(index)
     path = backend.path(index)
-    class_name = backend.classes[class_id]
+    class_name = ""
     try:
+        picture, mask, class_id = backend.read(index)
+        class_name = backend.classes[class_id]
         header = read_header(picture, path)
         image = decode_image(picture, path) if whole else None
     except VqadError as error:
         return Examined(class_name, None, (Finding("unreadable", path, str(error)),))
     findings = []
-    if image is not None and image[::4, ::4].std() < NEAR_CONSTANT:
+    if image is not None and image[::4, ::4].std((0, 1)).max() < NEAR_CONSTANT:
         message = f"{path}: shows next to nothing, all of it has nearly one colour; check it"
         findings.append(Finding("constant", path, message))
     if mask is not None:
@@ -102,12 +126,10 @@ def _examine_mask(
     except VqadError as error:
         yield Finding("unreadable", path, str(error))
         return
-    if size != header[:2]:
-        message = (
-            f"{path}: mask of {size[1]} x {size[0]} for an image of {header.width} x "
-            f"{header.height} (width x height); make the mask the size of its image"
-        )
-        yield Finding("mask-size", path, message)
+    try:
+        check_mask_size(path, size, header[:2])
+    except VqadError as error:
+        yield Finding("mask-size", path, str(error))
     if values is None:
         return
     if defective and not values.any():
@@ -117,6 +139,9 @@ def _examine_mask(
             yield Finding("labelled-empty", path, message + advice)
         else:
             yield Finding("mask-empty", path, message + "draw the defect")
+    if (values != 0).mean() > MOST:
+        message = f"{path}: marks nearly the whole image as defective; is it inverted?"
+        yield Finding("mask-large", path, message)
     levels = np.unique(values[values != 0])
     if len(levels) > 1:
         message = f"{path}: has {len(levels)} values beside 0 ({levels[0]} to {levels[-1]}); "
@@ -124,28 +149,31 @@ def _examine_mask(
 
 
 def leaks(train: Backend, test: Backend) -> list[Finding]:
-    """Images that are byte for byte the same in both splits; only those of equal size are read."""
+    """Images that are byte for byte the same in both splits; only those of equal size are read.
+
+    Images that cannot be read are passed over.
+    """
     sizes: dict[int, list[list[int]]] = defaultdict(lambda: [[], []])
     for which, backend in enumerate((train, test)):
         for index in range(len(backend)):
-            picture = backend.read(index)[0]
-            size = len(picture) if isinstance(picture, bytes) else os.path.getsize(picture)
-            sizes[size][which].append(index)
+            with suppress(OSError, VqadError):
+                picture = backend.read(index)[0]
+                size = len(picture) if isinstance(picture, bytes) else os.path.getsize(picture)
+                sizes[size][which].append(index)
     findings = []
     for in_train, in_test in sizes.values():
-        known = {_digest(train, i): i for i in in_train} if in_test else {}
-        for index in in_test if known else ():
-            twin = known.get(_digest(test, index))
-            if twin is not None:
-                path, other = test.path(index), train.path(twin)
+        known = dict(_digests(train, in_train)) if in_test else {}
+        for digest, index in _digests(test, in_test) if known else ():
+            if digest in known:
+                path, other = test.path(index), train.path(known[digest])
                 message = f"{path}: byte for byte the training image {other}; remove one of them"
                 findings.append(Finding("leak", path, message))
     return findings
 
 
-def _digest(backend: Backend, index: int) -> bytes:
-    picture = backend.read(index)[0]
-    if isinstance(picture, str):
-        with open(picture, "rb") as file:
-            return hashlib.file_digest(file, "blake2b").digest()
-    return hashlib.blake2b(picture).digest()
+def _digests(backend: Backend, indices: Sequence[int]) -> Iterator[tuple[bytes, int]]:
+    for index in indices:
+        with suppress(OSError):
+            picture = backend.read(index)[0]
+            data = Path(picture).read_bytes() if isinstance(picture, str) else picture
+            yield hashlib.blake2b(data).digest(), index

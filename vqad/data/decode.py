@@ -19,7 +19,7 @@ PictureData = bytes | str | os.PathLike
 MASK_COVERAGE = 0.25
 """Share of a target pixel that a defect must cover for the pixel to count as defective."""
 
-_EXIF_ORIENTATION = 0x0112
+EXIF_ORIENTATION = 0x0112
 _EXIF_TURNED = (5, 6, 7, 8)  # orientations that exchange height and width
 _BROKEN = (OSError, SyntaxError, ValueError, IndexError, EOFError, struct.error, zlib.error)
 
@@ -152,6 +152,19 @@ def decode_mask(data: PictureData, name: str | None = None) -> np.ndarray:
     return (read_mask(data, name) != 0).astype(np.uint8)
 
 
+def check_mask_size(name: str, mask: tuple[int, int], image: tuple[int, int]) -> None:
+    """Compares the height and width of a mask with those of its image.
+
+    Raises:
+      VqadError: They differ.
+    """
+    if tuple(mask) != tuple(image):
+        raise VqadError(
+            f"{name}: mask of {mask[1]} x {mask[0]} for an image of {image[1]} x {image[0]} "
+            "(width x height); make the mask the size of its image"
+        )
+
+
 class Header(NamedTuple):
     """What a picture's first bytes tell: the size `decode_image` gives it, and how it is kept."""
 
@@ -171,7 +184,7 @@ def read_header(data: PictureData, name: str | None = None) -> Header:
         width, height = picture.size
         # Without this, Pillow decodes a whole PNG to look for EXIF data behind the pixels.
         known = picture.format != "PNG" or "exif" in picture.info
-        if known and picture.getexif().get(_EXIF_ORIENTATION) in _EXIF_TURNED:
+        if known and picture.getexif().get(EXIF_ORIENTATION) in _EXIF_TURNED:
             width, height = height, width
         stored = f"{picture.mode} {[tile.args for tile in getattr(picture, 'tile', ())]}"
         if picture.mode == "1":

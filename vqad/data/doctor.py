@@ -1,18 +1,17 @@
 """Examines a folder or a prepared data set whole and says what training will do with it."""
 
 import json
-import os
 from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from vqad.data.checks import Backend, examine_split, leaks
+from vqad.data.checks import Backend, check_both_labels, examine_split, leaks
 from vqad.data.decode import Header
 from vqad.data.findings import CHECKS, Finding, grouped
 from vqad.data.layouts import NoTestSplit
-from vqad.data.sources import open_backend
+from vqad.data.sources import TFDS_PREFIX, open_backend
 from vqad.data.tree import files_below
-from vqad.errors import VqadError
+from vqad.errors import VqadError, printable
 
 
 class Report(NamedTuple):
@@ -39,24 +38,35 @@ class Report(NamedTuple):
 
 
 def examine(
-    spec: str, data_dir: str | None = None, quick: bool = False, allow_partial: bool = False
+    spec: str,
+    data_dir: str | None = None,
+    quick: bool = False,
+    allow_partial: bool = False,
+    pictures: bool = False,
 ) -> Report:
-    """Examines both splits of a source, as the training of a surface reads it.
+    """Examines both splits of a source, as the training of a surface with the defaults reads it.
 
     Args:
       spec: The path of a folder, or `tfds:<name>[/<config>]` for a prepared data set.
       data_dir: Where TFDS keeps its data; its own default if None.
-      quick: Look no closer than training does before it starts: very many pictures are not decoded.
+      quick: Look no closer than training does before it starts: very many pictures are not decoded,
+        and of very large prepared data sets nothing is read.
       allow_partial: Whether a public data set may be less or more than what was published.
+      pictures: Examine only what stage 1 reads, which may be any tree of pictures.
     """
     classes: Counter[tuple[str, str]] = Counter()
-    pictures: Counter[tuple[str, Header]] = Counter()
+    headers: Counter[tuple[str, Header]] = Counter()
     backends: dict[str, Backend] = {}
     findings: list[Finding] = []
-    for split in ("train", "test"):
+    for split in ("train",) if pictures else ("train", "test"):
         try:
             backend = open_backend(
-                spec, split, labelled=True, data_dir=data_dir, allow_partial=allow_partial
+                spec,
+                split,
+                labelled=not pictures,
+                tree=pictures,
+                data_dir=data_dir,
+                allow_partial=allow_partial,
             )
         except VqadError as error:
             check = "no-test" if isinstance(error, NoTestSplit) else "layout"
@@ -64,18 +74,21 @@ def examine(
             continue
         backends[split] = backend
         findings += backend.findings
-        for examined in examine_split(backend, split, quick):
-            classes[split, examined.class_name] += 1
-            if examined.header:
-                pictures[split, examined.header] += 1
-            findings += examined.findings
+        examined = examine_split(backend, split, quick)
+        for each in examined:
+            classes[split, each.class_name] += 1
+            if each.header:
+                headers[split, each.header] += 1
+            findings += each.findings
+        if split == "test" and not backend.findings:
+            findings += check_both_labels(backend, examined)
     findings = list(dict.fromkeys(findings))  # what is wrong with the folder shows in both splits
     layout = next(iter(backends.values())).layout if backends else ""
     if len(backends) == 2:
         findings += leaks(backends["train"], backends["test"])
-    if not any(finding.stops for finding in findings) and os.path.isdir(spec):
+    if not any(finding.stops for finding in findings) and not spec.startswith(TFDS_PREFIX):
         findings += _unused(spec, list(backends.values()))
-    return Report(spec, layout, dict(classes), dict(pictures), tuple(findings))
+    return Report(spec, layout, dict(classes), dict(headers), tuple(findings))
 
 
 def _unused(root: str, backends: list[Backend]) -> list[Finding]:
@@ -83,7 +96,7 @@ def _unused(root: str, backends: list[Backend]) -> list[Finding]:
     for backend in backends:
         for index in range(len(backend)):
             used.update(path for path in backend.read(index)[:2] if path is not None)
-    found = sorted(set(files_below(Path(root))) - used)
+    found = sorted(set(files_below(Path(root).expanduser(), strict=False)) - used)
     return [
         Finding("unused", path, f"{path}: belongs to no image of this layout") for path in found
     ]
@@ -132,7 +145,7 @@ def to_table(report: Report) -> str:
     for check, group in grouped(report.findings):
         more = f" (and {len(group) - 1} more)" if len(group) > 1 else ""
         title, training, _ = CHECKS[check]
-        rows.append((title, str(len(group)), training, group[0].message + more))
+        rows.append((title, str(len(group)), training, printable(group[0].message) + more))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
     lines.insert(1, "-" * (sum(widths[:3]) + 11))

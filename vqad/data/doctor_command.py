@@ -12,7 +12,13 @@ def doctor_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--quick",
         action="store_true",
-        help="look no closer than training does first: of over 5000 pictures only at the headers",
+        help="look no closer than training does first: of over 5000 pictures only at the headers, "
+        "of so many in a prepared set at nothing",
+    )
+    parser.add_argument(
+        "--pictures",
+        action="store_true",
+        help="examine what stage 1 reads, any tree of pictures, not a surface",
     )
     parser.add_argument(
         "--allow_partial", action="store_true", help="accept less or more than was published"
@@ -28,7 +34,9 @@ def run_doctor(args: argparse.Namespace) -> int:
     """
     from vqad.data.doctor import examine, to_json, to_table  # imports numpy and Pillow
 
-    report = examine(args.source, args.data_dir, args.quick, args.allow_partial)
+    report = examine(
+        args.source, args.data_dir, args.quick, args.allow_partial, pictures=args.pictures
+    )
     if args.json:
         print(to_json(report))
     else:

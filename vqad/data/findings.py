@@ -29,12 +29,14 @@ CHECKS = {
     "names-collide": Check("names that collide", _STOPS, stops=True),
     "labelled-empty": Check("labelled defect with an empty mask", _STOPS, stops=True),
     "mask-empty": Check("empty mask in test", "judges the image as defective, no pixel of it"),
+    "mask-large": Check("mask over most of the image", "takes it as it is drawn"),
     "mask-values": Check("mask not black and white", "takes all that is not black as defective"),
     "leak": Check("same file in train and test", "starts; figures come out too good"),
     "constant": Check("near-constant picture", "takes it as it is"),
     "names-case": Check("names differ in case only", "takes both; other systems mix them up"),
     "class-empty": Check("folder without pictures", "leaves it out"),
     "no-test": Check("no test split", "trains, and does not judge"),
+    "deeper": Check("pictures one level deeper", "leaves them out"),
     "unused": Check("file that is not read", "leaves it out"),
 }
 

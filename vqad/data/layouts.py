@@ -14,17 +14,29 @@ from typing import Literal, NamedTuple
 from vqad.data.decode import decode_mask
 from vqad.data.findings import Finding
 from vqad.data.hints import deeper_hint, kind_of, layout_hint, mask_hint, near
-from vqad.data.tree import SUFFIXES, links_out_of, pictures_below, pictures_in, subfolders
+from vqad.data.tree import (
+    SUFFIXES,
+    is_picture,
+    links_out_of,
+    pictures_below,
+    pictures_in,
+    subfolders,
+)
 from vqad.errors import VqadError
 
 Split = Literal["train", "test"]
 
 GOOD = "good"
 
+MASK_SUFFIXES = (".png", ".PNG", ".bmp", ".BMP", ".tif", ".TIF", ".tiff", ".TIFF")
+"""Of masks in MVTec layout; JPEG would smear a mask over its surroundings."""
+
 LAYOUTS = (
     "MVTec layout (train/good, test/good, test/<defect>, ground_truth/<defect>/<name>_mask.png)"
     " or KSDD2 layout (train/<number>.png with train/<number>_GT.png, and the same in test)"
 )
+
+_NO_PICTURES = f"no pictures in it ({' '.join(SUFFIXES)}); check the path"
 
 
 class NoTestSplit(VqadError):
@@ -49,7 +61,9 @@ class Layout(NamedTuple):
     findings: tuple[Finding, ...] = ()
 
 
-def read_folder(path: str | os.PathLike, split: Split, labelled: bool = False) -> Layout:
+def read_folder(
+    path: str | os.PathLike, split: Split, labelled: bool = False, tree: bool = False
+) -> Layout:
     """Recognises the layout of a folder and lists one split of it, without reading the pictures.
 
     Training takes pictures without a defect; any tree of pictures can be trained on, but only the
@@ -61,6 +75,8 @@ def read_folder(path: str | os.PathLike, split: Split, labelled: bool = False) -
       split: 'train' or 'test'.
       labelled: Whether to list the defective training pictures with masks as well, after the good
         ones.
+      tree: Whether it may be any tree of pictures, however its folders are called, and is not meant
+        to be a surface.
 
     Raises:
       VqadError: The folder is missing, empty, not to be read, or in no known layout but seems to be
@@ -68,7 +84,7 @@ def read_folder(path: str | os.PathLike, split: Split, labelled: bool = False) -
       NoTestSplit: There is nothing to test on.
     """
     try:
-        return _read_folder(Path(path), split, labelled)
+        return _read_folder(Path(path).expanduser(), split, labelled, tree)
     except OSError as error:
         reason = error.strerror or error
         raise VqadError(
@@ -76,13 +92,18 @@ def read_folder(path: str | os.PathLike, split: Split, labelled: bool = False) -
         ) from error
 
 
-def _read_folder(root: Path, split: Split, labelled: bool) -> Layout:
+def _read_folder(root: Path, split: Split, labelled: bool, tree: bool) -> Layout:
     if not root.exists():
         raise VqadError(f"{root}: no such folder; give the path of a folder of pictures")
     if not root.is_dir():
         raise VqadError(f"{root}: a file, not a folder; give the folder that the pictures are in")
+    if (root / "dataset_info.json").is_file():
+        raise VqadError(
+            f"{root}: a data set that TFDS prepared; give tfds:<name>[/<config>], and the folder "
+            "that holds <name> as data_dir"
+        )
     kind = kind_of(root)
-    if kind is None and (hint := layout_hint(root)):
+    if kind is None and not tree and (hint := layout_hint(root)):
         raise VqadError(f"{root}: layout not recognised; {hint}; expected {LAYOUTS}")
     if kind:
         findings: list[Finding] = []
@@ -91,18 +112,18 @@ def _read_folder(root: Path, split: Split, labelled: bool) -> Layout:
     else:
         classes, findings = (GOOD,), []
         records = [Record(p, None, 0, GOOD) for p in sorted(pictures_below(root))]
+    if split == "test" and not kind:
+        if not records:
+            raise VqadError(f"{root}: {_NO_PICTURES}")
+        raise NoTestSplit(f"{root}: no test split, so nothing to judge; expected {LAYOUTS}")
     findings += _name_findings(root, records)
     findings += [
         Finding("outside", p, f"{p}: a link that leads out of {root}; put the file itself there")
         for p in links_out_of(root)
+        if is_picture(os.path.basename(p)) or os.path.isdir(p)
     ]
-    if not any(finding.stops for finding in findings):
-        if not records:
-            raise VqadError(f"{root}: no pictures in it ({' '.join(SUFFIXES)}); check the path")
-        if split == "test" and not kind:
-            raise NoTestSplit(f"{root}: no test split, so nothing to judge; expected {LAYOUTS}")
-        if split == "test":
-            _check_both_labels(root, records)
+    if not records and not any(finding.stops for finding in findings):
+        raise VqadError(f"{root / split if kind else root}: {_NO_PICTURES}")
     return Layout(kind or "pictures", classes, tuple(records), tuple(findings))
 
 
@@ -127,6 +148,9 @@ def _read_mvtec(
             message = f"{folder / name}: no pictures in it; {hint or 'remove it or fill it'}"
             check = "too-deep" if hint else "class-empty"
             findings.append(Finding(check, str(folder / name), message))
+        elif name in names and (hint := deeper_hint(folder / name)):
+            message = f"{folder / name}: more pictures lie deeper; {hint}"
+            findings.append(Finding("deeper", str(folder / name), message))
         for picture in pictures:
             if name == GOOD:
                 records.append(Record(str(picture), None, 0, GOOD))
@@ -137,11 +161,12 @@ def _read_mvtec(
 
 def _mvtec_mask(root: Path, picture: Path, class_name: str, findings: list[Finding]) -> Path | None:
     folder = root / "ground_truth" / class_name
-    for mask in (folder / f"{picture.stem}_mask.png", folder / f"{picture.stem}.png"):
-        if mask.is_file():
-            return mask
+    for name in (f"{picture.stem}_mask", picture.stem):
+        for suffix in MASK_SUFFIXES:
+            if (folder / f"{name}{suffix}").is_file():
+                return folder / f"{name}{suffix}"
     wanted = folder / f"{picture.stem}_mask.png"
-    hint = mask_hint(root, class_name, picture.stem)
+    hint = mask_hint(root, picture)
     advice = hint or f"add {wanted} or move the image to {picture.parent.with_name(GOOD)}"
     message = f"{picture}: no mask for this defective image; {advice}"
     findings.append(Finding("mask-missing", str(picture), message))
@@ -154,6 +179,9 @@ def _read_ksdd2(
     folder = _split_folder(root, split)
     # Pictures are called by a number alone; copies of masks and the like are not pictures.
     paths = [p for p in pictures_in(folder) if re.fullmatch(r"\d+", p.stem)]
+    if not paths:
+        advice = deeper_hint(folder) or "call them as 10301.png, and put them there"
+        raise VqadError(f"{folder}: no pictures called by a number alone; {advice}")
     with ThreadPoolExecutor() as pool:
         made = list(pool.map(_ksdd2_record, paths))
     findings += [each for each in made if isinstance(each, Finding)]
@@ -189,14 +217,6 @@ def _split_folder(root: Path, split: Split) -> Path:
     if split == "test":
         raise NoTestSplit(f"{folder}: no test split, so nothing to judge; expected {LAYOUTS}")
     raise VqadError(f"{folder}: no such folder, so nothing to train with; expected {LAYOUTS}")
-
-
-def _check_both_labels(root: Path, records: Sequence[Record]) -> None:
-    for label, kind in ((0, "good"), (1, "defective")):
-        if all(record.label != label for record in records):
-            raise VqadError(
-                f"{root / 'test'}: no {kind} image; judging needs good and defective ones, add some"
-            )
 
 
 def _name_findings(root: Path, records: Sequence[Record]) -> list[Finding]:

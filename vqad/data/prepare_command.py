@@ -14,8 +14,7 @@ def prepare_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "src",
         metavar="SRC",
-        nargs="?",
-        help="the archive, or the folder it was extracted to; some can be downloaded instead",
+        help="the archive, or the folder it was extracted to; `download` to download ksdd2",
     )
     parser.add_argument("--data_dir", help="where TFDS keeps its data; TFDS_DATA_DIR by default")
     parser.add_argument(
@@ -32,7 +31,8 @@ def run_prepare(args: argparse.Namespace) -> None:
     from vqad.data.builders import prepare  # imports TFDS, slow
 
     name, _, config = args.name.removeprefix("tfds:").partition("/")
-    builder = prepare(name, config or None, args.src, args.data_dir, args.allow_partial)
+    raw = None if args.src == "download" else args.src
+    builder = prepare(name, config or None, raw, args.data_dir, args.allow_partial)
     counts = ", ".join(f"{split.num_examples} {key}" for key, split in builder.info.splits.items())
     config = f"/{builder.builder_config.name}" if builder.builder_config else ""
     print(f"tfds:{name}{config} in {builder.data_path}: {counts}")

@@ -5,8 +5,8 @@ import threading
 
 import numpy as np
 
-from vqad.data.checks import Backend, examine_split, leaks
-from vqad.data.decode import decode_mask, decode_resized, resize_mask
+from vqad.data.checks import Backend, check_both_labels, examine_split, leaks
+from vqad.data.decode import check_mask_size, decode_mask, decode_resized, resize_mask
 from vqad.data.findings import Finding, act_on
 from vqad.data.layouts import Split, read_folder
 from vqad.errors import VqadError
@@ -89,12 +89,11 @@ class Source:
         image, size = decode_resized(picture, self.image_size, name)
         example: Example = {"image": image}
         if self.split == "test" or class_id != 0:
-            mask = np.zeros(size, np.uint8) if mask_data is None else decode_mask(mask_data, name)
-            if mask.shape != size:
-                raise VqadError(
-                    f"{name}: mask of {mask.shape[1]} x {mask.shape[0]} for an image of "
-                    f"{size[1]} x {size[0]} (width x height); make the mask the size of its image"
-                )
+            mask_name = mask_data if isinstance(mask_data, str) else f"{name} (mask)"
+            mask = np.zeros(size, np.uint8)
+            if mask_data is not None:
+                mask = decode_mask(mask_data, mask_name)
+            check_mask_size(mask_name, mask.shape, size)
             example["mask"] = (
                 mask if self.image_size is None else resize_mask(mask, self.image_size)
             )
@@ -109,9 +108,11 @@ class Source:
 class _Folder:
     """A folder in one of the layouts of `vqad.data.layouts`."""
 
-    def __init__(self, path: str, split: Split, labelled: bool) -> None:
+    def __init__(self, path: str, split: Split, labelled: bool, tree: bool) -> None:
         self.name = path
-        self.layout, self.classes, self._records, self.findings = read_folder(path, split, labelled)
+        self.layout, self.classes, self._records, self.findings = read_folder(
+            path, split, labelled, tree
+        )
         self.num_labelled = sum(r.label for r in self._records) if split == "train" else 0
 
     def __len__(self) -> int:
@@ -122,7 +123,7 @@ class _Folder:
         return record.path, record.mask_path, self.classes.index(record.class_name)
 
     def names(self, index: int) -> str:
-        return os.path.relpath(self._records[index].path, self.name)
+        return os.path.relpath(self._records[index].path, os.path.expanduser(self.name))
 
     def path(self, index: int) -> str:
         return self._records[index].path
@@ -133,6 +134,7 @@ def open_backend(
     split: Split,
     *,
     labelled: bool = False,
+    tree: bool = False,
     data_dir: str | None = None,
     manual_dir: str | None = None,
     allow_partial: bool = False,
@@ -144,7 +146,7 @@ def open_backend(
         from vqad.data.tfds_source import TfdsBackend  # imports TFDS, slow
 
         return TfdsBackend(spec, split, labelled, data_dir, manual_dir, allow_partial)
-    return _Folder(spec, split, labelled)
+    return _Folder(spec, split, labelled, tree)
 
 
 def open_source(
@@ -153,6 +155,7 @@ def open_source(
     image_size: tuple[int, int] | None,
     *,
     labelled: bool = False,
+    tree: bool = False,
     data_dir: str | None = None,
     manual_dir: str | None = None,
     allow_partial: bool = False,
@@ -168,6 +171,7 @@ def open_source(
       image_size: Height and width to resize to, or None to keep each image's own.
       labelled: Whether a training split is to have its labelled defective images too, after the
         good ones.
+      tree: Whether a folder may be any tree of pictures, however its folders are called.
       data_dir: Where TFDS keeps its data; its own default (TFDS_DATA_DIR) if None.
       manual_dir: Archive or folder to prepare a public data set from (`vqad.data.builders`), where
         it is not prepared yet.
@@ -182,6 +186,7 @@ def open_source(
         spec,
         split,
         labelled=labelled,
+        tree=tree,
         data_dir=data_dir,
         manual_dir=manual_dir,
         allow_partial=allow_partial,
@@ -189,5 +194,8 @@ def open_source(
     # What is wrong with names is told first: it needs no picture to be read.
     act_on([finding for finding in backend.findings if finding.stops], spec)
     examined = examine_split(backend, split, quick=True)
-    act_on([*backend.findings, *(f for each in examined for f in each.findings)], spec)
+    found = [*backend.findings, *(f for each in examined for f in each.findings)]
+    if split == "test":
+        found += check_both_labels(backend, examined)
+    act_on(found, spec)
     return Source(backend, split, image_size, cache_bytes)

@@ -3,7 +3,7 @@
 import contextlib
 import io
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import tensorflow_datasets as tfds
@@ -80,12 +80,14 @@ class TfdsBackend:
                 "name a data set whose class 0 is the defect-free one"
             )
         skip = {key: tfds.decode.SkipDecoding() for key in ("image", "mask") if key in features}
-        self._data: Any = builder.as_data_source(
-            split=split, decoders=skip, file_format=tfds.core.FileFormat.ARRAY_RECORD
-        )
+        self._folder = builder.data_path
+        with self._whole():
+            self._data: Any = builder.as_data_source(
+                split=split, decoders=skip, file_format=tfds.core.FileFormat.ARRAY_RECORD
+            )
         self._kept: Sequence[int] = range(len(self._data))
         if split == "train" and named and label.names[0] == GOOD:
-            labels = [self._data[i]["label"] for i in self._kept]
+            labels = [self._example(i)["label"] for i in self._kept]
             self._kept = [i for i in self._kept if labels[i] == 0]
             if not self._kept:
                 raise VqadError(f"{spec}: no '{GOOD}' image in train; name another data set")
@@ -97,9 +99,28 @@ class TfdsBackend:
     def __len__(self) -> int:
         return len(self._kept)
 
+    def _example(self, number: int) -> dict[str, Any]:
+        with self._whole():
+            example = self._data[number]
+            if example["image"] is None:  # TFDS's answer for what a cut file lacks
+                raise RuntimeError(f"no image {number}")
+        return example
+
+    @contextlib.contextmanager
+    def _whole(self) -> Iterator[None]:
+        """Turns what reading damaged files raises into one line."""
+        try:
+            yield
+        except (OSError, RuntimeError, TypeError, ValueError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise VqadError(
+                f"{self.name}: its files are damaged or incomplete ({reason}); delete "
+                f"{self._folder} and prepare it again"
+            ) from error
+
     def read(self, index: int) -> tuple[bytes, bytes | None, int]:
         """The encoded picture, the encoded mask (None in training) and the class id."""
-        example = self._data[self._kept[index]]
+        example = self._example(self._kept[index])
         if self._split == "train" and index < len(self) - self.num_labelled:
             return example["image"], None, 0
         return example["image"], example["mask"], int(example["label"])

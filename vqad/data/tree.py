@@ -12,15 +12,20 @@ def is_picture(name: str) -> bool:
     return name.lower().endswith(SUFFIXES) and not name.startswith(".")
 
 
-def files_below(root: Path) -> Iterator[str]:
+def files_below(root: Path, strict: bool = True) -> Iterator[str]:
     """Paths of all files that are not hidden, below or in a folder; links to folders are left out.
+
+    Args:
+      root: the folder.
+      strict: whether a folder that cannot be read is an error; else it is passed over.
 
     Raises:
       OSError: a folder cannot be read.
     """
 
     def fail(error: OSError) -> None:
-        raise error
+        if strict:
+            raise error
 
     for folder, folders, names in os.walk(root, onerror=fail):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -33,10 +38,10 @@ def pictures_below(root: Path) -> Iterator[str]:
 
 
 def pictures_in(folder: Path) -> list[Path]:
-    """The pictures directly in a folder, sorted; none if there is no such folder."""
+    """The pictures directly in a folder, sorted, broken links too; none if there is no folder."""
     if not folder.is_dir():
         return []
-    return sorted(p for p in folder.iterdir() if is_picture(p.name) and p.is_file())
+    return sorted(p for p in folder.iterdir() if is_picture(p.name) and not p.is_dir())
 
 
 def subfolders(folder: Path) -> list[Path]:
@@ -47,12 +52,13 @@ def subfolders(folder: Path) -> list[Path]:
 
 
 def links_out_of(root: Path) -> Iterator[str]:
-    """Paths of the links below a folder that lead to something outside of it."""
+    """Paths of the links below a folder, not hidden, that lead to something outside of it."""
     inside = os.path.realpath(root)
     for folder, folders, names in os.walk(root):
+        folders[:] = [name for name in folders if not name.startswith(".")]
         for name in sorted(folders + names):
             path = os.path.join(folder, name)
-            if os.path.islink(path):
+            if os.path.islink(path) and not name.startswith("."):
                 target = os.path.realpath(path)
                 if os.path.commonpath((inside, target)) != inside:
                     yield path

@@ -62,6 +62,7 @@ def base_config(surface: str = "") -> ConfigDict:
             "data_dir": "",
             # Archive or folder that a public data set (tfds:ksdd2, tfds:mvtec_ad/bottle, ...) is
             # prepared from, if it is not prepared yet; with allow_partial even if not all is there.
+            # The surface's, where a run needs pictures and a surface.
             "manual_dir": "",
             "allow_partial": False,
             # Processes that load images; 0 loads in threads of the training process.
@@ -146,13 +147,18 @@ def model_from_config(config: ConfigDict) -> Dsr:
     return Dsr(**fields)
 
 
-def where_data_is(config: ConfigDict) -> dict[str, Any]:
-    """What ``open_source`` is told of data sets that TFDS prepares."""
-    return {
-        "data_dir": config.data_dir or None,
-        "manual_dir": config.manual_dir or None,
-        "allow_partial": config.allow_partial,
-    }
+def where_data_is(config: ConfigDict, field: str = "surface") -> dict[str, Any]:
+    """What ``open_source`` is told of data sets that TFDS prepares.
+
+    Args:
+      config: the configuration.
+      field: ``surface`` or ``pictures``; of a run that needs both, ``manual_dir`` is the surface's.
+    """
+    where = {"data_dir": config.data_dir or None}
+    if field == "surface" or all(STAGES[name].source == field for name in config.stages):
+        where["manual_dir"] = config.manual_dir or None
+        where["allow_partial"] = config.allow_partial
+    return where
 
 
 def validate(config: ConfigDict, training: bool = True) -> None:

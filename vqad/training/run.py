@@ -121,13 +121,19 @@ def _earlier(config: ConfigDict, workdir: str, stage: Stage) -> tuple[str, dict]
 
 def _open_sources(config: ConfigDict, left: list[Stage]) -> dict[str, Source]:
     """Opens, and so checks, everything that the run will read."""
-    size, where = tuple(config.image_size), where_data_is(config)
+    size = tuple(config.image_size)
     opened = {}
     for field in dict.fromkeys(stage.source for stage in left):
         # Random parts are cut from pictures of their own size.
         wanted = None if field == "pictures" else size
-        labelled = field == "surface" and config.labelled_share > 0
-        source = open_source(config[field], "train", wanted, labelled=labelled, **where)
+        source = open_source(
+            config[field],
+            "train",
+            wanted,
+            labelled=field == "surface" and config.labelled_share > 0,
+            tree=field == "pictures",
+            **where_data_is(config, field),
+        )
         if field == "surface":
             _tell_labelled(source, config.labelled_share)
         opened[field] = source

@@ -16,7 +16,7 @@ import tensorflow_datasets as tfds
 from vqad.data.builders.download import download_archive
 from vqad.data.builders.encoding import encode_mask, encode_picture
 from vqad.data.builders.files import Files, LayoutError, open_files
-from vqad.data.decode import decode_mask
+from vqad.data.decode import check_mask_size, decode_mask
 from vqad.data.layouts import GOOD
 from vqad.errors import VqadError
 
@@ -199,11 +199,7 @@ class SurfaceBuilder(FilesBuilder, skip_registration=True):
         if record.mask is not None:
             path = files.path(record.mask)
             mask = decode_mask(files.read(record.mask), path)
-            if mask.shape != size:
-                raise VqadError(
-                    f"{path}: mask of {mask.shape[1]} x {mask.shape[0]} for an image of "
-                    f"{size[1]} x {size[0]} (width x height); make the mask the size of its image"
-                )
+            check_mask_size(path, mask.shape, size)
         return {
             "image": io.BytesIO(picture),
             "mask": io.BytesIO(encode_mask(mask)),

@@ -5,9 +5,8 @@ import io
 import numpy as np
 from PIL import Image
 
-from vqad.data.decode import decode_image
+from vqad.data.decode import EXIF_ORIENTATION, decode_image
 
-_EXIF_ORIENTATION = 0x0112
 _RGB_8_BIT = bytes((8, 2))  # depth and colour type in a PNG's header
 
 
@@ -45,7 +44,7 @@ def _is_plain(data: bytes) -> bool:
             )
             and "transparency" not in picture.info
             and getattr(picture, "n_frames", 1) == 1
-            and picture.getexif().get(_EXIF_ORIENTATION, 1) == 1
+            and picture.getexif().get(EXIF_ORIENTATION, 1) == 1
         )
 
 

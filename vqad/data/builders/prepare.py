@@ -63,6 +63,8 @@ def prepare(
         from other pictures than `raw`. Nothing is prepared then.
     """
     builder_type = builder_class(name)
+    if raw is not None and not str(raw):
+        raise VqadError(f"{name}: the path of its raw data is empty; give its archive or folder")
     config = _checked_config(builder_type, config)
     builder = builder_type(config=config, data_dir=data_dir, raw=raw, allow_partial=allow_partial)
     if builder.is_prepared():
