@@ -180,7 +180,12 @@ class Run:
 @pytest.mark.parametrize("name", list(STAGES))
 def test_eight_devices_equal_one(name):
     stage = STAGES[name]
-    one, eight = Run(stage, 1, 3), Run(stage, 8, 3)
+    defects = None
+    if name == "stage2":
+        mask = np.zeros((8, 32, 32), np.uint8)
+        mask[::4, 8:20, 4:9] = 1
+        defects = {"mask": mask, "labelled": mask.any((1, 2))}
+    one, eight = Run(stage, 1, 3, defects=defects), Run(stage, 8, 3, defects=defects)
     for a, b in zip(one.metrics, eight.metrics, strict=True):
         for key in a:
             np.testing.assert_allclose(a[key], b[key], rtol=1e-4, err_msg=key)
