@@ -10,11 +10,7 @@ class VqadError(ValueError):
     do. The launcher and the command line print it as ``error: <message>`` and exit with code 2.
     """
 
-    def __init__(self, message: str) -> None:
-        """Takes the message; what file names may hold of line breaks and the like is escaped."""
-        super().__init__(printable(message))
-
 
 def printable(text: str) -> str:
-    """Text with its control characters escaped, so that it is one line."""
+    """Text with its control characters escaped: one line, whatever names of files are in it."""
     return re.sub(r"[\x00-\x1f\x7f-\x9f]", lambda match: repr(match[0])[1:-1], text)

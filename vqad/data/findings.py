@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from vqad.errors import VqadError
+from vqad.errors import VqadError, printable
 
 logger = logging.getLogger(__name__)
 
@@ -68,10 +68,11 @@ def act_on(findings: Sequence[Finding], name: str) -> None:
     if stopping:
         more = len(stopping) - 1
         also = f" (and {more} more: `vqad doctor {name}` lists them)" if more else ""
-        raise VqadError(stopping[0].message + also)
+        raise VqadError(printable(stopping[0].message) + also)
     for check, group in grouped(findings):
         title, training, _ = CHECKS[check]
-        logger.warning("warning: %s: %d: %s; %s", title, len(group), group[0].message, training)
+        example = printable(group[0].message)
+        logger.warning("warning: %s: %d: %s; %s", title, len(group), example, training)
 
 
 def grouped(findings: Iterable[Finding]) -> list[tuple[str, list[Finding]]]:
