@@ -1,11 +1,12 @@
 """The command `vqad`: a subcommand for each thing done with a model beside training it."""
 
 import argparse
+import contextlib
 import io
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from vqad import __version__
@@ -44,26 +45,30 @@ def _import_weights(args: argparse.Namespace) -> None:
     print(f"wrote {args.out}: {sizes} (from {origin['format']}, {origin['channel_order']})")
 
 
-def _speak() -> None:
-    """Shows what the library logs."""
+@contextlib.contextmanager
+def _logging() -> Iterator[None]:
+    """Shows what the library logs, and of other libraries only errors."""
+    logging.getLogger("absl").setLevel(logging.ERROR)
     logger = logging.getLogger("vqad")
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))
+    before = logger.level, logger.propagate
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     logger.propagate = False
-
-
-def _prepare(args: argparse.Namespace) -> None:
-    _speak()
-    run_prepare(args)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before[0])
+        logger.propagate = before[1]
 
 
 COMMANDS = {
     "prepare": Command(
         "prepare a public data set for training, from its archive or folder",
         prepare_arguments,
-        _prepare,
+        run_prepare,
     ),
     "doctor": Command(
         "examine images and masks and tell what training will do with them",
@@ -101,7 +106,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):  # names of files may hold anything
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        code = COMMANDS[args.command].run(args) or 0
+        with _logging():
+            code = COMMANDS[args.command].run(args) or 0
         sys.stdout.flush()
         return code
     except VqadError as error:
