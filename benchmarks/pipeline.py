@@ -79,7 +79,7 @@ def wait(config: ConfigDict, stage: Stage, steps: int = 40) -> str:
     """Runs steps of a stage with what training runs them with; returns a line of the table."""
     size = None if stage.source == "pictures" else tuple(config.image_size)
     source = open_source(config[stage.source], "train", size, labelled=size is not None)
-    model, placement = model_from_config(config), Placement.over_all_devices()
+    model, placement = model_from_config(config), Placement.over_devices()
     fresh = jax.device_get(jax.jit(model.init)(jax.random.key(0), np.zeros((1, 32, 32, 3))))
     earlier = ("fresh", fresh) if stage.needs else None
     with tempfile.TemporaryDirectory() as empty:

@@ -51,7 +51,7 @@ def train(pacer: Pacer, work: Workload, name: str, loading: bool) -> None:
     variables = initial_variables(model, stage, 0, stage.needs and ("fresh", fresh))
     params, codebook, frozen = split_variables(stage, variables)
     optimizer = make_optimizer(config[name])
-    placement = Placement.over_all_devices()
+    placement = Placement.over_devices()
     step = make_train_step(model, stage, config[name], optimizer, 0, placement)
     shapes = jax.tree.map(
         jax.typeof,

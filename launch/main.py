@@ -2,6 +2,7 @@
 
 Any field of the configuration can be given: --config.stage2.steps=1000 --config.surface=/data.
 The same command continues a run that was interrupted. --mode=evaluate only judges.
+Exit codes: 0 done, 2 bad input, 75 stopped by SIGTERM or SIGINT (what was trained is saved).
 """
 
 import logging
@@ -16,6 +17,14 @@ from vqad.errors import VqadError, printable
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Configuration file.", lock_config=True)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder for checkpoints, logs and results.")
+_DISTRIBUTED = flags.DEFINE_bool(
+    "distributed", False, "Run with other processes, as the cluster says or as --coordinator does."
+)
+_COORDINATOR = flags.DEFINE_string(
+    "coordinator", "", "Address and port of the first process, where no cluster tells it."
+)
+_PROCESSES = flags.DEFINE_integer("processes", 0, "How many processes, with --coordinator.")
+_PROCESS = flags.DEFINE_integer("process", -1, "Which of them this is, with --coordinator.")
 _MODE = flags.DEFINE_enum("mode", "train", ["train", "evaluate"], "What to do.")
 
 
@@ -31,9 +40,19 @@ def main(argv: list[str]) -> None:
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     logger.propagate = False
+    from vqad.training.interruption import EXIT_CODE, Interrupted, Interruption
+    from vqad.training.processes import join
     from vqad.training.run import run
 
-    run(_CONFIG.value, _WORKDIR.value, _MODE.value)
+    if _DISTRIBUTED.value or _COORDINATOR.value:
+        join(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
+    interruption = Interruption()
+    try:
+        with interruption.heeded():
+            run(_CONFIG.value, _WORKDIR.value, _MODE.value, interruption)
+    except Interrupted as reason:
+        print(f"stopped: {reason}; the same command goes on", file=sys.stderr)
+        sys.exit(EXIT_CODE)
 
 
 def _unreadable() -> str:

@@ -334,7 +334,8 @@ import resource, sys
 import numpy as np
 from vqad.errors import VqadError
 from vqad.training import checkpoints
-variables = {"params": {"a": np.random.default_rng(0).normal(size=(400, 400))}, "codebook": {}}
+array = np.random.default_rng(0).normal(size=(400, 400)).astype("f4")
+variables = {"params": {"a": array}, "codebook": {}}
 manager = checkpoints.open_manager(sys.argv[1], keep=1)
 checkpoints.save(manager, 1, variables, {"model": {}})
 manager.wait_until_finished()

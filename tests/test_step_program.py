@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import Mesh
 
 from vqad.models import distances
 from vqad.models.compiler import compiler_options
@@ -41,7 +40,7 @@ def parts(name):
     params, codebook, frozen = split_variables(stage, variables)
     optimizer = make_optimizer(config[name])
     state = jax.eval_shape(lambda p, c: create_state(p, c, optimizer), params, codebook)
-    placement = Placement(Mesh(np.asarray(jax.devices()[:1]), ("data",)))
+    placement = Placement.over_devices(devices=jax.devices()[:1])
     step = make_train_step(model, stage, config[name], optimizer, 0, placement)
     return step, state, frozen, placement
 
@@ -100,7 +99,7 @@ def test_compiler_options_can_be_left_out(monkeypatch, caplog):
 
 
 def test_batches_handed_over_ahead_keep_their_order():
-    placement = Placement(Mesh(np.asarray(jax.devices()[:1]), ("data",)))
+    placement = Placement.over_devices(devices=jax.devices()[:1])
     taken = []
 
     def source():

@@ -7,14 +7,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import Mesh
 
 from vqad.errors import VqadError
 from vqad.training.config import base_config, model_from_config, validate
 from vqad.training.losses import focal_loss
 from vqad.training.sharding import Placement
 from vqad.training.stages import STAGES, modules_before
-from vqad.training.step import create_state, make_optimizer, make_train_step, split_variables
+from vqad.training.step import (
+    create_state,
+    make_optimizer,
+    make_train_step,
+    split_variables,
+    state_shardings,
+)
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 RECIPES = [
@@ -69,7 +74,7 @@ def test_every_config_builds_and_one_step_of_each_stage_traces(recipe):
         params, codebook, frozen = split_variables(stage, variables)
         optimizer = make_optimizer(settings)
         state = jax.eval_shape(lambda p, c, o=optimizer: create_state(p, c, o), params, codebook)
-        placement = Placement(Mesh(np.asarray(jax.devices()[:1]), ("data",)))
+        placement = Placement.over_devices(devices=jax.devices()[:1])
         step = make_train_step(model, stage, settings, optimizer, 0, placement)
         batch = {"image": jax.ShapeDtypeStruct((2, *config.image_size, 3), jnp.uint8)}
         new_state, metrics, _ = jax.eval_shape(step, state, frozen, batch)
@@ -154,7 +159,17 @@ def test_focal_loss_by_hand():
 class Run:
     """A few steps of a stage on some devices, with everything that a test may look at."""
 
-    def __init__(self, stage, devices, steps, images=None, defects=None, model=None, **settings):
+    def __init__(
+        self,
+        stage,
+        devices,
+        steps,
+        images=None,
+        defects=None,
+        model=None,
+        placement=None,
+        **settings,
+    ):
         config = tiny_config()
         config.model.update(model or {})
         config[stage.name].update(**settings)
@@ -162,10 +177,12 @@ class Run:
         image = jnp.zeros((1, 32, 32, 3))
         init = jax.jit(model.init)(jax.random.key(0), image)
         self.before = jax.device_get({k: dict(init[k]) for k in ("params", "codebook")})
-        placement = Placement(Mesh(np.asarray(jax.devices()[:devices]), ("data",)))
-        params, codebook, frozen = placement.put(split_variables(stage, self.before))
+        placement = placement or Placement.over_devices(devices=jax.devices()[:devices])
+        params, codebook, frozen = split_variables(stage, self.before)
+        frozen = placement.put(frozen)
         optimizer = make_optimizer(config[stage.name])
-        state = placement.put(create_state(params, codebook, optimizer))
+        state = create_state(params, codebook, optimizer)
+        state = placement.put(state, state_shardings(placement, state))
         self.step = make_train_step(model, stage, config[stage.name], optimizer, 0, placement)
         self.metrics = []
         rng = np.random.default_rng(0)
@@ -254,7 +271,7 @@ def test_the_rate_drops_once():
 
 
 def test_batch_sizes_that_do_not_divide_are_refused():
-    placement = Placement.over_all_devices()
+    placement = Placement.over_devices()
     assert placement.mesh.size == 8
     with pytest.raises(VqadError, match="not divisible by the 8 devices; give 16"):
         placement.check_batch_size("config.stage1.batch_size", 12)

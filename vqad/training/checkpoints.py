@@ -2,10 +2,13 @@
 
 A checkpoint folder holds one folder for each kept step, with the items ``variables`` (params and
 codebook of the whole model so far), ``training`` (optimizer state and counters; absent in imported
-weights) and ``metadata`` (JSON: model fields, stage, origin).
+weights) and ``metadata`` (JSON: model fields, stage, origin, digests of the arrays).
 """
 
 import contextlib
+import json
+import logging
+import zlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -15,6 +18,13 @@ from etils import epath
 from jax.sharding import SingleDeviceSharding
 
 from vqad.errors import VqadError
+from vqad.training.digest import digest
+
+logger = logging.getLogger(__name__)
+
+
+class DamagedCheckpoint(VqadError):
+    """A checkpoint that was written whole and cannot be read, or holds other bits than were."""
 
 
 def open_manager(path: str, keep: int | None = None) -> ocp.CheckpointManager:
@@ -33,7 +43,14 @@ def open_manager(path: str, keep: int | None = None) -> ocp.CheckpointManager:
 
 
 def _open_to_read(path: str) -> ocp.CheckpointManager:
-    return _manager(path, ocp.CheckpointManagerOptions(read_only=True))
+    # Each process reads by itself, and waits for no other.
+    alone = ocp.options.MultiprocessingOptions(
+        primary_host=jax.process_index(),
+        active_processes={jax.process_index()},
+        barrier_sync_key_prefix=f"process_{jax.process_index()}",
+    )
+    options = ocp.CheckpointManagerOptions(read_only=True, multiprocessing_options=alone)
+    return _manager(path, options)
 
 
 def _manager(path: str, options: ocp.CheckpointManagerOptions) -> ocp.CheckpointManager:
@@ -65,12 +82,13 @@ def save(
     Raises:
       VqadError: this checkpoint or the one before it could not be written.
     """
-    items = {
-        "variables": ocp.args.StandardSave(variables),
-        "metadata": ocp.args.JsonSave(dict(metadata)),
-    }
+    trees = {"variables": variables}
     if training is not None:
-        items["training"] = ocp.args.StandardSave(training)
+        trees["training"] = training
+    digests = {name: digest(tree) for name, tree in trees.items()}
+    digests["metadata"] = _json_digest(metadata)
+    items = {name: ocp.args.StandardSave(tree) for name, tree in trees.items()}
+    items["metadata"] = ocp.args.JsonSave({**metadata, "digests": digests})
     with _written(manager.directory):
         manager.save(step, args=ocp.args.Composite(**items))
 
@@ -132,6 +150,8 @@ def find_folder(path: str) -> str:
 def load_weights(path: str) -> tuple[dict, dict]:
     """Loads variables and metadata of the newest checkpoint in a workdir or checkpoint folder.
 
+    A damaged checkpoint is told of and passed over, if there is an older one.
+
     Args:
       path: workdir, or checkpoint folder.
 
@@ -139,68 +159,114 @@ def load_weights(path: str) -> tuple[dict, dict]:
       Variables as nested dicts of NumPy arrays, and the metadata.
 
     Raises:
-      VqadError: no checkpoint there, or it cannot be read.
+      VqadError: no checkpoint there.
+      DamagedCheckpoint: none that can be read.
     """
     folder = find_folder(path)
-    step = latest_step(folder)
-    with _read(folder, step), _open_to_read(folder) as manager:
-        metadata = manager.restore(
-            step, args=ocp.args.Composite(metadata=ocp.args.JsonRestore())
-        ).metadata
-        structure = manager.item_metadata(step).variables.tree
-        variables = _restore_item(manager, step, "variables", structure)
-    return variables, metadata
+    oldest, *newer = whole_steps(folder)
+    for step in reversed(newer):
+        try:
+            return load_item(folder, step, "variables")
+        except DamagedCheckpoint as error:
+            logger.warning("warning: %s; the one before it is used", error)
+    return load_item(folder, oldest, "variables")
 
 
 def load_metadata(path: str) -> dict:
     """Loads only the metadata of the newest checkpoint in a checkpoint folder.
 
     Raises:
-      VqadError: it cannot be read.
+      DamagedCheckpoint: it cannot be read.
     """
     step = latest_step(path)
-    with _read(path, step), _open_to_read(path) as manager:
-        return manager.restore(
-            step, args=ocp.args.Composite(metadata=ocp.args.JsonRestore())
-        ).metadata
+    with _read(path, step) as manager:
+        return _metadata(manager, step)
 
 
 def load_training(path: str, step: int, target: Mapping) -> dict:
     """Loads the item ``training`` of a checkpoint into the structure of ``target``.
 
     Raises:
-      VqadError: there is none (imported weights), or it cannot be read.
+      VqadError: there is none (imported weights).
+      DamagedCheckpoint: it cannot be read.
     """
     if not (epath.Path(path) / str(step) / "training").exists():
         raise VqadError(
             f"{path}: holds weights without optimizer state, which cannot be trained on; "
             "give the folder as --config.init_from and another --workdir"
         )
-    with _read(path, step), _open_to_read(path) as manager:
-        return _restore_item(manager, step, "training", target)
+    return load_item(path, step, "training", target)[0]
+
+
+def set_aside_damaged(path: str) -> None:
+    """Renames the newest checkpoints of a folder to ``damaged-<step>`` until one can be read."""
+    folder = epath.Path(path)
+    for step in reversed(whole_steps(folder)):
+        try:
+            for item in ("variables", "training"):
+                if (folder / str(step) / item).exists() or item == "variables":
+                    load_item(path, step, item)
+            return
+        except DamagedCheckpoint as error:
+            aside = folder / f"damaged-{step}"
+            (folder / str(step)).rename(aside)
+            logger.warning("warning: %s; moved to %s, the one before it is used", error, aside)
+
+
+def load_item(path: str, step: int, item: str, target: Any = None) -> tuple[Any, dict]:
+    """Loads an item of a checkpoint, checked against its digest.
+
+    Args:
+      path: checkpoint folder.
+      step: which checkpoint.
+      item: ``variables`` or ``training``.
+      target: arrays or shapes whose containers the result is to have; dicts and lists if None.
+
+    Returns:
+      The item with NumPy arrays, and the metadata.
+
+    Raises:
+      DamagedCheckpoint: it cannot be read, or holds other bits than were written.
+    """
+    with _read(path, step) as manager:
+        metadata = _metadata(manager, step)
+        if target is None:
+            target = getattr(manager.item_metadata(step), item).tree
+        # Onto one device, whatever devices wrote it.
+        here = SingleDeviceSharding(jax.local_devices()[0])
+        target = jax.tree.map(
+            lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=here), target
+        )
+        args = ocp.args.Composite(**{item: ocp.args.StandardRestore(target)})
+        tree = jax.device_get(manager.restore(step, args=args)[item])
+        # Checkpoints from before there were digests have none.
+        digests = metadata.pop("digests", {})
+        for name, found in ((item, digest(tree)), ("metadata", _json_digest(metadata))):
+            if digests.get(name, found) != found:
+                raise ValueError(f"its {name} are not those that were written")
+    return tree, metadata
+
+
+def _json_digest(metadata: Mapping[str, Any]) -> int:
+    return zlib.crc32(json.dumps(metadata, sort_keys=True).encode())
+
+
+def _metadata(manager: ocp.CheckpointManager, step: int) -> dict:
+    args = ocp.args.Composite(metadata=ocp.args.JsonRestore())
+    return manager.restore(step, args=args).metadata
 
 
 @contextlib.contextmanager
-def _read(folder: str, step: int) -> Iterator[None]:
-    """Turns what a failed read raises into one line that names the checkpoint."""
+def _read(folder: str, step: int) -> Iterator[ocp.CheckpointManager]:
+    """Opens a folder; what a failed read raises becomes one line that names the checkpoint."""
     try:
-        yield
-    except (AttributeError, KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
+        with _open_to_read(folder) as manager:
+            yield manager
+    except Exception as error:  # damaged files make Orbax and its libraries raise anything
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-        raise VqadError(
-            f"{folder}: checkpoint {step} cannot be read ({reason}); move its folder away to use "
-            "the one before"
+        raise DamagedCheckpoint(
+            f"{epath.Path(folder) / str(step)}: a checkpoint that cannot be read ({reason})"
         ) from error
-
-
-def _restore_item(manager: ocp.CheckpointManager, step: int, item: str, structure: Any) -> Any:
-    # Onto one device, whatever devices wrote it.
-    here = SingleDeviceSharding(jax.local_devices()[0])
-    target = jax.tree.map(
-        lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=here), structure
-    )
-    args = ocp.args.Composite(**{item: ocp.args.StandardRestore(target)})
-    return jax.device_get(manager.restore(step, args=args)[item])
 
 
 def save_weights(path: str, variables: Mapping, metadata: Mapping[str, Any]) -> None:

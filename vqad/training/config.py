@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 from vqad.errors import VqadError
 from vqad.models.dsr import Dsr, check_image_size
 from vqad.synthesis.perlin import MAX_CELLS
+from vqad.training.sharding import SPLITS
 from vqad.training.stages import STAGES
 
 KSDD2_SIZE = (640, 224)
@@ -72,6 +73,9 @@ def base_config(surface: str = "") -> ConfigDict:
             "labelled_share": 0.25,
             # Checkpoint that the first stage of the run starts from, where it needs one.
             "init_from": "",
+            # Devices: data x model, -1 for all that are left. What of the state is split over them:
+            # nothing, optimizer (over data) or parameters and optimizer (over model).
+            "mesh": {"data": -1, "model": 1, "split": "nothing"},
             "stage1": {
                 "steps": 200_000,
                 "batch_size": 32,
@@ -184,6 +188,11 @@ def validate(config: ConfigDict, training: bool = True) -> None:
     check_image_size(config.image_size, "config.image_size")
     _at_least("config.profile_steps", config.profile_steps, 0)
     _at_least("config.loading_workers", config.loading_workers, 0)
+    if config.mesh.data != -1:
+        _at_least("config.mesh.data", config.mesh.data, 1)
+    _at_least("config.mesh.model", config.mesh.model, 1)
+    if config.mesh.split not in SPLITS:
+        raise VqadError(f"config.mesh.split: {config.mesh.split}; give one of {', '.join(SPLITS)}")
     _within("config.labelled_share", config.labelled_share, 0, 0.95)
     _check_model(config.model)
     for name in STAGES:

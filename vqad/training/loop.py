@@ -22,6 +22,8 @@ from vqad.synthesis.gray import random_gray
 from vqad.training import checkpoints
 from vqad.training.continuation import describe
 from vqad.training.initialization import initial_variables, standardize_features
+from vqad.training.interruption import Interrupted, Interruption
+from vqad.training.processes import is_first
 from vqad.training.profiling import Profile
 from vqad.training.progress import Progress
 from vqad.training.sharding import Placement
@@ -33,6 +35,7 @@ from vqad.training.step import (
     make_optimizer,
     make_train_step,
     split_variables,
+    state_shardings,
     step_key,
 )
 
@@ -46,6 +49,7 @@ def train_stage(
     source: Source,
     workdir: str,
     earlier: tuple[str, Mapping] | None,
+    interruption: Interruption,
 ) -> None:
     """Trains one stage, or what is left of it, in ``workdir/<stage>``.
 
@@ -56,13 +60,15 @@ def train_stage(
       source: where images come from.
       workdir: the run's folder.
       earlier: name and variables of the checkpoint that the stage starts from; None for stage 1.
+      interruption: knows whether to stop; heeded after each step.
 
     Raises:
+      Interrupted: the run was asked to stop; what was trained is saved.
       VqadError: non-finite loss (the last good checkpoint is kept), a checkpoint of another width,
         a checkpoint that cannot be written.
     """
     settings = config[stage.name]
-    placement = Placement.over_all_devices()
+    placement = Placement.over_devices(**config.mesh)
     folder = str(epath.Path(workdir) / stage.name)
     begun = time.perf_counter()
     state, frozen, step = _prepare(config, model, stage, source, folder, earlier, placement)
@@ -76,14 +82,14 @@ def train_stage(
         checkpoints.save(manager, int(state.step), variables, metadata, training)
 
     with contextlib.ExitStack() as ending:
+        ending.enter_context(interruption.after_steps())
         # Whatever happens in a step, a checkpoint on its way to the disk gets there.
         ending.callback(checkpoints.finish, manager)
         if settings.steps == 0:
             save(state)
             return
-        primary = jax.process_index() == 0
         progress = Progress(
-            workdir, stage.name, start, settings.steps, settings.batch_size, primary
+            workdir, stage.name, start, settings.steps, settings.batch_size, is_first()
         )
         ending.callback(progress.close)
         profile = Profile(str(epath.Path(workdir) / "profile" / stage.name), config.profile_steps)
@@ -93,7 +99,9 @@ def train_stage(
         def train_step(state: TrainState, batch: Mapping) -> tuple[TrainState, dict, dict]:
             return step(state, frozen, batch)
 
-        _steps(config, stage, train_step, state, batches, progress, profile, save, begun)
+        _steps(
+            config, stage, train_step, state, batches, progress, profile, save, interruption, begun
+        )
 
 
 def _prepare(
@@ -125,12 +133,19 @@ def _prepare(
     step = make_train_step(model, stage, settings, optimizer, config.seed, placement)
     if settings.steps:
         # Compiling takes as much memory as a step: the optimizer's state is made after it.
-        step = compile_ahead(step, shapes, frozen, _batch_shapes(config, stage, source))
+        placed = jax.tree.map(
+            lambda a, where: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=where),
+            shapes,
+            state_shardings(placement, shapes),
+        )
+        step = compile_ahead(step, placed, frozen, _batch_shapes(config, stage, source))
+    where = state_shardings(placement, shapes)
     if done is None:
-        state = jax.jit(lambda p, c: create_state(p, c, optimizer))(params, codebook)
+        fresh = placement.put((params, codebook), (where.params, where.codebook))
+        state = jax.jit(lambda p, c: create_state(p, c, optimizer), out_shardings=where)(*fresh)
     else:
-        state = _restore(folder, done, params, codebook, shapes)
-    return *placement.put((state, frozen)), step
+        state = placement.put(_restore(folder, done, params, codebook, shapes), where)
+    return state, placement.put(frozen), step
 
 
 def _steps(
@@ -142,6 +157,7 @@ def _steps(
     progress: Progress,
     profile: Profile,
     save: Callable[[TrainState], None],
+    interruption: Interruption,
     begun: float,
 ) -> None:
     """The steps that are left, with what is due after some of them."""
@@ -177,10 +193,13 @@ def _steps(
             pending, window = (step, window), []
         if due(config.log.images_every_steps):
             progress.show(step, jax.device_get(images))
-        if due(config.checkpoint.every_steps):
+        stopping = interruption.due(step)
+        if stopping or due(config.checkpoint.every_steps):
             settle()
             _stop_if_nonfinite(int(metrics["nonfinite_step"]), stage)
             save(state)
+        if stopping and step < settings.steps:
+            raise Interrupted(f"{stage.name} is saved at step {step} of {settings.steps}")
 
 
 def _batches(config: ConfigDict, stage: Stage, source: Source, start: int) -> Iterator[Batch]:

@@ -1,5 +1,6 @@
 """A whole run: the stages of a configuration one after the other, then the judgement."""
 
+import contextlib
 import json
 import logging
 
@@ -13,16 +14,24 @@ from vqad.data.sources import Source, open_source
 from vqad.errors import VqadError
 from vqad.evaluation.evaluate import evaluate, is_judged
 from vqad.training import checkpoints
+from vqad.training.claim import Claim
 from vqad.training.config import model_from_config, validate, where_data_is
 from vqad.training.continuation import check_units, steps_done
+from vqad.training.interruption import Interruption
 from vqad.training.loop import train_stage
+from vqad.training.processes import is_first, wait_for_all
 from vqad.training.sharding import Placement
 from vqad.training.stages import STAGES, Stage
 
 logger = logging.getLogger(__name__)
 
 
-def run(config: ConfigDict, workdir: str, mode: str = "train") -> None:
+def run(
+    config: ConfigDict,
+    workdir: str,
+    mode: str = "train",
+    interruption: Interruption | None = None,
+) -> None:
     """Trains the stages of a configuration and judges the result, or only judges.
 
     Args:
@@ -30,8 +39,10 @@ def run(config: ConfigDict, workdir: str, mode: str = "train") -> None:
       workdir: folder for checkpoints, logs and the evaluation. A stage that finished there is not
         trained again; one that was interrupted continues.
       mode: ``train`` (then judge, if stage 3 is among the stages) or ``evaluate``.
+      interruption: knows whether the run was asked to stop; None if nobody can.
 
     Raises:
+      Interrupted: the run was asked to stop, and did between two steps.
       VqadError: bad input, found before any long work.
     """
     validate(config, training=mode == "train")
@@ -40,10 +51,11 @@ def run(config: ConfigDict, workdir: str, mode: str = "train") -> None:
         raise VqadError(f"--workdir={workdir}: is a file; give a folder")
     _keep_compiled(root / "compiled")
     try:
-        if mode == "evaluate":
+        if mode == "evaluate" and is_first():
             evaluate(config, workdir, checkpoints.find_folder(workdir))
-        else:
-            _train(config, workdir)
+        elif mode == "train":
+            with contextlib.closing(Claim(root)) as claim:
+                _train(config, workdir, interruption or Interruption(), claim)
     except OSError as error:
         raise VqadError(
             f"--workdir={workdir}: {error.filename or ''} cannot be written "
@@ -58,13 +70,18 @@ def _keep_compiled(folder: epath.Path) -> None:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
-def _train(config: ConfigDict, workdir: str) -> None:
+def _train(config: ConfigDict, workdir: str, interruption: Interruption, claim: Claim) -> None:
     root = epath.Path(workdir)
+    if root.exists() and is_first():
+        claim.take()
     last = str(root / "stage3")
     stages = [STAGES[name] for name in config.stages]
-    placement = Placement.over_all_devices()
+    placement = Placement.over_devices(**config.mesh)
     left = []
     for stage in stages:
+        if is_first():
+            checkpoints.set_aside_damaged(root / stage.name)
+        wait_for_all(f"checked {stage.name}")
         placement.check_batch_size(f"config.{stage.name}.batch_size", config[stage.name].batch_size)
         done = steps_done(config, stage, workdir)
         if done is not None and done >= config[stage.name].steps:
@@ -82,17 +99,19 @@ def _train(config: ConfigDict, workdir: str) -> None:
     sources = _open_sources(config, left)
     judged = stages[-1].name == "stage3" and (left or not is_judged(config, workdir, last))
     judged = judged and _has_test(config, sources)
-    if left:
+    if left and is_first():
         root.mkdir(parents=True, exist_ok=True)
+        claim.take()
         (root / "config.json").write_text(json.dumps(config.to_dict(), indent=2) + "\n")
     logger.info("devices: %s", ", ".join(str(device) for device in jax.devices()))
     model = model_from_config(config)
     for stage in left:
         earlier = _earlier(config, workdir, stage) if stage.needs else None
         # Taken out, so that what it keeps in memory goes with its last stage.
-        train_stage(config, model, stage, sources.pop(stage.name), workdir, earlier)
-    if judged and not is_judged(config, workdir, last):
+        train_stage(config, model, stage, sources.pop(stage.name), workdir, earlier, interruption)
+    if judged and is_first() and not is_judged(config, workdir, last):
         evaluate(config, workdir, last)
+    wait_for_all("the end")
 
 
 def _tell_labelled(source: Source, share: float) -> None:

@@ -2,7 +2,7 @@
 
 import collections
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -11,31 +11,83 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from vqad.errors import VqadError
 
+SPLITS = ("nothing", "optimizer", "parameters")
+
 
 @dataclasses.dataclass(frozen=True)
 class Placement:
-    """Placement over a mesh with the axis ``data``.
+    """Placement over a mesh with the axes ``data`` and ``model``.
+
+    Every device works on its own images, along both axes. Of the state each device holds a copy, or
+    a part of each large array: with ``optimizer`` the optimizer's arrays are split over ``data``
+    (Rajbhandari et al., "ZeRO", 2020, stage 1), with ``parameters`` these and the parameters over
+    ``model``, to be gathered where they are used (stage 3, or FSDP).
 
     Attributes:
-      mesh: all devices of all processes along ``data``.
+      mesh: all devices of all processes.
+      split: what is split: one of ``SPLITS``.
+      min_size: arrays of fewer elements are not split.
     """
 
     mesh: Mesh
+    split: str = "nothing"
+    min_size: int = 2**14
 
     @classmethod
-    def over_all_devices(cls) -> "Placement":
-        """Places over every device there is."""
-        return cls(Mesh(np.asarray(jax.devices()), ("data",)))
+    def over_devices(
+        cls, data: int = -1, model: int = 1, split: str = "nothing", devices: Any = None
+    ) -> "Placement":
+        """Lays devices out as a mesh.
+
+        Args:
+          data: devices along ``data``; -1 for all that ``model`` leaves.
+          model: devices along ``model``.
+          split: what of the state is split.
+          devices: the devices; all there are if None.
+
+        Raises:
+          VqadError: the axes do not make up the number of devices.
+        """
+        devices = np.asarray(jax.devices() if devices is None else devices)
+        along = devices.size // model if data == -1 else data
+        if along * model != devices.size:
+            raise VqadError(
+                f"config.mesh: {data} x {model} (data x model) for {devices.size} devices; give "
+                "axes whose product that is, -1 for data takes what is left"
+            )
+        return cls(Mesh(devices.reshape(along, model), ("data", "model")), split)
 
     @property
     def replicated(self) -> NamedSharding:
-        """Parameters, optimizer state, codebooks: a copy on every device."""
+        """A copy on every device."""
         return NamedSharding(self.mesh, PartitionSpec())
 
     @property
     def batch(self) -> NamedSharding:
-        """Batches: the first axis split over ``data``."""
-        return NamedSharding(self.mesh, PartitionSpec("data"))
+        """Batches: the first axis split over all devices."""
+        return NamedSharding(self.mesh, PartitionSpec(("data", "model")))
+
+    def of_params(self, params: Any) -> Any:
+        """Shardings of trained parameters, for a tree of arrays or shapes."""
+        return jax.tree.map(self._part_over("model", self.split == "parameters"), params)
+
+    def of_optimizer(self, opt_state: Any) -> Any:
+        """Shardings of the optimizer's state, for a tree of arrays or shapes."""
+        axis = "model" if self.split == "parameters" else "data"
+        return jax.tree.map(self._part_over(axis, self.split != "nothing"), opt_state)
+
+    def _part_over(self, axis: str, wanted: bool) -> Callable[[Any], NamedSharding]:
+        """Says for an array: its largest side that can be split over a mesh axis, if any."""
+
+        def place(array: Any) -> NamedSharding:
+            sides = [n if n % self.mesh.shape[axis] == 0 else 0 for n in array.shape]
+            if not wanted or array.size < self.min_size or not any(sides):
+                return self.replicated
+            spec = [None] * array.ndim
+            spec[sides.index(max(sides))] = axis
+            return NamedSharding(self.mesh, PartitionSpec(*spec))
+
+        return place
 
     def check_batch_size(self, name: str, size: int) -> None:
         """Refuses a batch size that the devices cannot share evenly.
@@ -68,6 +120,6 @@ class Placement:
                 yield waiting.popleft()
         yield from waiting
 
-    def put(self, tree: Any) -> Any:
-        """Puts a copy of a tree of arrays on every device."""
-        return jax.device_put(tree, self.replicated)
+    def put(self, tree: Any, shardings: Any = None) -> Any:
+        """Puts a tree of arrays, the same in all processes, where it lives: copies by default."""
+        return jax.device_put(tree, self.replicated if shardings is None else shardings)

@@ -37,6 +37,17 @@ class TrainState:
     nonfinite_step: jax.Array
 
 
+def state_shardings(placement: Placement, state: TrainState) -> TrainState:
+    """Where a state lives: a state of shardings, for one of arrays or shapes."""
+    return TrainState(
+        step=placement.replicated,
+        params=placement.of_params(state.params),
+        codebook=jax.tree.map(lambda _: placement.replicated, state.codebook),
+        opt_state=placement.of_optimizer(state.opt_state),
+        nonfinite_step=placement.replicated,
+    )
+
+
 def split_variables(stage: Stage, variables: Mapping) -> tuple[dict, dict, dict]:
     """Splits variables into what a stage trains and what stays frozen.
 
@@ -107,7 +118,7 @@ def make_train_step(
     seed: int,
     placement: Placement,
 ) -> Callable[..., tuple[TrainState, dict, dict]]:
-    """Builds a stage's train step: jitted, state donated, batch split over the mesh axis ``data``.
+    """Builds a stage's train step: jitted, state donated, batch split over the mesh.
 
     Args:
       model: the network.
@@ -135,6 +146,8 @@ def make_train_step(
             defects = Defects(mask, batch["labelled"])
 
         def loss_fn(params: Mapping) -> tuple[jax.Array, Any]:
+            # Split parameters are gathered here, their gradients summed and split on the way back.
+            params = jax.lax.with_sharding_constraint(params, placement.replicated)
             variables = join_variables(params, state.codebook, frozen)
             return stage.loss(model, variables, image, key, settings, defects)
 
@@ -152,6 +165,9 @@ def make_train_step(
             opt_state=opt_state,
             nonfinite_step=jnp.where(bad, state.step + 1, state.nonfinite_step),
         )
+        new_state = jax.lax.with_sharding_constraint(
+            new_state, state_shardings(placement, new_state)
+        )
         images = {k: jnp.clip(v[:IMAGES_SHOWN], 0, 1) for k, v in outcome.images.items()}
         metrics = {
             **outcome.metrics,
@@ -165,7 +181,7 @@ def make_train_step(
     return jax.jit(
         train_step,
         donate_argnums=0,
-        in_shardings=(replicated, replicated, placement.batch),
-        out_shardings=replicated,
+        in_shardings=(None, replicated, placement.batch),
+        out_shardings=(None, replicated, replicated),
         compiler_options=compiler_options(),
     )

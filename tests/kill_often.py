@@ -1,0 +1,112 @@
+"""Kills a run again and again at random moments, and compares what it ends with.
+
+python tests/kill_often.py WORKDIR --kills=30
+
+trains the demo twice, once undisturbed and once killed (SIGKILL) that many times, also while it
+saves; every restart must go on from the last whole checkpoint, and all parameters, codebooks and
+optimizer states must come out with the same bits.
+"""
+
+import argparse
+import random
+import re
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+from command_line import ROOT, environment
+
+from vqad.training import checkpoints
+
+STAGES = ("stage1", "stage2", "stage3")
+
+
+def whole_steps(workdir):
+    """The newest whole checkpoint of each stage, 0 where there is none."""
+    return {stage: max(checkpoints.whole_steps(workdir / stage), default=0) for stage in STAGES}
+
+
+def wait(process, workdir, moments):
+    """Waits until a run ends or a random moment: as it starts, or some checkpoints later."""
+    before, later = whole_steps(workdir), moments.randint(1, 4)
+    limit = time.monotonic() + (moments.uniform(0, 10) if moments.random() < 0.3 else 600)
+    while process.poll() is None and time.monotonic() < limit:
+        now = whole_steps(workdir)
+        if now != before:
+            before, later = now, later - 1
+            if not later:
+                time.sleep(moments.uniform(0, 0.3))
+                return
+        time.sleep(0.01)
+
+
+def finished(command, workdir, kills, seed=0):
+    """Runs a command to its end, killing it first; returns how often it had gone on before that.
+
+    Args:
+      command: what to run; made for `workdir`.
+      workdir: the run's folder.
+      kills: how often to kill it.
+      seed: of the moments.
+    """
+    moments, went_on = random.Random(seed), 0
+    while True:
+        before = whole_steps(workdir)
+        with tempfile.TemporaryFile("w+") as log:
+            process = subprocess.Popen(command, env=environment(), stderr=log)
+            if kills:
+                wait(process, workdir, moments)
+                killed = process.poll() is None
+                assert killed, f"ended with {kills} kills left; give it more steps"
+                process.kill()
+                kills -= 1
+            code = process.wait()
+            log.seek(0)
+            said = log.read()
+        for stage, step in re.findall(r"(stage\d): continuing from step (\d+)", said):
+            assert int(step) == before[stage], (stage, step, before)
+            went_on += code != 0
+        if code == 0:
+            return went_on
+        assert code == -9, said
+
+
+def assert_same_bits(a, b):
+    """Asserts that all stages in two workdirs hold the same bits."""
+    for stage in STAGES:
+        folders = [str(Path(workdir) / stage) for workdir in (a, b)]
+        steps = [checkpoints.whole_steps(folder) for folder in folders]
+        assert steps[0] == steps[1], (stage, steps)
+        if not steps[0]:
+            continue
+        for item in ("variables", "training"):
+            first, second = (checkpoints.load_item(f, steps[0][-1], item)[0] for f in folders)
+            assert jax.tree.structure(first) == jax.tree.structure(second)
+            for x, y in zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True):
+                assert np.asarray(x).tobytes() == np.asarray(y).tobytes(), (stage, item)
+
+
+def main():
+    """Runs what the first lines say."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("workdir", type=Path)
+    parser.add_argument("--kills", type=int, default=30)
+    args = parser.parse_args()
+
+    def command(workdir):
+        python = ["python", str(ROOT / "launch" / "main.py")]
+        config = f"--config={ROOT / 'configs' / 'demo.py'}"
+        return [*python, config, f"--workdir={workdir}", "--config.checkpoint.every_steps=20"]
+
+    finished(command(args.workdir / "whole"), args.workdir / "whole", kills=0)
+    killed = args.workdir / "killed"
+    went_on = finished(command(killed), killed, args.kills)
+    assert_same_bits(args.workdir / "whole", killed)
+    print(f"killed {args.kills} times, {went_on} of them after going on: same bits")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,141 @@
+"""Runs that are stopped, killed, doubled or find their checkpoints damaged."""
+
+import re
+import shutil
+import signal
+import subprocess
+
+import jax
+import numpy as np
+import pytest
+from command_line import command, environment, launch, refused
+from kill_often import assert_same_bits, finished
+
+from vqad.training import checkpoints
+from vqad.training.digest import digest
+
+STAGE1 = ["--config.stages=('stage1',)"]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Stage 1 trained for 12 steps, with checkpoints at 4, 8 and 12."""
+    workdir = tmp_path_factory.mktemp("trained") / "run"
+    result = launch(workdir, *STAGE1)
+    assert result.returncode == 0, result.stderr
+    return workdir
+
+
+def start(workdir, *flags):
+    return subprocess.Popen(
+        command(workdir, *STAGE1, *flags), env=environment(), stderr=subprocess.PIPE, text=True
+    )
+
+
+def wait_for_step(process, step):
+    """Reads what a run says until it has made a step; returns what it said."""
+    said = ""
+    for line in process.stderr:
+        said += line
+        if f"step {step}/" in line:
+            return said
+    raise AssertionError(said)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_run_that_is_asked_to_stop_saves_and_goes_on_later(tmp_path, number):
+    flags = ["--config.stage1.steps=3000", "--config.checkpoint.every_steps=100000"]
+    process = start(tmp_path / "run", *flags)
+    wait_for_step(process, 8)
+    process.send_signal(number)
+    said = process.communicate(timeout=120)[1]
+    assert process.returncode == 75, said
+    assert "Traceback" not in said
+    step = int(re.search(r"stopped: stage1 is saved at step (\d+) of 3000", said)[1])
+    assert checkpoints.whole_steps(tmp_path / "run/stage1") == [step]
+    last = [f"--config.stage1.steps={step + 2}", *flags[1:]]
+    result = launch(tmp_path / "run", *STAGE1, *last)
+    assert result.returncode == 0, result.stderr
+    assert f"continuing from step {step}" in result.stderr
+
+
+def test_a_second_run_in_a_workdir_is_refused(tmp_path):
+    process = start(tmp_path / "run", "--config.stage1.steps=100000")
+    wait_for_step(process, 4)
+    line = refused(launch(tmp_path / "run", *STAGE1))
+    assert "another run trains there" in line
+    process.kill()
+    process.communicate()
+    result = launch(tmp_path / "run", *STAGE1, "--config.stage1.steps=100000", mode="evaluate")
+    assert "another run" not in result.stderr
+
+
+def test_a_run_killed_at_random_moments_ends_with_the_same_bits(trained, tmp_path):
+    flags = ["--config.checkpoint.every_steps=1", "--config.checkpoint.keep=2"]
+    long = [*STAGE1, "--config.stage1.steps=60", *flags]
+    finished(command(tmp_path / "whole", *long), tmp_path / "whole", kills=0)
+    finished(command(tmp_path / "killed", *long), tmp_path / "killed", kills=2)
+    assert_same_bits(tmp_path / "whole", tmp_path / "killed")
+
+
+def damage(folder, how):
+    """Damages the largest file below a folder."""
+    path = max((p for p in folder.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+    data = bytearray(path.read_bytes())
+    if how == "truncated":
+        data = data[: len(data) // 2]
+    else:
+        data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("item", "how"),
+    [("variables", "flipped"), ("training", "truncated"), ("metadata", "flipped")],
+)
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(trained, tmp_path, item, how):
+    workdir = tmp_path / "run"
+    shutil.copytree(trained, workdir)
+    damage(workdir / "stage1" / "12" / item, how)
+    result = launch(workdir, *STAGE1)
+    assert result.returncode == 0, result.stderr
+    assert f"{workdir}/stage1/12: a checkpoint that cannot be read" in result.stderr
+    assert "continuing from step 8" in result.stderr
+    assert (workdir / "stage1" / "damaged-12").is_dir()
+    assert_same_bits(trained, workdir)
+
+
+def test_weights_are_taken_from_the_newest_sound_checkpoint(trained, tmp_path, caplog):
+    workdir = tmp_path / "run"
+    shutil.copytree(trained, workdir)
+    for step, count in ((12, 1), (8, 2)):
+        damage(workdir / "stage1" / str(step) / "variables", "flipped")
+        _, metadata = checkpoints.load_weights(str(workdir))
+        assert metadata["stage"] == "stage1"
+        assert sum("the one before it is used" in text for text in caplog.messages) == count
+        caplog.clear()
+    damage(workdir / "stage1" / "4" / "variables", "flipped")
+    with pytest.raises(checkpoints.DamagedCheckpoint, match="stage1/4: a checkpoint that cannot"):
+        checkpoints.load_weights(str(workdir))
+
+
+def test_any_flipped_bit_changes_the_digest():
+    rng = np.random.default_rng(0)
+    tree = {"a": rng.normal(size=(3, 4)).astype(np.float32), "b": [np.int32(7), np.zeros(2, bool)]}
+    seen = {digest(tree)}
+    for _ in range(60):
+        row, column, bit = rng.integers(3), rng.integers(4), rng.integers(32)
+        other = tree["a"].copy()
+        other.view(np.uint32)[row, column] ^= np.uint32(1) << np.uint32(bit)
+        assert digest({**tree, "a": other}) != digest(tree)
+    seen.add(digest({**tree, "a": tree["a"][::-1]}))
+    seen.add(digest({"c": tree["a"], "b": tree["b"]}))
+    assert len(seen) == 3
+
+
+def test_the_digest_does_not_depend_on_where_arrays_live():
+    mesh = jax.make_mesh((4, 2), ("x", "y"))
+    array = np.arange(64 * 6, dtype=np.float32).reshape(64, 6)
+    for spec in (("x", "y"), (("x", "y"), None), (None, "y"), ()):
+        placed = jax.device_put(array, jax.NamedSharding(mesh, jax.P(*spec)))
+        assert digest({"a": placed}) == digest({"a": array})

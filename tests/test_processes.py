@@ -1,0 +1,93 @@
+"""Two processes with two devices each, on this machine."""
+
+import socket
+import subprocess
+import time
+
+import jax
+import numpy as np
+import pytest
+from command_line import command, environment, launch, metrics
+
+from vqad.training.checkpoints import load_weights, whole_steps
+
+STAGE1 = ["--config.stages=('stage1',)", "--config.log.every_steps=1"]
+
+
+def devices(count):
+    return {"XLA_FLAGS": f"--xla_force_host_platform_device_count={count}"}
+
+
+def start_two(workdir, *flags):
+    """Starts both processes of a run; what they say goes to files beside the workdir."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        address = f"localhost:{free.getsockname()[1]}"
+    started = []
+    for index in (0, 1):
+        joined = (f"--coordinator={address}", "--processes=2", f"--process={index}")
+        with open(f"{workdir}.{index}.log", "w") as log:
+            line = command(workdir, *STAGE1, *flags, *joined)
+            started.append(subprocess.Popen(line, env=environment(**devices(2)), stderr=log))
+    return started
+
+
+def said(workdir, index):
+    with open(f"{workdir}.{index}.log") as log:
+        return log.read()
+
+
+def wait_for_step(process, workdir, step):
+    while f"step {step}/" not in said(workdir, 0):
+        assert process.poll() is None, said(workdir, 0)
+        time.sleep(0.1)
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory):
+    """A run of two processes, of which the second is killed: the first's exit code and seconds."""
+    workdir = tmp_path_factory.mktemp("together") / "run"
+    first, second = start_two(workdir, "--config.stage1.steps=100000")
+    wait_for_step(first, workdir, 50)
+    second.kill()
+    second.wait()
+    begun = time.monotonic()
+    first.wait(timeout=90)
+    return workdir, first.returncode, time.monotonic() - begun
+
+
+def test_two_processes_give_the_numbers_of_one(tmp_path):
+    for process in start_two(tmp_path / "two"):
+        process.wait(timeout=300)
+        assert process.returncode == 0, said(tmp_path / "two", 0) + said(tmp_path / "two", 1)
+    result = launch(tmp_path / "one", *STAGE1, variables=devices(4))
+    assert result.returncode == 0, result.stderr
+    two, one = metrics(tmp_path / "two"), metrics(tmp_path / "one")
+    assert [entry["step"] for entry in two] == list(range(1, 13))
+    for a, b in zip(two, one, strict=True):
+        for key in a.keys() - {"stage", "images_per_second"}:
+            np.testing.assert_allclose(a[key], b[key], rtol=1e-5, err_msg=key)
+    (a, _), (b, _) = (load_weights(str(tmp_path / name)) for name in ("two", "one"))
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-5), a, b)
+
+
+def test_when_one_process_dies_the_other_ends_with_a_message(together):
+    workdir, code, seconds = together
+    assert code != 0
+    assert seconds < 60
+    assert "another task died" in said(workdir, 0)
+
+
+def test_both_go_on_after_that_and_a_signal_to_one_stops_both(together):
+    workdir = together[0]
+    done = max(whole_steps(workdir / "stage1"))
+    both = start_two(workdir, "--config.stage1.steps=100000")
+    wait_for_step(both[0], workdir, done + 4)
+    both[1].terminate()
+    for process in both:
+        process.wait(timeout=120)
+        assert process.returncode == 75, said(workdir, 0) + said(workdir, 1)
+    assert f"continuing from step {done}" in said(workdir, 0)
+    saved = max(whole_steps(workdir / "stage1"))
+    assert saved >= done + 4
+    assert f"stage1 is saved at step {saved} of 100000" in said(workdir, 1)

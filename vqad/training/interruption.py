@@ -1,0 +1,71 @@
+"""Stopping when asked to: SIGTERM, as before a preemption, and SIGINT (Ctrl-C).
+
+The first signal is heeded after the step that is being made, with a checkpoint; outside of steps,
+and with the second signal, at once. Either way the same command goes on later.
+"""
+
+import contextlib
+import logging
+import signal
+from collections.abc import Iterator
+from types import FrameType
+
+import jax
+from jax.experimental import multihost_utils
+
+logger = logging.getLogger(__name__)
+
+EXIT_CODE = 75
+"""Of a run that was asked to stop: EX_TEMPFAIL, "try again" for what started it."""
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Interrupted(BaseException):
+    """The run was asked to stop; not an error, so that nothing catches it on its way."""
+
+
+class Interruption:
+    """Knows whether the run was asked to stop.
+
+    Attributes:
+      asked: name of the signal that came, or None.
+    """
+
+    def __init__(self) -> None:
+        """Nobody has asked yet."""
+        self.asked: str | None = None
+        self._waiting = False
+
+    @contextlib.contextmanager
+    def heeded(self) -> Iterator[None]:
+        """Surrounds a run: signals raise ``Interrupted``, or are kept for ``after_steps``."""
+        # With several processes JAX's runtime takes SIGTERM itself, and tells all of them.
+        own = SIGNALS if jax.process_count() == 1 else ()
+        before = {number: signal.signal(number, self._receive) for number in own}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    @contextlib.contextmanager
+    def after_steps(self) -> Iterator[None]:
+        """Surrounds steps and the saving of what they made: the first signal waits for ``due``."""
+        self._waiting = True
+        try:
+            yield
+        finally:
+            self._waiting = False
+
+    def due(self, step: int) -> bool:
+        """Whether to stop after a step; of several processes all say the same."""
+        if jax.process_count() == 1:
+            return self.asked is not None
+        return multihost_utils.reached_preemption_sync_point(step)
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        first, self.asked = self.asked is None, signal.Signals(number).name
+        if not (self._waiting and first):
+            raise Interrupted(self.asked)
+        logger.warning("%s: stopping after this step; once more stops at once", self.asked)

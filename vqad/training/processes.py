@@ -1,0 +1,49 @@
+"""Several processes that train together: who they are, and what only one of them does."""
+
+import jax
+from jax.experimental import multihost_utils
+
+from vqad.errors import VqadError
+
+HEARTBEAT_SECONDS = 30
+"""How long a process may be silent before the others end with a message."""
+
+
+def join(coordinator: str = "", count: int = 0, index: int = -1) -> None:
+    """Joins the other processes of a run; to be called before JAX is used.
+
+    Args:
+      coordinator: address of the first process, as ``10.0.0.1:1234``. If empty, JAX asks the
+        cluster (TPU pods, SLURM, Open MPI, Kubernetes), which must be one that it knows.
+      count: how many processes there are; not needed where the cluster tells.
+      index: which one this is; not needed where the cluster tells.
+
+    Raises:
+      VqadError: the others cannot be found.
+    """
+    given = {"coordinator_address": coordinator, "num_processes": count, "process_id": index}
+    try:
+        jax.distributed.initialize(
+            **(given if coordinator else {}), heartbeat_timeout_seconds=HEARTBEAT_SECONDS
+        )
+    except (RuntimeError, ValueError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise VqadError(
+            f"--distributed: the other processes cannot be joined ({reason}); give --coordinator, "
+            "--processes and --process, the same first two to all"
+        ) from error
+
+
+def is_first() -> bool:
+    """Whether this is the process that writes what is written once."""
+    return jax.process_index() == 0
+
+
+def wait_for_all(what: str) -> None:
+    """Waits until all processes are here.
+
+    Args:
+      what: a name for the place, the same in all.
+    """
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(what)
