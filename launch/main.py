@@ -44,6 +44,8 @@ def main(argv: list[str]) -> None:
     from vqad.training.processes import join
     from vqad.training.run import run
 
+    if (_PROCESSES.value or _PROCESS.value >= 0) and not _COORDINATOR.value:
+        raise VqadError("--coordinator: missing, but --processes and --process go with it")
     if _DISTRIBUTED.value or _COORDINATOR.value:
         join(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
     interruption = Interruption()

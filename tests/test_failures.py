@@ -115,8 +115,22 @@ def test_weights_are_taken_from_the_newest_sound_checkpoint(trained, tmp_path, c
         assert sum("the one before it is used" in text for text in caplog.messages) == count
         caplog.clear()
     damage(workdir / "stage1" / "4" / "variables", "flipped")
-    with pytest.raises(checkpoints.DamagedCheckpoint, match="stage1/4: a checkpoint that cannot"):
-        checkpoints.load_weights(str(workdir))
+    for refuse in (checkpoints.load_weights, checkpoints.set_aside_damaged):
+        with pytest.raises(checkpoints.DamagedCheckpoint, match=r"stage1/4: .* no older one"):
+            refuse(str(workdir / "stage1"))
+    # What a broken disk may say of all of them moves none.
+    assert checkpoints.whole_steps(workdir / "stage1") == [4, 8, 12]
+
+
+def test_damaged_checkpoints_of_one_step_are_all_kept(trained, tmp_path):
+    folder = tmp_path / "stage1"
+    for _ in range(2):
+        shutil.copytree(trained / "stage1", folder, dirs_exist_ok=True)
+        damage(folder / "12" / "variables", "flipped")
+        checkpoints.set_aside_damaged(str(folder))
+    assert checkpoints.whole_steps(folder) == [4, 8]
+    assert (folder / "damaged-12").is_dir()
+    assert (folder / "damaged-12-2").is_dir()
 
 
 def test_any_flipped_bit_changes_the_digest():

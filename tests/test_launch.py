@@ -273,6 +273,7 @@ def test_bad_folders_are_refused_before_training(surface, tmp_path, fault, words
         (["--config.model.dtype=float16"], ["config.model.dtype", "bfloat16"]),
         (["--config.init_from=/nowhere", "--config.stages=('stage2',)"], ["/nowhere"]),
         (["stray"], ["stray"]),
+        (["--processes=2"], ["--coordinator: missing"]),
         (["--config.stages=('stage1',)", "--config.stage2.steps=-1"], ["config.stage2.steps"]),
         (["--config.seed=-1"], ["config.seed", "2^32"]),
         (["--config.stages=('stage1', 'stage3')"], ["config.stages", "without a gap"]),

@@ -56,7 +56,7 @@ class Backend(Protocol):
 
 
 class Examined(NamedTuple):
-    """One image: its class, its header (None if it cannot be read) and what is wrong with it."""
+    """One image: its class and header ('' and None if unreadable), and what is wrong with it."""
 
     class_name: str
     header: Header | None
@@ -85,7 +85,7 @@ def examine_split(backend: Backend, split: Split, quick: bool) -> list[Examined]
 
 def check_both_labels(backend: Backend, examined: Sequence[Examined]) -> list[Finding]:
     """A finding where a test split has no good image, or no defective one."""
-    good = {each.class_name == backend.classes[0] for each in examined}
+    good = {each.class_name == backend.classes[0] for each in examined if each.class_name}
     return [
         Finding(
             "layout",

@@ -76,7 +76,7 @@ def examine(
         findings += backend.findings
         examined = examine_split(backend, split, quick)
         for each in examined:
-            classes[split, each.class_name] += 1
+            classes[split, each.class_name or "unreadable"] += 1
             if each.header:
                 headers[split, each.header] += 1
             findings += each.findings

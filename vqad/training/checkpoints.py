@@ -6,6 +6,7 @@ weights) and ``metadata`` (JSON: model fields, stage, origin, digests of the arr
 """
 
 import contextlib
+import itertools
 import json
 import logging
 import zlib
@@ -169,7 +170,10 @@ def load_weights(path: str) -> tuple[dict, dict]:
             return load_item(folder, step, "variables")
         except DamagedCheckpoint as error:
             logger.warning("warning: %s; the one before it is used", error)
-    return load_item(folder, oldest, "variables")
+    try:
+        return load_item(folder, oldest, "variables")
+    except DamagedCheckpoint as error:
+        raise _none_left(folder, error) from error
 
 
 def load_metadata(path: str) -> dict:
@@ -199,18 +203,35 @@ def load_training(path: str, step: int, target: Mapping) -> dict:
 
 
 def set_aside_damaged(path: str) -> None:
-    """Renames the newest checkpoints of a folder to ``damaged-<step>`` until one can be read."""
+    """Renames the newest checkpoints of a folder to ``damaged-<step>`` until one can be read.
+
+    Raises:
+      DamagedCheckpoint: none can be read; all stay where they are.
+    """
     folder = epath.Path(path)
+    damaged: dict[int, DamagedCheckpoint] = {}
     for step in reversed(whole_steps(folder)):
         try:
             for item in ("variables", "training"):
                 if (folder / str(step) / item).exists() or item == "variables":
                     load_item(path, step, item)
-            return
+            break
         except DamagedCheckpoint as error:
-            aside = folder / f"damaged-{step}"
-            (folder / str(step)).rename(aside)
-            logger.warning("warning: %s; moved to %s, the one before it is used", error, aside)
+            damaged[step] = error
+    else:
+        if damaged:
+            raise _none_left(folder, damaged[min(damaged)])
+    for step, error in damaged.items():
+        names = itertools.chain([f"damaged-{step}"], (f"damaged-{step}-{i}" for i in range(2, 100)))
+        aside = next(folder / name for name in names if not (folder / name).exists())
+        (folder / str(step)).rename(aside)
+        logger.warning("warning: %s; moved to %s, the one before it is used", error, aside)
+
+
+def _none_left(folder: str, error: DamagedCheckpoint) -> DamagedCheckpoint:
+    return DamagedCheckpoint(
+        f"{error}, and no older one either; check the disk, or move {folder} away to train anew"
+    )
 
 
 def load_item(path: str, step: int, item: str, target: Any = None) -> tuple[Any, dict]:
