@@ -14,7 +14,7 @@ from vqad.models.dsr import Dsr
 from vqad.synthesis.disturbance import draw_disturbance
 from vqad.synthesis.perlin import perlin_mask
 from vqad.training import checkpoints
-from vqad.training.stages import disturb
+from vqad.training.stage2 import disturb
 
 COUNT = 16
 MAX_CELLS = 16

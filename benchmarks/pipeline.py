@@ -23,7 +23,8 @@ from vqad.data.sources import Source, open_source
 from vqad.training import loop
 from vqad.training.config import model_from_config
 from vqad.training.sharding import Placement
-from vqad.training.stages import STAGES, Stage
+from vqad.training.stage import Stage
+from vqad.training.stages import STAGES
 
 SIZE, BATCH, ROUNDS = (256, 256), 8, 9
 

@@ -108,7 +108,7 @@ def draw(pacer: Pacer, work: Workload) -> None:
 
     from vqad.models.compiler import compiler_options
     from vqad.synthesis.disturbance import draw_disturbance
-    from vqad.training.stages import disturb
+    from vqad.training.stage2 import disturb
 
     _, model = _setup(work)
     variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))

@@ -17,8 +17,12 @@ from reference import (
 from vqad.interop.authors import authors_to_variables, bgr_to_rgb
 from vqad.synthesis.codes import codes_at_ranks, draw_ranks, replace_codes
 from vqad.synthesis.perlin import perlin_noise
+from vqad.training.config import base_config
 from vqad.training.losses import focal_loss
-from vqad.training.stages import STAGES, autoencoder_loss, detector_loss, disturb, upsampler_loss
+from vqad.training.stage1 import AutoencoderInputs, autoencoder_loss, move_codebooks
+from vqad.training.stage2 import detector_inputs, detector_loss, disturb
+from vqad.training.stage3 import UpsamplerInputs, upsampler_loss
+from vqad.training.stages import STAGES
 
 VALUES, GRADIENTS = 1e-5, 1e-4
 
@@ -107,26 +111,29 @@ def test_stage1_step_equals_the_reference():
 
     def loss(params):
         inputs = {"params": params, "codebook": variables["codebook"]}
-        return autoencoder_loss(model, inputs, image, jax.random.key(0))
+        return autoencoder_loss(model, inputs, AutoencoderInputs(image))
 
     params = {"autoencoder": variables["params"]["autoencoder"]}
     (total, outcome), grads = jax.jit(jax.value_and_grad(loss, has_aux=True))(params)
+    after, _ = jax.jit(lambda kept: move_codebooks(model, variables, kept, jax.random.key(0)))(
+        outcome.kept
+    )
     z = arrays()
     assert error(total, z["stage1_total"]) < VALUES
     assert error(outcome.metrics["reconstruction"], z["stage1_reconstruction"]) < VALUES
     for level in ("lo", "hi"):
         commitment = outcome.metrics[f"commitment_{level}"]
         assert error(commitment, z[f"stage1_commitment_{level}"]) < VALUES
-        book = outcome.codebook["autoencoder"][f"quantizer_{level}"]
+        book = after["autoencoder"][f"quantizer_{level}"]
         before = variables["codebook"]["autoencoder"][f"quantizer_{level}"]
         for name, theirs in (
             ("codes", "codebook"),
             ("cluster_size", "cluster_size"),
             ("ema_sum", "ema_sum"),
         ):
-            after = z[f"stage1_after_{level}_{theirs}"]
-            assert error(book[name], after) < VALUES
-            assert error(before[name], after) > 1e-3
+            want = z[f"stage1_after_{level}_{theirs}"]
+            assert error(book[name], want) < VALUES
+            assert error(before[name], want) > 1e-3
     assert_gradients(grads, {"autoencoder": gradients(vq_model="stage1_grad/")["autoencoder"]})
 
 
@@ -171,7 +178,8 @@ def test_stage2_equals_the_reference():
 
     def loss(params):
         inputs = {**variables, "params": {**variables["params"], **params}}
-        return detector_loss(model, inputs, nhwc("image"), disturbance())
+        drawn = detector_inputs(nhwc("image"), disturbance())
+        return detector_loss(model, inputs, drawn, base_config().stage2)
 
     params = {name: variables["params"][name] for name in trains}
     (total, outcome), grads = jax.jit(jax.value_and_grad(loss, has_aux=True))(params)
@@ -198,8 +206,8 @@ def test_stage2_equals_the_reference():
 
 def test_stage3_equals_the_reference():
     model, variables = model_and_variables()
-    image, mask = nhwc("image"), nhwc("anomaly_mask")
-    total, outcome = jax.jit(lambda v: upsampler_loss(model, v, image, mask))(variables)
+    drawn = UpsamplerInputs(nhwc("image"), nhwc("anomaly_mask"))
+    total, outcome = jax.jit(lambda v: upsampler_loss(model, v, drawn))(variables)
     assert error(total, arrays()["stage3_focal"]) < VALUES
     assert error(outcome.images["M_up"], nhwc("stage3_mask")[..., 1:]) < VALUES
 

@@ -11,7 +11,9 @@ from vqad.synthesis.disturbance import draw_disturbance
 from vqad.training.config import base_config
 from vqad.training.continuation import check_units
 from vqad.training.initialization import standardize_features
-from vqad.training.stages import STAGES, Defects, detector_loss
+from vqad.training.stage import Defects
+from vqad.training.stage2 import detector_inputs, detector_loss
+from vqad.training.stages import STAGES
 
 SIZES = {
     "hiddens": 8,
@@ -32,28 +34,38 @@ def made(**fields):
 
 def outcome(name, images, **settings):
     model, variables = made()
-    loss = STAGES[name].loss
     settings = {**base_config()[name].to_dict(), **settings}
-    return jax.jit(lambda v, x: loss(model, v, x, jax.random.key(5), settings)[1])(
-        variables, images
-    )
+    return judged(name, model, variables, images, settings)(jax.random.key(5))
+
+
+def judged(name, model, variables, images, settings, defects=None):
+    """A function of a key to what a stage draws with it and what its loss returns."""
+    stage = STAGES[name]
+
+    @jax.jit
+    def outcome(key):
+        inputs = stage.draw(key, images, settings, defects)
+        return stage.loss(model, variables, inputs, settings)[1]
+
+    return outcome
 
 
 def test_feature_errors_are_measured_in_the_codes_units():
     images = jax.random.uniform(jax.random.key(1), (2, 32, 32, 3))
-    draws = draw_disturbance(jax.random.key(2), 2, (32, 32))
+    inputs = detector_inputs(images, draw_disturbance(jax.random.key(2), 2, (32, 32)))
+    settings = base_config().stage2
     model, variables = made(code_units=True)
     plain_model, _ = made(code_units=False)
     book = variables["codebook"]["autoencoder"]["quantizer_hi"]
     book["codes"] = 0.2 * book["codes"]
     mean = book["codes"].mean(0)
     unit = np.sqrt(np.square(book["codes"] - mean).mean())
-    found = jax.jit(lambda v: detector_loss(model, v, images, draws)[1].metrics)(variables)
+    found = jax.jit(lambda v: detector_loss(model, v, inputs, settings)[1].metrics)(variables)
     # The same restored features from a network without units, with them in its last layer.
     output = variables["params"]["restriction_hi"]["output"]
     output["kernel"] = unit * output["kernel"]
     output["bias"] = unit * output["bias"] + mean
-    plain = jax.jit(lambda v: detector_loss(plain_model, v, images, draws)[1].metrics)(variables)
+    plain = jax.jit(lambda v: detector_loss(plain_model, v, inputs, settings)[1].metrics)(variables)
     np.testing.assert_allclose(found["features_hi"], plain["features_hi"] / unit**2, rtol=1e-4)
 
 
@@ -130,7 +142,8 @@ def test_what_lies_under_a_labelled_defect_is_not_restored():
 
     @jax.jit
     def judged(images):
-        return detector_loss(model, variables, images, draws, defects=defects)[1]
+        inputs = detector_inputs(images, draws, defects)
+        return detector_loss(model, variables, inputs, base_config().stage2)[1]
 
     outcome = judged(images)
     labelled = np.asarray(defects.labelled)
@@ -154,11 +167,10 @@ def test_stage_3_takes_the_masks_of_labelled_defects_and_does_not_smudge_them():
     defects = labelled_defects()
     images = jnp.full((4, 64, 64, 3), 0.5)
     settings = {**base_config().stage3.to_dict(), "rotation_probability": 0.0}
-    loss = STAGES["stage3"].loss
-    seen = jax.jit(lambda k: loss(model, variables, images, k, settings, defects)[1].images)
+    seen = judged("stage3", model, variables, images, settings, defects)
     smudged = False
     for seed in range(4):
-        shown = seen(jax.random.key(seed))
+        shown = seen(jax.random.key(seed)).images
         for i in (1, 3):
             np.testing.assert_array_equal(shown["target"][i], defects.mask[i])
             np.testing.assert_array_equal(shown["I"][i], images[i])
@@ -171,9 +183,8 @@ def test_the_mask_of_a_labelled_defect_turns_with_its_image():
     defects = labelled_defects()
     images = jnp.broadcast_to(0.1 + 0.8 * defects.mask, (4, 64, 64, 3))
     settings = {**base_config().stage3.to_dict(), "rotation_probability": 1.0}
-    shown = jax.jit(
-        lambda k: STAGES["stage3"].loss(model, variables, images, k, settings, defects)[1].images
-    )(jax.random.key(1))  # 59 degrees
+    seen = judged("stage3", model, variables, images, settings, defects)
+    shown = seen(jax.random.key(1)).images  # 59 degrees
     assert np.any(shown["target"][1] != defects.mask[1])
     bright = np.asarray(shown["I"][1, :, :, :1]) > 0.1 + 0.8 * 0.25
     assert np.mean(bright != np.asarray(shown["target"][1])) < 1e-3

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from double import double_precision, doubled
 
 from vqad.errors import VqadError
 from vqad.training.config import base_config, model_from_config, validate
@@ -122,6 +123,7 @@ def test_paper_settings():
         ("model.score_window", 4, ["config.model.score_window", "odd"]),
         ("model.num_codes", 1, ["config.model.num_codes"]),
         ("stage1.steps", -1, ["config.stage1.steps", "at least 0"]),
+        ("stage2.accumulate_steps", 0, ["config.stage2.accumulate_steps", "at least 1"]),
         ("stage1.batch_size", 0, ["config.stage1.batch_size", "at least 1"]),
         ("stage2.learning_rate", -1.0, ["config.stage2.learning_rate"]),
         ("stage2.rotation_probability", 1.5, ["rotation_probability", "between 0 and 1"]),
@@ -168,55 +170,47 @@ class Run:
         defects=None,
         model=None,
         placement=None,
+        double=False,
         **settings,
     ):
         config = tiny_config()
         config.model.update(model or {})
         config[stage.name].update(**settings)
-        model = model_from_config(config)
         image = jnp.zeros((1, 32, 32, 3))
-        init = jax.jit(model.init)(jax.random.key(0), image)
+        init = jax.jit(model_from_config(config).init)(jax.random.key(0), image)
         self.before = jax.device_get({k: dict(init[k]) for k in ("params", "codebook")})
         placement = placement or Placement.over_devices(devices=jax.devices()[:devices])
+        rng = np.random.default_rng(0)
+        batches = [
+            {
+                "image": rng.integers(0, 256, (8, 32, 32, 3), np.uint8)
+                if images is None
+                else images,
+                **(defects or {}),
+            }
+            for _ in range(steps)
+        ]
+        if not double:
+            self._train(config, stage, placement, batches)
+            return
+        config.model.dtype = "float64"
+        self.before = doubled(self.before)
+        with double_precision():
+            self._train(config, stage, placement, batches)
+
+    def _train(self, config, stage, placement, batches):
         params, codebook, frozen = split_variables(stage, self.before)
         frozen = placement.put(frozen)
         optimizer = make_optimizer(config[stage.name])
         state = create_state(params, codebook, optimizer)
         state = placement.put(state, state_shardings(placement, state))
-        self.step = make_train_step(model, stage, config[stage.name], optimizer, 0, placement)
+        model, settings = model_from_config(config), config[stage.name]
+        self.step = make_train_step(model, stage, settings, optimizer, 0, placement)
         self.metrics = []
-        rng = np.random.default_rng(0)
-        for _ in range(steps):
-            batch = rng.integers(0, 256, (8, 32, 32, 3), dtype=np.uint8)
-            batch = {"image": batch if images is None else images, **(defects or {})}
+        for batch in batches:
             state, metrics, self.images = self.step(state, frozen, placement.put_batch(batch))
             self.metrics.append(jax.device_get(metrics))
         self.state, self.frozen = state, jax.device_get(frozen)
-
-
-@pytest.mark.parametrize("name", list(STAGES))
-def test_eight_devices_equal_one(name):
-    stage = STAGES[name]
-    defects = None
-    if name == "stage2":
-        mask = np.zeros((8, 32, 32), np.uint8)
-        mask[::4, 8:20, 4:9] = 1
-        defects = {"mask": mask, "labelled": mask.any((1, 2))}
-    one, eight = Run(stage, 1, 3, defects=defects), Run(stage, 8, 3, defects=defects)
-    for a, b in zip(one.metrics, eight.metrics, strict=True):
-        for key in a:
-            np.testing.assert_allclose(a[key], b[key], rtol=1e-4, err_msg=key)
-    if "target" in one.images:
-        np.testing.assert_array_equal(one.images["target"], eight.images["target"])
-        assert one.images["target"].any()
-    assert len(eight.state.step.sharding.device_set) == 8
-    # Adam divides by the gradient's size: parameters whose gradient is rounding noise may move
-    # either way by the learning rate, all others agree.
-    for a, b in zip(
-        jax.tree.leaves(one.state.params), jax.tree.leaves(eight.state.params), strict=True
-    ):
-        difference = np.abs(np.asarray(a) - np.asarray(b))
-        assert np.mean(difference > 1e-5) < 0.05
 
 
 @pytest.mark.parametrize("name", list(STAGES))
@@ -249,7 +243,7 @@ def test_a_stage_changes_what_it_trains_and_nothing_else(name):
         ]
         assert any(changed)
     moved = jax.tree.leaves(run.state.codebook)
-    assert bool(moved) == stage.trains_codebook
+    assert bool(moved) == (stage.move_codebooks is not None)
 
 
 def test_steps_compile_once_and_keys_differ_by_step():
@@ -275,3 +269,6 @@ def test_batch_sizes_that_do_not_divide_are_refused():
     assert placement.mesh.size == 8
     with pytest.raises(VqadError, match="not divisible by the 8 devices; give 16"):
         placement.check_batch_size("config.stage1.batch_size", 12)
+    with pytest.raises(VqadError, match="8 devices times accumulate_steps=3; give 48"):
+        placement.check_batch_size("config.stage1.batch_size", 32, 3)
+    placement.check_batch_size("config.stage1.batch_size", 48, 3)

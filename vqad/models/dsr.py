@@ -208,6 +208,13 @@ class Dsr(nn.Module):
         check_image_shape(image.shape)
         return self.autoencoder(image, train, keep_hi)
 
+    def move_codebooks(
+        self, lo: tuple[jax.Array, jax.Array], hi: tuple[jax.Array, jax.Array]
+    ) -> None:
+        """Moves both codebooks by features [n, h, w, d] and codes [n, h, w] of a whole batch."""
+        self.autoencoder.quantizer_lo.move(*lo)
+        self.autoencoder.quantizer_hi.move(*hi)
+
     def restore(self, values_lo: jax.Array, values_hi: jax.Array) -> Restored:
         """Re-projects codes into the subspace of the normal appearance.
 

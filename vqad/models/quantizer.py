@@ -27,6 +27,19 @@ class Quantized:
     usage: jax.Array
 
 
+def code_counts(codes: jax.Array, num_codes: int) -> jax.Array:
+    """How often each code is used: int32 of any shape to float32 [num_codes]."""
+    return jnp.zeros(num_codes, jnp.float32).at[codes.reshape(-1)].add(1.0)
+
+
+def perplexity_and_usage(codes: jax.Array, num_codes: int) -> tuple[jax.Array, jax.Array]:
+    """Perplexity in [1, num_codes] and usage in [0, 1], as in ``Quantized``, of codes int32."""
+    counts = code_counts(codes, num_codes)
+    frequency = counts / codes.size
+    perplexity = jnp.exp(-jnp.sum(frequency * jnp.log(frequency + 1e-10)))
+    return perplexity, (counts > 0).mean()
+
+
 class VectorQuantizer(nn.Module):
     """Nearest code by squared L2, straight-through gradient, EMA codebook (DSR, section 3).
 
@@ -73,13 +86,10 @@ class VectorQuantizer(nn.Module):
         nearest = jnp.take(table, codes, axis=0)
         commitment = self.commitment_cost * jnp.square(nearest - features).mean()
         values = features + jax.lax.stop_gradient(nearest - features)
-        counts = jnp.zeros(self.num_codes, jnp.float32).at[codes.reshape(-1)].add(1.0)
-        frequency = counts / codes.size
-        perplexity = jnp.exp(-jnp.sum(frequency * jnp.log(frequency + 1e-10)))
+        perplexity, usage = perplexity_and_usage(codes, self.num_codes)
         if train and not self.is_initializing():
-            flat = jax.lax.stop_gradient(features).reshape(-1, self.code_dim)
-            self._update(flat, codes.reshape(-1), counts)
-        return Quantized(values, codes, commitment, perplexity, (counts > 0).mean())
+            self.move(features, codes)
+        return Quantized(values, codes, commitment, perplexity, usage)
 
     def moments(self) -> tuple[jax.Array, jax.Array]:
         """Mean [d] of the codes and their standard deviation (a scalar, over all dimensions).
@@ -94,7 +104,16 @@ class VectorQuantizer(nn.Module):
         # A book whose codes are all alike must not make the features' errors infinite.
         return mean, jnp.sqrt(jnp.maximum(variance, 1e-12))
 
-    def _update(self, features: jax.Array, codes: jax.Array, counts: jax.Array) -> None:
+    def move(self, features: jax.Array, codes: jax.Array) -> None:
+        """Moves the codebook, whose collection must be mutable.
+
+        Args:
+          features: of a whole batch, float [n, h, w, d].
+          codes: their nearest codes, int32 [n, h, w].
+        """
+        features = jax.lax.stop_gradient(features).astype(jnp.float32).reshape(-1, self.code_dim)
+        codes = codes.reshape(-1)
+        counts = code_counts(codes, self.num_codes)
         size = self.cluster_size.value * self.decay + (1 - self.decay) * counts
         total = size.sum()
         size = (size + self.epsilon) / (total + self.num_codes * self.epsilon) * total

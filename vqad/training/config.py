@@ -31,7 +31,13 @@ def base_config(surface: str = "") -> ConfigDict:
     """
     source = _surface_source(surface)
     size = KSDD2_SIZE if source.startswith("tfds:ksdd2/") else (256, 256)
-    stage = {"learning_rate": 2e-4, "drop_after": 1.0, "drop_factor": 0.1}
+    stage = {
+        "learning_rate": 2e-4,
+        "drop_after": 1.0,
+        "drop_factor": 0.1,
+        # Parts that a batch is worked on in, one after the other, where it does not fit the memory.
+        "accumulate_steps": 1,
+    }
     return ConfigDict(
         {
             "seed": 0,
@@ -255,6 +261,7 @@ def _check_model(model: ConfigDict) -> None:
 def _check_stage(name: str, stage: ConfigDict) -> None:
     _at_least(f"config.{name}.steps", stage.steps, 0)
     _at_least(f"config.{name}.batch_size", stage.batch_size, 1)
+    _at_least(f"config.{name}.accumulate_steps", stage.accumulate_steps, 1)
     if not 0 < stage.learning_rate < float("inf"):
         raise VqadError(f"config.{name}.learning_rate: {stage.learning_rate}; must be above 0")
     shares = {

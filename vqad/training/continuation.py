@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from vqad.errors import VqadError
 from vqad.models.dsr import Dsr
 from vqad.training import checkpoints
-from vqad.training.stages import Stage
+from vqad.training.stage import Stage
 
 # Fields of the model that change nothing but rounding in its training.
 _FREE = ("remat", "score_window")

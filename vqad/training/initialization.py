@@ -8,7 +8,8 @@ import jax.numpy as jnp
 
 from vqad.models.dsr import SIDE_MULTIPLE, Dsr
 from vqad.training import checkpoints
-from vqad.training.stages import Stage, modules_before
+from vqad.training.stage import Stage
+from vqad.training.stages import modules_before
 from vqad.training.step import step_key
 
 # A channel that a relu (nearly) holds at zero, next to the others, is not blown up to their size.

@@ -27,7 +27,7 @@ from vqad.training.processes import is_first
 from vqad.training.profiling import Profile
 from vqad.training.progress import Progress
 from vqad.training.sharding import Placement
-from vqad.training.stages import Stage
+from vqad.training.stage import Stage
 from vqad.training.step import (
     TrainState,
     create_state,
@@ -119,7 +119,7 @@ def _prepare(
     done = checkpoints.latest_step(folder)
     if done is None:
         variables = initial_variables(model, stage, config.seed, earlier)
-        if stage.trains_codebook and settings.standardize_features:
+        if stage.move_codebooks and settings.standardize_features:
             image = placement.put_batch(next(_batches(config, stage, source, 0)))["image"]
             key = step_key(config.seed, "standardize", jnp.int32(0))
             image = random_gray(key, image.astype(jnp.float32) / 255, settings.gray_probability)

@@ -4,21 +4,19 @@ import jax
 import jax.numpy as jnp
 
 
-def mean_squared_error(a: jax.Array, b: jax.Array, counted: jax.Array | None = None) -> jax.Array:
-    """Mean of (a - b)^2.
+def mean_squared_error(a: jax.Array, b: jax.Array, weight: jax.Array | None = None) -> jax.Array:
+    """Mean of weight (a - b)^2.
 
     Args:
       a: float [n, h, w, c].
       b: the same.
-      counted: float [n, h, w, 1] in {0, 1}, positions that the mean is over; all if None.
+      weight: float32 [n, h, w, 1] of the positions; 1 if None.
 
     Returns:
-      float32 scalar; 0 where no position counts.
+      float32 scalar.
     """
     squares = jnp.square(a.astype(jnp.float32) - b.astype(jnp.float32))
-    if counted is None:
-        return squares.mean()
-    return jnp.sum(squares.mean(-1, keepdims=True) * counted) / jnp.maximum(counted.sum(), 1)
+    return squares.mean() if weight is None else jnp.mean(squares * weight)
 
 
 def focal_loss(

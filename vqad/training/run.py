@@ -21,7 +21,8 @@ from vqad.training.interruption import Interruption
 from vqad.training.loop import train_stage
 from vqad.training.processes import is_first, wait_for_all
 from vqad.training.sharding import Placement
-from vqad.training.stages import STAGES, Stage
+from vqad.training.stage import Stage
+from vqad.training.stages import STAGES
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +83,10 @@ def _train(config: ConfigDict, workdir: str, interruption: Interruption, claim: 
         if is_first():
             checkpoints.set_aside_damaged(root / stage.name)
         wait_for_all(f"checked {stage.name}")
-        placement.check_batch_size(f"config.{stage.name}.batch_size", config[stage.name].batch_size)
+        settings = config[stage.name]
+        placement.check_batch_size(
+            f"config.{stage.name}.batch_size", settings.batch_size, settings.accumulate_steps
+        )
         done = steps_done(config, stage, workdir)
         if done is not None and done >= config[stage.name].steps:
             logger.info("%s: already trained for %d steps, nothing to do", stage.name, done)

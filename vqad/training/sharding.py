@@ -89,17 +89,24 @@ class Placement:
 
         return place
 
-    def check_batch_size(self, name: str, size: int) -> None:
+    def check_batch_size(self, name: str, size: int, parts: int = 1) -> None:
         """Refuses a batch size that the devices cannot share evenly.
 
+        Args:
+          name: what the message calls the size.
+          size: images in a batch.
+          parts: parts that each device works on in turn (``accumulate_steps``).
+
         Raises:
-          VqadError: ``size`` is not divisible by the number of devices.
+          VqadError: ``size`` is not divisible by the number of devices times ``parts``.
         """
-        devices = self.mesh.size
-        if size % devices:
-            above = -(-size // devices) * devices
+        share = self.mesh.size * parts
+        if size % share:
+            above = -(-size // share) * share
+            times = f" times accumulate_steps={parts}" if parts > 1 else ""
             raise VqadError(
-                f"{name}: {size} is not divisible by the {devices} devices; give {above}"
+                f"{name}: {size} is not divisible by the {self.mesh.size} devices{times}; give "
+                f"{above}"
             )
 
     def put_batch(self, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:

@@ -11,8 +11,9 @@ import optax
 
 from vqad.models.compiler import compiler_options
 from vqad.models.dsr import Dsr
+from vqad.training.accumulation import over_parts
 from vqad.training.sharding import Placement
-from vqad.training.stages import Defects, Stage
+from vqad.training.stage import Defects, Outcome, Stage
 
 IMAGES_SHOWN = 4
 
@@ -61,7 +62,7 @@ def split_variables(stage: Stage, variables: Mapping) -> tuple[dict, dict, dict]
     params = variables["params"]
     trained = {name: params[name] for name in stage.trains}
     frozen = {"params": {name: params[name] for name in params if name not in stage.trains}}
-    if stage.trains_codebook:
+    if stage.move_codebooks:
         return trained, dict(variables["codebook"]), frozen
     return trained, {}, {**frozen, "codebook": variables["codebook"]}
 
@@ -144,19 +145,31 @@ def make_train_step(
         if "mask" in batch:
             mask = batch["mask"].astype(jnp.float32)[..., None]
             defects = Defects(mask, batch["labelled"])
+        inputs = stage.draw(key, image, settings, defects)
+        # Split parameters are gathered here, their gradients summed and split below.
+        whole = jax.lax.with_sharding_constraint(state.params, placement.replicated)
 
-        def loss_fn(params: Mapping) -> tuple[jax.Array, Any]:
-            # Split parameters are gathered here, their gradients summed and split on the way back.
-            params = jax.lax.with_sharding_constraint(params, placement.replicated)
+        def loss_fn(params: Mapping, inputs: Any) -> tuple[jax.Array, Outcome]:
             variables = join_variables(params, state.codebook, frozen)
-            return stage.loss(model, variables, image, key, settings, defects)
+            return stage.loss(model, variables, inputs, settings)
 
-        (loss, outcome), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+        def gradients(inputs: Any) -> tuple[Any, Any]:
+            (_, outcome), grads = jax.value_and_grad(loss_fn, has_aux=True)(whole, inputs)
+            return (grads, outcome.metrics), (outcome.images, outcome.kept)
+
+        parts = settings["accumulate_steps"]
+        (grads, metrics), (images, kept) = over_parts(gradients, inputs, parts)
+        grads = jax.lax.with_sharding_constraint(grads, placement.of_params(grads))
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         norm = optax.tree.norm(grads)
         params = optax.apply_updates(state.params, updates)
-        codebook = state.codebook if outcome.codebook is None else outcome.codebook
-        sizes = jnp.stack([loss, norm, optax.tree.norm(params), optax.tree.norm(codebook)])
+        codebook = state.codebook
+        if stage.move_codebooks:
+            variables = join_variables(whole, state.codebook, frozen)
+            codebook, statistics = stage.move_codebooks(model, variables, kept, key)
+            metrics |= statistics
+        sizes = [metrics["loss"], norm, optax.tree.norm(params), optax.tree.norm(codebook)]
+        sizes = jnp.stack(sizes)
         bad = ~jnp.isfinite(sizes).all() & (state.nonfinite_step < 0)
         new_state = TrainState(
             step=state.step + 1,
@@ -168,13 +181,9 @@ def make_train_step(
         new_state = jax.lax.with_sharding_constraint(
             new_state, state_shardings(placement, new_state)
         )
-        images = {k: jnp.clip(v[:IMAGES_SHOWN], 0, 1) for k, v in outcome.images.items()}
-        metrics = {
-            **outcome.metrics,
-            "gradient_norm": norm,
-            # A copy: the state's own is given to the next step.
-            "nonfinite_step": new_state.nonfinite_step,
-        }
+        images = {k: jnp.clip(v[:IMAGES_SHOWN], 0, 1) for k, v in images.items()}
+        # The latter is a copy: the state's own is given to the next step.
+        metrics |= {"gradient_norm": norm, "nonfinite_step": new_state.nonfinite_step}
         return new_state, metrics, images
 
     replicated = placement.replicated

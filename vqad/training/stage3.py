@@ -1,0 +1,92 @@
+"""Stage 3: the upsampler (DSR, section 3)."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+from vqad.models.dsr import Dsr
+from vqad.synthesis.disturbance import broadcast
+from vqad.synthesis.smudge import random_smudges
+from vqad.training.losses import focal_loss
+from vqad.training.stage import Defects, Outcome, Stage, Variables, turn
+
+
+@flax.struct.dataclass
+class UpsamplerInputs:
+    """What stage 3's loss is computed from.
+
+    Attributes:
+      image: smudged images, float32 [n, h, w, 3] in [0, 1].
+      mask: where they are smudged, float32 [n, h, w, 1] in {0, 1}.
+    """
+
+    image: jax.Array
+    mask: jax.Array
+
+
+def draw_upsampler_inputs(
+    key: jax.Array,
+    image: jax.Array,
+    settings: Mapping[str, Any],
+    defects: Defects | None = None,
+) -> UpsamplerInputs:
+    """Rotates some images and smudges half of them.
+
+    Labelled images are not smudged; their own full-resolution mask is the target.
+
+    Args:
+      key: random key of the step.
+      image: float32 [n, h, w, 3] in [0, 1].
+      settings: ``rotation_probability``, ``max_cells``.
+      defects: labelled defects in the batch, if any; turned with their images.
+
+    Returns:
+      The loss's inputs.
+    """
+    rotation_key, smudge_key = jax.random.split(key)
+    image, defects = turn(rotation_key, image, defects, settings["rotation_probability"])
+    smudged, mask = random_smudges(smudge_key, image, settings["max_cells"])
+    if defects is not None:
+        labelled = broadcast(defects.labelled)
+        smudged = jnp.where(labelled, image, smudged)
+        mask = jnp.where(labelled, defects.mask, mask)
+    return UpsamplerInputs(smudged, mask)
+
+
+def upsampler_loss(
+    model: Dsr,
+    variables: Variables,
+    inputs: UpsamplerInputs,
+    settings: Mapping[str, Any] | None = None,
+) -> tuple[jax.Array, Outcome]:
+    """Focal loss of M_up against the full-resolution mask.
+
+    Args:
+      model: the network.
+      variables: all its variables.
+      inputs: images and masks.
+      settings: nothing of them is used.
+
+    Returns:
+      The loss, float32 scalar, and the outcome.
+    """
+    net = model.bind(variables)
+    _, _, general, specific, logits = jax.lax.stop_gradient(net.compare(inputs.image))
+    detector_mask = jax.nn.softmax(logits)
+    upsampled = jax.nn.softmax(net.upsample(specific, general, detector_mask))
+    loss = focal_loss(upsampled, inputs.mask)
+    images = {
+        "I": inputs.image,
+        "I_gen": general,
+        "I_spc": specific,
+        "M": detector_mask[..., 1:],
+        "M_up": upsampled[..., 1:],
+        "target": inputs.mask,
+    }
+    return loss, Outcome({"loss": loss, "focal": loss}, images)
+
+
+STAGE3 = Stage("stage3", draw_upsampler_inputs, upsampler_loss, ("upsampler",), needs="stage2")
