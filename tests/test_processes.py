@@ -2,12 +2,13 @@
 
 import socket
 import subprocess
+import sys
 import time
 
 import jax
 import numpy as np
 import pytest
-from command_line import command, environment, launch, metrics
+from command_line import ROOT, command, environment, launch, metrics
 
 from vqad.training.checkpoints import load_weights, whole_steps
 
@@ -18,12 +19,15 @@ def devices(count):
     return {"XLA_FLAGS": f"--xla_force_host_platform_device_count={count}"}
 
 
-def start_two(workdir, *flags):
-    """Starts both processes of a run; what they say goes to files beside the workdir."""
+def free_address():
     with socket.socket() as free:
         free.bind(("localhost", 0))
-        address = f"localhost:{free.getsockname()[1]}"
-    started = []
+        return f"localhost:{free.getsockname()[1]}"
+
+
+def start_two(workdir, *flags):
+    """Starts both processes of a run; what they say goes to files beside the workdir."""
+    started, address = [], free_address()
     for index in (0, 1):
         joined = (f"--coordinator={address}", "--processes=2", f"--process={index}")
         with open(f"{workdir}.{index}.log", "w") as log:
@@ -69,6 +73,36 @@ def test_two_processes_give_the_numbers_of_one(tmp_path):
             np.testing.assert_allclose(a[key], b[key], rtol=1e-5, err_msg=key)
     (a, _), (b, _) = (load_weights(str(tmp_path / name)) for name in ("two", "one"))
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-5), a, b)
+
+
+@pytest.fixture(scope="module")
+def in_double(tmp_path_factory):
+    """Arrays by name after 20 steps of all stages: of two processes, and of one."""
+    folder = tmp_path_factory.mktemp("in_double")
+    script = [sys.executable, str(ROOT / "tests" / "steps_in_double.py")]
+    joined = [free_address(), "2"]
+    started = [
+        subprocess.Popen([*script, str(folder / "two.npz"), *flags], env=environment(**devices(n)))
+        for flags, n in (([*joined, "0"], 2), ([*joined, "1"], 2))
+    ]
+    assert [process.wait(timeout=500) for process in started] == [0, 0]
+    one = [*script, str(folder / "one.npz")]
+    subprocess.run(one, env=environment(**devices(4)), check=True, timeout=500)
+    return np.load(folder / "two.npz"), np.load(folder / "one.npz")
+
+
+def test_two_processes_give_the_numbers_of_one_in_all_stages(in_double):
+    two, one = in_double
+    assert two.files == one.files
+    for stage in ("stage1", "stage2", "stage3"):
+        assert sum(name.startswith(f"{stage}/metrics/loss") for name in one.files) == 1
+        assert any(name.startswith(f"{stage}/params") for name in one.files)
+    for name in one.files:
+        assert one[name].dtype in (np.float64, np.int32), name
+        # What is all zeros, as biases in front of a norm, stays so.
+        atol = 1e-10 * np.abs(one[name]).max()
+        np.testing.assert_allclose(two[name], one[name], rtol=0, atol=atol, err_msg=name)
+    assert one["stage2/images/target"].any()
 
 
 def test_when_one_process_dies_the_other_ends_with_a_message(together):

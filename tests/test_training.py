@@ -18,6 +18,7 @@ from vqad.training.step import (
     create_state,
     make_optimizer,
     make_train_step,
+    shown,
     split_variables,
     state_shardings,
 )
@@ -208,9 +209,13 @@ class Run:
         self.step = make_train_step(model, stage, settings, optimizer, 0, placement)
         self.metrics = []
         for batch in batches:
-            state, metrics, self.images = self.step(state, frozen, placement.put_batch(batch))
+            rows = {
+                key: np.array_split(array, jax.process_count())[jax.process_index()]
+                for key, array in batch.items()
+            }
+            state, metrics, images = self.step(state, frozen, placement.put_batch(rows))
             self.metrics.append(jax.device_get(metrics))
-        self.state, self.frozen = state, jax.device_get(frozen)
+        self.state, self.frozen, self.images = state, jax.device_get(frozen), shown(images)
 
 
 @pytest.mark.parametrize("name", list(STAGES))

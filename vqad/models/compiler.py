@@ -1,4 +1,4 @@
-"""How functions are compiled: options for the current backend, and ahead of their first call."""
+"""How functions are compiled: options for a platform, and ahead of their first call."""
 
 import ctypes
 import functools
@@ -21,15 +21,18 @@ _CPU_OPTIONS = {
 
 
 @functools.cache
-def compiler_options() -> dict[str, str]:
+def compiler_options(platform: str | None = None) -> dict[str, str]:
     """Options for ``jax.jit(..., compiler_options=...)``, each tried on this version of XLA.
 
     They are logged, once. The environment variable ``VQAD_COMPILER_OPTIONS=off`` leaves them out.
 
+    Args:
+      platform: of the devices that is compiled for; that of the default devices if None.
+
     Returns:
-      Options on CPU as far as XLA knows them; none on other backends.
+      Options for CPU as far as XLA knows them; none for other platforms.
     """
-    if jax.default_backend() != "cpu" or os.environ.get(SWITCH) == "off":
+    if (platform or jax.default_backend()) != "cpu" or os.environ.get(SWITCH) == "off":
         return {}
     known = {}
     for name, value in _CPU_OPTIONS.items():

@@ -40,7 +40,8 @@ def initial_variables(
         variables = model.init(key, image, method=method)
         return {"params": variables["params"], "codebook": variables["codebook"]}
 
-    fresh = jax.device_get(jax.jit(init)(step_key(seed, "init", jnp.int32(0))))
+    with jax.default_device(_host()):
+        fresh = jax.device_get(jax.jit(init)(step_key(seed, "init", jnp.int32(0))))
     if earlier is None:
         return fresh
     name, found = earlier
@@ -49,6 +50,17 @@ def initial_variables(
     merged = checkpoints.merge(target, found, name)
     trained = {name: fresh["params"][name] for name in stage.trains}
     return {"params": {**merged["params"], **trained}, "codebook": merged["codebook"]}
+
+
+def _host() -> jax.Device:
+    """Where parameters are drawn: outside of accelerators, each of which is given only its part.
+
+    The first accelerator where JAX may not use the host (``JAX_PLATFORMS=tpu``).
+    """
+    try:
+        return jax.local_devices(backend="cpu")[0]
+    except RuntimeError:
+        return jax.local_devices()[0]
 
 
 @partial(jax.jit, static_argnums=0)

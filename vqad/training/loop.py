@@ -34,6 +34,7 @@ from vqad.training.step import (
     join_variables,
     make_optimizer,
     make_train_step,
+    shown,
     split_variables,
     state_shardings,
     step_key,
@@ -192,7 +193,7 @@ def _steps(
             jax.tree.map(lambda array: array.copy_to_host_async(), window)
             pending, window = (step, window), []
         if due(config.log.images_every_steps):
-            progress.show(step, jax.device_get(images))
+            progress.show(step, shown(images))
         stopping = interruption.due(step)
         if stopping or due(config.checkpoint.every_steps):
             settle()

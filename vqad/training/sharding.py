@@ -58,6 +58,11 @@ class Placement:
         return cls(Mesh(devices.reshape(along, model), ("data", "model")), split)
 
     @property
+    def platform(self) -> str:
+        """What the devices are: ``cpu``, ``gpu`` or ``tpu``."""
+        return self.mesh.devices.flat[0].platform
+
+    @property
     def replicated(self) -> NamedSharding:
         """A copy on every device."""
         return NamedSharding(self.mesh, PartitionSpec())

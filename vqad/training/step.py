@@ -7,6 +7,7 @@ from typing import Any
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from vqad.models.compiler import compiler_options
@@ -132,9 +133,14 @@ def make_train_step(
     Returns:
       A function (state, frozen variables, batch as ``training_batches`` gives it) to (state,
       metrics, images): metrics are float32 scalars and ``nonfinite_step``, int32; images are the
-      first few of the outcome's, clipped to [0, 1].
+      outcome's, clipped to [0, 1], of each device its first few: no image moves between devices.
+      ``shown`` gives the first few of all.
     """
     settings = dict(settings)
+
+    def first_of_each(images: jax.Array) -> jax.Array:
+        by_device = images.reshape(placement.mesh.size, -1, *images.shape[1:])
+        return by_device[:, :IMAGES_SHOWN].reshape(-1, *images.shape[1:])
 
     def train_step(
         state: TrainState, frozen: Mapping, batch: Mapping[str, jax.Array]
@@ -181,7 +187,7 @@ def make_train_step(
         new_state = jax.lax.with_sharding_constraint(
             new_state, state_shardings(placement, new_state)
         )
-        images = {k: jnp.clip(v[:IMAGES_SHOWN], 0, 1) for k, v in images.items()}
+        images = {k: jnp.clip(first_of_each(v), 0, 1) for k, v in images.items()}
         # The latter is a copy: the state's own is given to the next step.
         metrics |= {"gradient_norm": norm, "nonfinite_step": new_state.nonfinite_step}
         return new_state, metrics, images
@@ -191,6 +197,24 @@ def make_train_step(
         train_step,
         donate_argnums=0,
         in_shardings=(None, replicated, placement.batch),
-        out_shardings=(None, replicated, replicated),
-        compiler_options=compiler_options(),
+        out_shardings=(None, replicated, placement.batch),
+        compiler_options=compiler_options(placement.platform),
     )
+
+
+def shown(images: Mapping[str, jax.Array]) -> dict[str, np.ndarray]:
+    """The first few images of a batch, or of this process's part of it, as NumPy arrays.
+
+    Args:
+      images: as a step returns them.
+
+    Returns:
+      [n, h, w, 3 or 1] by name.
+    """
+
+    def first(array: jax.Array) -> np.ndarray:
+        parts = sorted(array.addressable_shards, key=lambda part: part.index[0].start or 0)
+        parts = parts[: -(-IMAGES_SHOWN // parts[0].data.shape[0])]
+        return np.concatenate([np.asarray(part.data) for part in parts])[:IMAGES_SHOWN]
+
+    return {name: first(array) for name, array in images.items()}

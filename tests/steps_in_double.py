@@ -1,0 +1,36 @@
+"""20 steps of each stage in double precision, for comparison, on all devices of all processes.
+
+python tests/steps_in_double.py OUT.npz [COORDINATOR PROCESSES PROCESS]
+"""
+
+import sys
+
+import jax
+import numpy as np
+from test_training import Run
+
+from vqad.training.processes import join
+from vqad.training.sharding import Placement
+from vqad.training.stages import STAGES
+
+
+def main(out, coordinator="", processes="1", process="0"):
+    if coordinator:
+        join(coordinator, int(processes), int(process))
+    found = {}
+    for name, stage in STAGES.items():
+        run = Run(stage, None, 20, placement=Placement.over_devices(), double=True)
+        parts = {
+            "metrics": {key: np.array([m[key] for m in run.metrics]) for key in run.metrics[0]},
+            "params": jax.device_get(run.state.params),
+            "codebook": jax.device_get(run.state.codebook),
+            "images": {key: array[:2] for key, array in run.images.items()},
+        }
+        for path, array in jax.tree_util.tree_leaves_with_path(parts):
+            found["/".join([name, *(key.key for key in path)])] = array
+    if jax.process_index() == 0:
+        np.savez(out, **found)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
