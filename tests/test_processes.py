@@ -98,7 +98,7 @@ def test_two_processes_give_the_numbers_of_one_in_all_stages(in_double):
         assert sum(name.startswith(f"{stage}/metrics/loss") for name in one.files) == 1
         assert any(name.startswith(f"{stage}/params") for name in one.files)
     for name in one.files:
-        assert one[name].dtype in (np.float64, np.int32), name
+        assert one[name].dtype == np.float64 or "/params/" not in name, name
         # What is all zeros, as biases in front of a norm, stays so.
         atol = 1e-10 * np.abs(one[name]).max()
         np.testing.assert_allclose(two[name], one[name], rtol=0, atol=atol, err_msg=name)
