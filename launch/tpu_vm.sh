@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # A slice of TPU VMs: every worker runs the same command; JAX finds the others by itself.
-#   TPU=name ZONE=us-central2-b launch/tpu_vm.sh --config=configs/stage1.py --workdir=gs://bucket/stage1 ...
+#   TPU=name ZONE=us-central2-b launch/tpu_vm.sh --config=configs/stage1.py --workdir=/mnt/shared/stage1 ...
+# --workdir is a folder that all workers see, as a mounted file share or bucket.
 # Once before: TPU=name ZONE=... launch/tpu_vm.sh install
 set -euo pipefail
 run='cd vqad && . .venv/bin/activate && python launch/main.py --distributed'

@@ -197,10 +197,10 @@ def test_reseeding_revives_dead_codes():
         variables = book.init(jax.random.key(0), features)
         for i in range(3):
             rngs = {"codebook": jax.random.key(i)}
-            found, updates = book.apply(
-                variables, features, train=True, mutable=["codebook"], rngs=rngs
+            found = book.apply(variables, features)
+            _, variables = book.apply(
+                variables, features, found.codes, method="move", mutable=["codebook"], rngs=rngs
             )
-            variables = {"codebook": updates["codebook"]}
         used[threshold] = float(found.usage)
     assert used[0.0] <= 0.1
     assert used[0.5] > 0.6

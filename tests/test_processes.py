@@ -80,11 +80,8 @@ def in_double(tmp_path_factory):
     """Arrays by name after 20 steps of all stages: of two processes, and of one."""
     folder = tmp_path_factory.mktemp("in_double")
     script = [sys.executable, str(ROOT / "tests" / "steps_in_double.py")]
-    joined = [free_address(), "2"]
-    started = [
-        subprocess.Popen([*script, str(folder / "two.npz"), *flags], env=environment(**devices(n)))
-        for flags, n in (([*joined, "0"], 2), ([*joined, "1"], 2))
-    ]
+    two = [*script, str(folder / "two.npz"), free_address(), "2"]
+    started = [subprocess.Popen([*two, process], env=environment(**devices(2))) for process in "01"]
     assert [process.wait(timeout=500) for process in started] == [0, 0]
     one = [*script, str(folder / "one.npz")]
     subprocess.run(one, env=environment(**devices(4)), check=True, timeout=500)

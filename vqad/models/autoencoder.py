@@ -167,14 +167,14 @@ class DiscreteAutoencoder(nn.Module):
         self.quantizer_lo = VectorQuantizer(**book)
         self.quantizer_hi = VectorQuantizer(**book)
 
-    def encode(self, image: jax.Array, train: bool = False) -> Encoding:
-        """Encodes [n, h, w, 3] in [0, 1]; ``train`` moves the codebooks."""
+    def encode(self, image: jax.Array) -> Encoding:
+        """Encodes [n, h, w, 3] in [0, 1]."""
         hidden_hi = self.encoder_hi(image)
         hidden_lo = self.encoder_lo(hidden_hi)
         features_lo = self.pre_quantizer_lo(hidden_lo)
-        lo = self.quantizer_lo(features_lo, train)
+        lo = self.quantizer_lo(features_lo)
         upsampled_lo, features_hi = self.features_hi(hidden_hi, lo.values)
-        hi = self.quantizer_hi(features_hi, train)
+        hi = self.quantizer_hi(features_hi)
         return Encoding(hidden_hi, hidden_lo, features_lo, features_hi, lo, hi, upsampled_lo)
 
     def features_hi(self, hidden_hi: jax.Array, values_lo: jax.Array) -> tuple[jax.Array, ...]:
@@ -189,20 +189,19 @@ class DiscreteAutoencoder(nn.Module):
         return self.general_decoder(joined)
 
     def __call__(
-        self, image: jax.Array, train: bool = False, keep_hi: jax.Array | None = None
+        self, image: jax.Array, keep_hi: jax.Array | None = None
     ) -> tuple[jax.Array, Encoding]:
         """Reconstructs an image batch.
 
         Args:
           image: float [n, h, w, 3] in [0, 1].
-          train: whether the codebooks move.
           keep_hi: bool [n, 1, 1, 1], images that are decoded from both levels, the others with
             Q_hi = 0; all if None.
 
         Returns:
           I_gen, float32 [n, h, w, 3], and the encoding.
         """
-        encoding = self.encode(image, train)
+        encoding = self.encode(image)
         values_hi = encoding.hi.values
         if keep_hi is not None:
             values_hi = jnp.where(keep_hi, values_hi, 0)

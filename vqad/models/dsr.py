@@ -198,7 +198,7 @@ class Dsr(nn.Module):
         self.upsampler = unet(self.unet_width, dtype=self.dtype)
 
     def reconstruct(
-        self, image: jax.Array, train: bool = False, keep_hi: jax.Array | None = None
+        self, image: jax.Array, keep_hi: jax.Array | None = None
     ) -> tuple[jax.Array, Encoding]:
         """I_gen and the encoding of [n, h, w, 3]; see ``DiscreteAutoencoder.__call__``.
 
@@ -206,7 +206,7 @@ class Dsr(nn.Module):
           VqadError: unsupported size or number of channels.
         """
         check_image_shape(image.shape)
-        return self.autoencoder(image, train, keep_hi)
+        return self.autoencoder(image, keep_hi)
 
     def move_codebooks(
         self, lo: tuple[jax.Array, jax.Array], hi: tuple[jax.Array, jax.Array]

@@ -44,8 +44,8 @@ class VectorQuantizer(nn.Module):
     """Nearest code by squared L2, straight-through gradient, EMA codebook (DSR, section 3).
 
     The codebook lives in the collection ``codebook`` as ``codes`` [k, d], ``cluster_size`` [k] and
-    ``ema_sum`` [k, d], all float32. With ``train=True`` and that collection mutable, statistics of
-    the whole batch move it after the batch has been quantized. Everything here is float32.
+    ``ema_sum`` [k, d], all float32. ``move`` moves it by the statistics of a batch
+    that was quantized. Everything here is float32.
 
     Attributes:
       num_codes: k, codes in the book.
@@ -78,7 +78,7 @@ class VectorQuantizer(nn.Module):
         )
         self.ema_sum = self.variable("codebook", "ema_sum", normal)
 
-    def __call__(self, features: jax.Array, train: bool = False) -> Quantized:
+    def __call__(self, features: jax.Array) -> Quantized:
         """Quantizes features [n, h, w, d] of any float dtype."""
         features = features.astype(jnp.float32)
         table = self.codes.value
@@ -87,8 +87,6 @@ class VectorQuantizer(nn.Module):
         commitment = self.commitment_cost * jnp.square(nearest - features).mean()
         values = features + jax.lax.stop_gradient(nearest - features)
         perplexity, usage = perplexity_and_usage(codes, self.num_codes)
-        if train and not self.is_initializing():
-            self.move(features, codes)
         return Quantized(values, codes, commitment, perplexity, usage)
 
     def moments(self) -> tuple[jax.Array, jax.Array]:

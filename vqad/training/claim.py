@@ -11,10 +11,7 @@ _LOCK = ".lock"
 
 
 class Claim:
-    """A lock on a folder of this machine's disks; it ends with the process, however that ends.
-
-    Folders elsewhere (``gs://``) have no locks.
-    """
+    """A lock on a folder; it ends with the process, however that ends."""
 
     def __init__(self, folder: epath.Path) -> None:
         """Claims nothing yet."""
@@ -27,7 +24,7 @@ class Claim:
         Raises:
           VqadError: another run has it.
         """
-        if self._file or "://" in str(self._folder):
+        if self._file:
             return
         self._file = open(self._folder / _LOCK, "a")  # noqa: SIM115
         try:

@@ -47,6 +47,11 @@ def run(
       VqadError: bad input, found before any long work.
     """
     validate(config, training=mode == "train")
+    if "://" in str(workdir):
+        raise VqadError(
+            f"--workdir={workdir}: not a folder of this machine, and logs go to such ones "
+            "only; give a folder, or one where that storage is mounted"
+        )
     root = epath.Path(workdir)
     if root.exists() and not root.is_dir():
         raise VqadError(f"--workdir={workdir}: is a file; give a folder")
