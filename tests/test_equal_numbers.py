@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 from test_training import Run
 
-from vqad.training.accumulation import join_batch, split_batch
 from vqad.training.stages import STAGES
 
 STEPS = 20
@@ -65,11 +64,3 @@ def test_eight_devices_equal_one_in_single_precision(name):
     for i, (a, b) in enumerate(zip(one.metrics, eight.metrics, strict=True)):
         np.testing.assert_allclose(a["loss"], b["loss"], rtol=1e-5 if i < 3 else 1e-3)
     np.testing.assert_array_equal(one.images["target"], eight.images["target"])
-
-
-def test_a_part_is_spread_over_all_devices_rows():
-    images = np.arange(12 * 5).reshape(12, 5)
-    parts = split_batch({"image": images}, 3)
-    # Of two devices with six rows each, every part takes two rows of each.
-    np.testing.assert_array_equal(parts["image"][1], images[[1, 4, 7, 10]])
-    np.testing.assert_array_equal(join_batch(parts)["image"], images)

@@ -8,22 +8,13 @@ import jax.numpy as jnp
 
 
 def split_batch(tree: Any, parts: int) -> Any:
-    """Arrays [n, ...] to [parts, n/parts, ...].
-
-    Part i holds the images i, i + parts, ...: an array whose rows are split over devices is
-    taken apart without moving any, if each device's rows are divisible by ``parts``.
-    """
-
-    def split(array: jax.Array) -> jax.Array:
-        array = array.reshape(array.shape[0] // parts, parts, *array.shape[1:])
-        return array.swapaxes(0, 1)
-
-    return jax.tree.map(split, tree)
+    """Arrays [n, ...] to [parts, n/parts, ...]."""
+    return jax.tree.map(lambda a: a.reshape(parts, -1, *a.shape[1:]), tree)
 
 
 def join_batch(tree: Any) -> Any:
     """The inverse of ``split_batch``."""
-    return jax.tree.map(lambda a: a.swapaxes(0, 1).reshape(-1, *a.shape[2:]), tree)
+    return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), tree)
 
 
 def over_parts(

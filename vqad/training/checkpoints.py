@@ -86,6 +86,9 @@ def save(
     trees = {"variables": variables}
     if training is not None:
         trees["training"] = training
+    if jax.process_count() == 1:
+        # Copied once for digest and files; of JAX's arrays Orbax would compile slices by device.
+        trees = jax.device_get(trees)
     digests = {name: digest(tree) for name, tree in trees.items()}
     digests["metadata"] = _json_digest(metadata)
     items = {name: ocp.args.StandardSave(tree) for name, tree in trees.items()}

@@ -70,7 +70,31 @@ class Placement:
     @property
     def batch(self) -> NamedSharding:
         """Batches: the first axis split over all devices."""
-        return NamedSharding(self.mesh, PartitionSpec(("data", "model")))
+        return NamedSharding(self.mesh, PartitionSpec(self.mesh.axis_names))
+
+    def on_each_device(
+        self, function: Callable[[Any, Any], tuple[Any, Any]], whole: Any, rows: Any
+    ) -> tuple[Any, Any]:
+        """Applies a function on every device to the device's own rows; inside of ``jax.jit``.
+
+        Args:
+          function: (whole, rows) to a tree of float arrays that are means over the rows, and a tree
+            of arrays with rows.
+          whole: tree of arrays that every device sees whole.
+          rows: tree of arrays [n, ...], of which a device sees its share.
+
+        Returns:
+          The means over all rows, and all rows.
+        """
+        everywhere, split = PartitionSpec(), self.batch.spec
+
+        def share(whole: Any, rows: Any) -> tuple[Any, Any]:
+            means, rows = function(whole, rows)
+            return jax.lax.pmean(means, self.mesh.axis_names), rows
+
+        specs = {"in_specs": (everywhere, split), "out_specs": (everywhere, split)}
+        # Unchecked, gradients stay those of the own rows until they are averaged here.
+        return jax.shard_map(share, mesh=self.mesh, check_vma=False, **specs)(whole, rows)
 
     def of_params(self, params: Any) -> Any:
         """Shardings of trained parameters, for a tree of arrays or shapes."""

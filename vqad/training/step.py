@@ -138,9 +138,20 @@ def make_train_step(
     """
     settings = dict(settings)
 
-    def first_of_each(images: jax.Array) -> jax.Array:
-        by_device = images.reshape(placement.mesh.size, -1, *images.shape[1:])
-        return by_device[:, :IMAGES_SHOWN].reshape(-1, *images.shape[1:])
+    def gradients(variables: Mapping, inputs: Any) -> tuple[Any, Any]:
+        trained, codebook, frozen = variables["params"], variables["codebook"], variables["frozen"]
+
+        def loss_fn(params: Mapping, inputs: Any) -> tuple[jax.Array, Outcome]:
+            joined = join_variables(params, codebook, frozen)
+            return stage.loss(model, joined, inputs, settings)
+
+        def of_part(inputs: Any) -> tuple[Any, Any]:
+            (_, outcome), grads = jax.value_and_grad(loss_fn, has_aux=True)(trained, inputs)
+            return (grads, outcome.metrics), (outcome.images, outcome.kept)
+
+        means, (images, kept) = over_parts(of_part, inputs, settings["accumulate_steps"])
+        images = {name: jnp.clip(shown[:IMAGES_SHOWN], 0, 1) for name, shown in images.items()}
+        return means, (images, kept)
 
     def train_step(
         state: TrainState, frozen: Mapping, batch: Mapping[str, jax.Array]
@@ -152,26 +163,16 @@ def make_train_step(
             mask = batch["mask"].astype(jnp.float32)[..., None]
             defects = Defects(mask, batch["labelled"])
         inputs = stage.draw(key, image, settings, defects)
-        # Split parameters are gathered here, their gradients summed and split below.
-        whole = jax.lax.with_sharding_constraint(state.params, placement.replicated)
-
-        def loss_fn(params: Mapping, inputs: Any) -> tuple[jax.Array, Outcome]:
-            variables = join_variables(params, state.codebook, frozen)
-            return stage.loss(model, variables, inputs, settings)
-
-        def gradients(inputs: Any) -> tuple[Any, Any]:
-            (_, outcome), grads = jax.value_and_grad(loss_fn, has_aux=True)(whole, inputs)
-            return (grads, outcome.metrics), (outcome.images, outcome.kept)
-
-        parts = settings["accumulate_steps"]
-        (grads, metrics), (images, kept) = over_parts(gradients, inputs, parts)
+        # Split parameters are gathered for this, their gradients averaged and then split.
+        variables = {"params": state.params, "codebook": state.codebook, "frozen": frozen}
+        (grads, metrics), (images, kept) = placement.on_each_device(gradients, variables, inputs)
         grads = jax.lax.with_sharding_constraint(grads, placement.of_params(grads))
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         norm = optax.tree.norm(grads)
         params = optax.apply_updates(state.params, updates)
         codebook = state.codebook
         if stage.move_codebooks:
-            variables = join_variables(whole, state.codebook, frozen)
+            variables = join_variables(state.params, state.codebook, frozen)
             codebook, statistics = stage.move_codebooks(model, variables, kept, key)
             metrics |= statistics
         sizes = [metrics["loss"], norm, optax.tree.norm(params), optax.tree.norm(codebook)]
@@ -187,7 +188,6 @@ def make_train_step(
         new_state = jax.lax.with_sharding_constraint(
             new_state, state_shardings(placement, new_state)
         )
-        images = {k: jnp.clip(first_of_each(v), 0, 1) for k, v in images.items()}
         # The latter is a copy: the state's own is given to the next step.
         metrics |= {"gradient_norm": norm, "nonfinite_step": new_state.nonfinite_step}
         return new_state, metrics, images
