@@ -1,5 +1,6 @@
 """Two processes with two devices each, on this machine."""
 
+import signal
 import socket
 import subprocess
 import sys
@@ -114,7 +115,7 @@ def test_both_go_on_after_that_and_a_signal_to_one_stops_both(together):
     done = max(whole_steps(workdir / "stage1"))
     both = start_two(workdir, "--config.stage1.steps=100000")
     wait_for_step(both[0], workdir, done + 4)
-    both[1].terminate()
+    both[1].send_signal(signal.SIGINT)  # which it makes a SIGTERM
     for process in both:
         process.wait(timeout=120)
         assert process.returncode == 75, said(workdir, 0) + said(workdir, 1)

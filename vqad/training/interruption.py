@@ -1,7 +1,8 @@
 """Stopping when asked to: SIGTERM, as before a preemption, and SIGINT (Ctrl-C).
 
 The first signal is heeded after the step that is being made, with a checkpoint; outside of steps,
-and with the second signal, at once. Either way the same command goes on later.
+and with the second signal, at once. Either way the same command goes on later. Of several processes
+any may be asked, and all stop after the same step.
 """
 
 import contextlib
@@ -41,7 +42,7 @@ class Interruption:
     def heeded(self) -> Iterator[None]:
         """Surrounds a run: signals raise ``Interrupted``, or are kept for ``after_steps``."""
         # With several processes JAX's runtime takes SIGTERM itself, and tells all of them.
-        own = SIGNALS if jax.process_count() == 1 else ()
+        own = SIGNALS if jax.process_count() == 1 else (signal.SIGINT,)
         before = {number: signal.signal(number, self._receive) for number in own}
         try:
             yield
@@ -66,6 +67,8 @@ class Interruption:
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         first, self.asked = self.asked is None, signal.Signals(number).name
-        if not (self._waiting and first):
+        if first and jax.process_count() > 1:
+            signal.raise_signal(signal.SIGTERM)
+        elif not (self._waiting and first):
             raise Interrupted(self.asked)
         logger.warning("%s: stopping after this step; once more stops at once", self.asked)
