@@ -13,6 +13,8 @@ from vqad import __version__
 from vqad.data.doctor_command import doctor_arguments, run_doctor
 from vqad.data.prepare_command import prepare_arguments, run_prepare
 from vqad.errors import VqadError, printable
+from vqad.prediction.calibrate_command import calibrate_arguments, run_calibrate
+from vqad.prediction.predict_command import predict_arguments, run_predict
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,16 @@ COMMANDS = {
         "examine images and masks and tell what training will do with them",
         doctor_arguments,
         run_doctor,
+    ),
+    "calibrate": Command(
+        "set the thresholds of a model by pictures of good parts that it was not trained on",
+        calibrate_arguments,
+        run_calibrate,
+    ),
+    "predict": Command(
+        "look for defects in pictures: scores, verdicts, masks and overlays",
+        predict_arguments,
+        run_predict,
     ),
     "import-weights": Command(
         "turn a PyTorch checkpoint of DSR into a vqad checkpoint",

@@ -51,6 +51,23 @@ def make_predict(model: Dsr, variables: Mapping) -> Callable[[np.ndarray], dict[
     return lambda image: jax.device_get(apply(variables, image))
 
 
+def whole_variables(model: Dsr, variables: Mapping, name: str) -> dict:
+    """Variables of all parts of a model, taken from a checkpoint's.
+
+    Args:
+      model: the network.
+      variables: the checkpoint's.
+      name: what a message calls it.
+
+    Raises:
+      VqadError: a part is missing or has other sizes.
+    """
+    image = jnp.zeros((1, SIDE_MULTIPLE, SIDE_MULTIPLE, 3))
+    init = jax.eval_shape(model.init, jax.random.key(0), image)
+    shapes = {"params": init["params"], "codebook": init["codebook"]}
+    return checkpoints.merge(shapes, variables, name)
+
+
 def evaluate(config: ConfigDict, workdir: str, folder: str) -> Judgement:
     """Judges the newest model of a checkpoint folder on the test split of ``config.surface``.
 
@@ -72,10 +89,7 @@ def evaluate(config: ConfigDict, workdir: str, folder: str) -> Judgement:
     variables, metadata = checkpoints.load_weights(folder)
     check_units(config, variables, metadata, folder)
     model = model_from_config(config)
-    image = jnp.zeros((1, *config.image_size, 3))
-    init = jax.eval_shape(model.init, jax.random.key(0), image)
-    shapes = {"params": init["params"], "codebook": init["codebook"]}
-    variables = checkpoints.merge(shapes, variables, folder)
+    variables = whole_variables(model, variables, folder)
     _reinitialize(config, model, variables)
     source = open_source(
         config.surface,

@@ -200,7 +200,7 @@ def validate(config: ConfigDict, training: bool = True) -> None:
     if config.mesh.split not in SPLITS:
         raise VqadError(f"config.mesh.split: {config.mesh.split}; give one of {', '.join(SPLITS)}")
     _within("config.labelled_share", config.labelled_share, 0, 0.95)
-    _check_model(config.model)
+    check_model(config.model)
     for name in STAGES:
         _check_stage(name, config[name])
     for name, low in (
@@ -240,7 +240,12 @@ def _check_fields(name: str, config: ConfigDict, allowed: ConfigDict) -> None:
             raise VqadError(f"{name}.{key}: missing; start from base_config()")
 
 
-def _check_model(model: ConfigDict) -> None:
+def check_model(model: ConfigDict) -> None:
+    """Checks the fields of ``config.model``.
+
+    Raises:
+      VqadError: the first bad value, named.
+    """
     for field in dataclasses.fields(Dsr):
         if field.type is int and field.name in model:
             low = 0 if field.name == "restriction_width" else 1

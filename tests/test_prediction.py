@@ -1,0 +1,264 @@
+"""A detector in use: from Python, from the command line, with tiles and thresholds."""
+
+import csv
+import itertools
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from small_model import write_small_model
+
+import vqad
+from vqad.cli import main
+from vqad.errors import VqadError
+from vqad.prediction import thresholds, tiles
+from vqad.prediction.inputs import gather
+
+RNG = np.random.default_rng(0)
+
+
+def picture(height=32, width=32, rng=RNG):
+    return rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_small_model(tmp_path_factory.mktemp("model") / "weights")
+
+
+@pytest.fixture(scope="module")
+def detector(folder):
+    return vqad.load(folder)
+
+
+@pytest.fixture
+def calibrated(folder):
+    """The same folder with thresholds, for one test."""
+    detector = vqad.load(folder)
+    rng = np.random.default_rng(1)
+    detector.calibrate([picture(rng=rng) for _ in range(9)], 0.1)
+    path = thresholds.write(str(folder), detector.thresholds)
+    yield detector
+    path.unlink()
+
+
+def write(path, image):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(image).save(path)
+    return path
+
+
+def test_one_image_a_batch_and_a_list_say_the_same(detector, tmp_path):
+    images = np.stack([picture() for _ in range(3)])
+    batch = detector.predict(images, batch_size=2)
+    assert batch.scores.shape == (3,)
+    assert batch.masks.shape == (3, 32, 32)
+    assert batch.masks.dtype == batch.scores.dtype == np.float32
+    assert batch.verdicts is None
+    one = detector.predict(images[1])
+    assert one.scores.shape == ()
+    assert one.masks.shape == (32, 32)
+    paths = [write(tmp_path / f"{i}.png", image) for i, image in enumerate(images)]
+    for other in (
+        detector.predict(paths, batch_size=2),
+        detector.predict(images.astype(np.float32) / 255, batch_size=2),
+    ):
+        np.testing.assert_array_equal(other.scores, batch.scores)
+        np.testing.assert_array_equal(other.masks, batch.masks)
+    # Programs for batches of one and of two differ in rounding.
+    np.testing.assert_allclose(one.scores, batch.scores[1], rtol=1e-4)
+    np.testing.assert_allclose(one.masks, batch.masks[1], atol=1e-4)
+
+
+def test_masks_have_the_size_of_their_images(detector):
+    grey = picture(50, 41)[..., 0]
+    found = detector.predict([picture(), grey])
+    assert [mask.shape for mask in found.masks] == [(32, 32), (50, 41)]
+    alone = detector.predict(np.repeat(grey[..., None], 3, axis=-1))
+    np.testing.assert_allclose(found.masks[1], alone.masks, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (np.zeros((8, 8, 4), np.uint8), r"shape \(8, 8, 4\)"),
+        (np.zeros((8, 8, 3), np.int32), "int32"),
+        (np.full((8, 8, 3), 1.5), r"outside \[0, 1\]"),
+        (np.full((8, 8, 3), np.nan), r"outside \[0, 1\]"),
+        ([], "none given"),
+        ("nowhere.png", "no such file"),
+    ],
+)
+def test_other_arrays_are_refused(detector, image, message):
+    with pytest.raises(VqadError, match=message):
+        detector.predict(image)
+
+
+def test_programs_are_compiled_once_for_a_size(detector, monkeypatch):
+    sizes = []
+    predict = detector._predict
+    monkeypatch.setattr(
+        detector, "_predict", lambda batch: sizes.append(len(batch)) or predict(batch)
+    )
+    detector.predict([picture() for _ in range(7)], batch_size=4)
+    detector.predict([picture(64, 64) for _ in range(2)], batch_size=4)
+    detector.predict([picture(64, 64)], batch_size=4)
+    assert sizes == [4, 4, 4, 1]
+
+
+def test_tiles_equal_what_is_found_in_them_alone(detector):
+    image = picture(48, 70)
+    tiled = detector.predict(image, tile=True, overlap=8)
+    assert tiled.masks.shape == (48, 70)
+    corner = detector.predict([image[:32, :32]], batch_size=8)
+    places = tiles.corners((48, 70), (32, 32), 8)
+    assert places[:3] == [(0, 0), (0, 19), (0, 38)]
+    alone = detector.predict(tiles.cut(image, places, (32, 32)))
+    assert tiled.scores == alone.scores.max()
+    # Where no other tile reaches.
+    np.testing.assert_allclose(tiled.masks[:16, :19], alone.masks[0][:16, :19], atol=1e-6)
+    np.testing.assert_allclose(tiled.masks[:16, :19], corner.masks[0][:16, :19], atol=1e-4)
+    # Between, a value between.
+    both = np.stack([alone.masks[0][:16, 19:32], alone.masks[1][:16, :13]])
+    seam = tiled.masks[:16, 19:32]
+    assert np.all((seam >= both.min(0) - 1e-6) & (seam <= both.max(0) + 1e-6))
+    assert np.abs(seam[:, 0] - both[0][:, 0]).max() < np.abs(seam[:, 0] - both[1][:, 0]).max()
+
+
+@pytest.mark.parametrize(("length", "overlap"), [(32, 0), (33, 8), (64, 0), (65, 0), (500, 31)])
+def test_tiles_cover_a_side(length, overlap):
+    found = tiles.starts(length, 32, overlap)
+    assert found[0] == 0
+    assert found[-1] == length - 32
+    assert all(0 < b - a <= 32 - overlap for a, b in itertools.pairwise(found))
+
+
+def test_small_images_are_resized_though_tiles_are_wanted(detector):
+    image = picture(20, 64)
+    np.testing.assert_array_equal(
+        detector.predict(image, tile=True).masks, detector.predict(image).masks
+    )
+    with pytest.raises(VqadError, match="overlap: 32"):
+        detector.predict(picture(64, 64), tile=True, overlap=32)
+
+
+def test_a_conformal_quantile_is_the_rank_that_it_says():
+    values = np.random.default_rng(0).permutation(99).astype(float)
+    assert thresholds.conformal_quantile(values, 0.01) == 98
+    assert thresholds.conformal_quantile(values, 0.1) == 89
+    with pytest.raises(VqadError, match=r"at least 99, or a rate of at least 0\.0101"):
+        thresholds.conformal_quantile(values[:98], 0.01)
+
+
+def test_the_guarantee_holds_over_calibrations():
+    rng = np.random.default_rng(0)
+    for rate, count in ((0.05, 39), (0.1, 25)):
+        draws = rng.normal(size=(20_000, count + 1))
+        limits = np.array([thresholds.conformal_quantile(row[:-1], rate) for row in draws])
+        share = (draws[:, -1] > limits).mean()
+        # Exactly floor(rate (n + 1)) / (n + 1) for continuous scores; 4 standard errors.
+        exact = int(rate * (count + 1) + 1e-9) / (count + 1)
+        assert abs(share - exact) < 4 * np.sqrt(rate / 20_000)
+        assert exact <= rate
+
+
+def test_verdicts_follow_the_thresholds(folder, calibrated):
+    again = vqad.load(folder)
+    assert again.thresholds == calibrated.thresholds
+    images = [picture() for _ in range(6)]
+    found = again.predict(images)
+    np.testing.assert_array_equal(found.verdicts, found.scores > again.thresholds.score)
+    np.testing.assert_array_equal(found.marks, found.masks > again.thresholds.pixel)
+    # Thresholds of whole images say nothing of tiles.
+    assert again.predict(picture(64, 64), tile=True).verdicts is None
+
+
+def test_damaged_and_stale_thresholds(folder, calibrated):
+    path = folder / thresholds.FILE
+    entries = json.loads(path.read_text())
+    path.write_text(json.dumps({**entries, "step": 7}))
+    assert vqad.load(folder).thresholds is None
+    for damaged in ("{", "[]", json.dumps({**entries, "score": "1"}), json.dumps({})):
+        path.write_text(damaged)
+        with pytest.raises(VqadError, match=r"thresholds\.json: cannot be read"):
+            vqad.load(folder)
+
+
+def test_predict_command(folder, calibrated, tmp_path, capsys):
+    root = tmp_path / "parts"
+    write(root / "a.png", picture(40, 50))
+    write(root / "sub" / "a.png", picture())
+    (root / "broken.png").write_bytes(b"no picture")
+    out = tmp_path / "out"
+    given = [str(root), str(root / "a.png"), str(root / "sub" / "*.png")]
+    assert main(["predict", str(folder), *given, "--out", str(out)]) == 1
+    said = capsys.readouterr()
+    assert "2 images, 1 skipped" in said.out
+    assert "broken.png: not a picture" in said.err
+    entries = [json.loads(line) for line in (out / "predictions.jsonl").read_text().splitlines()]
+    assert [entry["file"] for entry in entries] == [
+        str(root / name) for name in ("a.png", "broken.png", "sub/a.png")
+    ]
+    with open(out / "predictions.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    for entry, row in zip(entries, rows, strict=True):
+        assert row == {key: "" if value is None else str(value) for key, value in entry.items()}
+    detector = vqad.load(folder)
+    for entry in (entries[0], entries[2]):
+        found = detector.predict([entry["file"]], batch_size=1)
+        assert entry["score"] == pytest.approx(float(found.scores[0]), rel=1e-4)
+        assert entry["verdict"] in ("good", "defective")
+        mask = np.asarray(Image.open(out / entry["mask"]))
+        overlay = np.asarray(Image.open(out / entry["overlay"]))
+        assert mask.shape == found.masks[0].shape
+        assert overlay.shape == (*mask.shape, 3)
+        assert entry["marked"] == pytest.approx(mask.mean())
+        sure = np.abs(found.masks[0] - detector.thresholds.pixel) > 1e-4
+        np.testing.assert_array_equal(mask[sure], found.marks[0][sure])
+    assert entries[1]["score"] is None
+
+
+def test_commands_refuse_bad_arguments(folder, tmp_path, capsys):
+    def refused(*argv):
+        assert main([*argv]) == 2
+        return capsys.readouterr().err
+
+    image = str(write(tmp_path / "a.png", picture()))
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").write_text("")
+    out = ["--out", str(tmp_path / "out")]
+    full = ["--out", str(tmp_path / "full")]
+    assert "not an empty folder" in refused("predict", str(folder), image, *full)
+    assert "no picture there" in refused("predict", str(folder), str(tmp_path / "*.jpg"), *out)
+    assert "no such folder" in refused("predict", str(tmp_path / "none"), image, *out)
+    assert "--batch=0" in refused("predict", str(folder), image, *out, "--batch=0")
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"")
+    assert "no picture could be read" in refused("predict", str(folder), str(broken), *out)
+    assert "--false_alarms: 1" in refused("calibrate", str(folder), image, "--false_alarms=1")
+    assert "1 good images are too few" in refused("calibrate", str(folder), image)
+    assert not (folder / thresholds.FILE).exists()
+
+
+def test_calibrate_command(folder, tmp_path, capsys):
+    for i in range(9):
+        write(tmp_path / "good" / f"{i}.png", picture())
+    command = ["calibrate", str(folder), str(tmp_path / "good"), "--false_alarms=0.1"]
+    assert main(command) == 0
+    assert f"written: {folder / thresholds.FILE}" in capsys.readouterr().out
+    detector = vqad.load(folder)
+    limits = detector.thresholds
+    scores = [detector.predict(str(path)).scores for path in (tmp_path / "good").iterdir()]
+    assert limits.score == max(scores)
+    assert (limits.images, limits.rate, limits.tiled) == (9, 0.1, False)
+    (folder / thresholds.FILE).unlink()
+
+
+def test_names_do_not_collide(tmp_path):
+    for name in ("a.png", "b/a.png", "c/a.jpg", "c/A.png"):
+        write(tmp_path / name, picture())
+    given = [str(tmp_path / "b"), str(tmp_path / "c" / "*"), str(tmp_path / "a.png")]
+    names = [str(one.name) for one in gather(given)]
+    assert len(names) == len({name.lower() for name in names}) == 4
+    assert len(gather([str(tmp_path), str(tmp_path / "a.png")])) == 4

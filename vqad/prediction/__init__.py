@@ -1,0 +1,1 @@
+"""A trained detector in use: loading it, thresholds, pictures in, verdicts and masks out."""

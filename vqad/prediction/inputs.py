@@ -1,0 +1,89 @@
+"""The pictures that a command is given: files, folders and patterns."""
+
+import glob
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+
+import numpy as np
+
+from vqad.data.decode import decode_image
+from vqad.data.tree import pictures_below
+from vqad.errors import VqadError
+
+_AHEAD = 8
+
+
+@dataclass(frozen=True)
+class Input:
+    """A picture to look at.
+
+    Attributes:
+      path: where it lies.
+      name: relative path without suffix, one of its own for each picture, for what is written.
+    """
+
+    path: str
+    name: PurePath
+
+
+def gather(given: Sequence[str]) -> list[Input]:
+    """Finds the pictures that are meant.
+
+    Args:
+      given: files, folders (with all below them) and patterns (``*``, ``?``, ``[..]``, ``**``).
+
+    Returns:
+      The pictures in order, each once.
+
+    Raises:
+      VqadError: one of them is or holds no picture.
+    """
+    found: dict[str, Path] = {}
+    for argument in given:
+        if os.path.isdir(argument):
+            paths = sorted(pictures_below(Path(argument)))
+            new = {path: Path(path).relative_to(argument) for path in paths}
+        elif os.path.exists(argument):
+            new = {argument: Path(os.path.basename(argument))}
+        else:
+            paths = sorted(path for path in glob.glob(argument, recursive=True))
+            new = {path: Path(os.path.basename(path)) for path in paths if os.path.isfile(path)}
+        if not new:
+            raise VqadError(f"{argument}: no picture there; check the path")
+        for path, name in new.items():
+            found.setdefault(os.path.realpath(path), (path, name))
+    inputs, taken = [], set()
+    for path, name in found.values():
+        stem, number = name.with_suffix(""), 2
+        # Whatever the case: some file systems hold a.png and A.png for one.
+        while str(stem).lower() in taken:
+            stem, number = name.with_name(f"{name.stem}-{number}"), number + 1
+        taken.add(str(stem).lower())
+        inputs.append(Input(path, stem))
+    return inputs
+
+
+def decoded(inputs: Sequence[Input]) -> Iterator[tuple[Input, np.ndarray | VqadError]]:
+    """Reads pictures in threads, some ahead; in place of one that cannot be read, the reason."""
+
+    def read(one: Input) -> np.ndarray | VqadError:
+        try:
+            return decode_image(one.path)
+        except VqadError as error:
+            return error
+
+    with ThreadPoolExecutor(max(2, (os.cpu_count() or 2) // 2)) as pool:
+        waiting: list[tuple[Input, Future]] = []
+        try:
+            for one in inputs:
+                waiting.append((one, pool.submit(read, one)))
+                if len(waiting) > _AHEAD:
+                    first, result = waiting.pop(0)
+                    yield first, result.result()
+            for first, result in waiting:
+                yield first, result.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,29 @@
+"""What was found, drawn over the image."""
+
+import numpy as np
+
+COLOUR = (255, 40, 40)
+
+
+def overlay(image: np.ndarray, values: np.ndarray, marked: np.ndarray) -> np.ndarray:
+    """Reddens an image where a defect is likely, and draws the outline of what is marked.
+
+    Args:
+      image: uint8 [h, w, 3].
+      values: the map, float32 [h, w] in [0, 1].
+      marked: bool [h, w].
+
+    Returns:
+      uint8 [h, w, 3].
+    """
+    share = 0.6 * np.clip(values, 0, 1)[..., None]
+    drawn = image * (1 - share) + np.array(COLOUR) * share
+    drawn[outline(marked)] = COLOUR
+    return np.round(drawn).astype(np.uint8)
+
+
+def outline(marked: np.ndarray) -> np.ndarray:
+    """The pixels of a mask bool [h, w] that have a neighbour outside of it; bool [h, w]."""
+    padded = np.pad(marked, 1)
+    inside = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+    return marked & ~inside

@@ -1,0 +1,136 @@
+"""Thresholds from anomaly-free images alone, by split-conformal quantiles.
+
+Of n held-out good images, exchangeable with the good images to come, the k-th smallest score with
+k = ceil((n + 1) (1 - rate)) is exceeded by the next good image with a probability of at most
+``rate`` (Vovk, Gammerman and Shafer, "Algorithmic Learning in a Random World", 2005; Angelopoulos
+and Bates, "A Gentle Introduction to Conformal Prediction", 2021, appendix D). The probability is
+over the held-out images and the next one; what good images of one fixed calibration give varies
+around it by about sqrt(rate (1 - rate) / n). Nothing here has seen a defect.
+"""
+
+import dataclasses
+import json
+import math
+from typing import Any
+
+import numpy as np
+from etils import epath
+
+from vqad.errors import VqadError
+
+FILE = "thresholds.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Thresholds:
+    """When an image is called defective, and which of its pixels.
+
+    Attributes:
+      score: images with a higher score are defective.
+      pixel: pixels with a higher value in the map are defective.
+      rate: the wanted share of good images that are called defective; and, with the pixels' own
+        threshold, of good images in which any pixel is.
+      images: how many good images they were taken from.
+      step: step of the checkpoint whose scores these were.
+      image_size: height and width that images were resized to or cut into.
+      tiled: whether images were cut into tiles.
+    """
+
+    score: float
+    pixel: float
+    rate: float
+    images: int
+    step: int
+    image_size: tuple[int, int]
+    tiled: bool
+
+
+def conformal_quantile(values: np.ndarray, rate: float) -> float:
+    """The value that the next one exceeds with a probability of at most ``rate``.
+
+    Args:
+      values: float [n], of held-out good images.
+      rate: in (0, 1).
+
+    Returns:
+      The ceil((n + 1) (1 - rate))-th smallest value.
+
+    Raises:
+      VqadError: n is below 1 / rate - 1, too few for any value to promise that.
+    """
+    values = np.sort(np.asarray(values, np.float64))
+    # Without the margin, rounding would ask for one image more where (n + 1) rate is whole.
+    rank = math.ceil((len(values) + 1) * (1 - rate) - 1e-9)
+    if rank > len(values):
+        needed = math.ceil(1 / rate - 1 - 1e-9)
+        raise VqadError(
+            f"{len(values)} good images are too few for a false-alarm rate of {rate:g}; give at "
+            f"least {needed}, or a rate of at least {1 / (len(values) + 1):.3g}"
+        )
+    return float(values[rank - 1])
+
+
+def check_rate(name: str, rate: float) -> None:
+    """Refuses false-alarm rates outside (0, 1).
+
+    Raises:
+      VqadError: it is.
+    """
+    if not 0 < rate < 1:
+        raise VqadError(f"{name}: {rate:g}; give a share between 0 and 1, as 0.01")
+
+
+def write(folder: str, thresholds: Thresholds) -> epath.Path:
+    """Writes thresholds beside the checkpoints that they belong to; returns the file.
+
+    Raises:
+      VqadError: it cannot be written; older thresholds are kept.
+    """
+    path = epath.Path(folder) / FILE
+    temporary = path.parent / f"{FILE}.new"
+    try:
+        temporary.write_text(json.dumps(dataclasses.asdict(thresholds), indent=2) + "\n")
+        temporary.replace(path)
+    except OSError as error:
+        raise VqadError(
+            f"{path}: cannot be written ({error.strerror or error}); free disk space or permissions"
+        ) from error
+    return path
+
+
+def read(folder: str) -> Thresholds | None:
+    """Reads the thresholds of a checkpoint folder; None if it has none.
+
+    Raises:
+      VqadError: the file is damaged.
+    """
+    path = epath.Path(folder) / FILE
+    if not path.exists():
+        return None
+    try:
+        return from_json(json.loads(path.read_text()))
+    except (TypeError, ValueError, OSError) as error:
+        raise VqadError(
+            f"{path}: cannot be read ({error}); remove it, and run vqad calibrate again"
+        ) from error
+
+
+def from_json(entries: Any) -> Thresholds:
+    """Thresholds from what ``dataclasses.asdict`` made of them.
+
+    Raises:
+      ValueError: a field is missing, left over or of another type.
+    """
+    kinds = {field.name: field.type for field in dataclasses.fields(Thresholds)}
+    if not isinstance(entries, dict) or entries.keys() != kinds.keys():
+        raise ValueError(f"does not hold {', '.join(kinds)}")
+    size = entries["image_size"]
+    whole = [entries["images"], entries["step"], *(size if isinstance(size, list | tuple) else "?")]
+    if any(type(value) is not int for value in whole) or len(whole) != 4:
+        raise ValueError("images, step and image_size must be whole numbers")
+    numbers = [entries[name] for name in ("score", "pixel", "rate")]
+    if not all(type(value) in (int, float) and math.isfinite(value) for value in numbers):
+        raise ValueError("score, pixel and rate must be numbers")
+    if type(entries["tiled"]) is not bool:
+        raise ValueError("tiled must be true or false")
+    return Thresholds(**{**entries, "image_size": tuple(size)})

@@ -1,0 +1,72 @@
+"""Images larger than the network's size: cut into tiles that overlap, the maps blended there."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from vqad.errors import VqadError
+
+
+def starts(length: int, tile: int, overlap: int) -> list[int]:
+    """Where tiles start along a side: evenly, the first at 0, the last at the end.
+
+    Args:
+      length: of the side, at least ``tile``.
+      tile: length of a tile.
+      overlap: what neighbours share at least, below ``tile``.
+
+    Returns:
+      Starts, ascending.
+    """
+    count = 1 + -(-(length - tile) // (tile - overlap))
+    return [round(i * (length - tile) / max(count - 1, 1)) for i in range(count)]
+
+
+def corners(shape: tuple[int, int], tile: tuple[int, int], overlap: int) -> list[tuple[int, int]]:
+    """Top left corners of the tiles of an image, row by row.
+
+    Args:
+      shape: height and width of the image, each at least the tile's.
+      tile: height and width of a tile.
+      overlap: what neighbours share at least.
+
+    Raises:
+      VqadError: the overlap is negative or not below the tile's sides.
+    """
+    if not 0 <= overlap < min(tile):
+        raise VqadError(f"overlap: {overlap}; give 0 to {min(tile) - 1} for tiles of {tile}")
+    rows, columns = (starts(*sides, overlap) for sides in zip(shape, tile, strict=True))
+    return [(top, left) for top in rows for left in columns]
+
+
+def cut(image: np.ndarray, places: Sequence[tuple[int, int]], tile: tuple[int, int]) -> np.ndarray:
+    """Tiles [t, th, tw, ...] of an image [h, w, ...]."""
+    return np.stack([image[top : top + tile[0], left : left + tile[1]] for top, left in places])
+
+
+def blend(
+    maps: np.ndarray, places: Sequence[tuple[int, int]], shape: tuple[int, int]
+) -> np.ndarray:
+    """Joins maps of tiles; where tiles overlap, their weights fall linearly towards their edges.
+
+    Args:
+      maps: float32 [t, th, tw].
+      places: their top left corners.
+      shape: height and width of the image.
+
+    Returns:
+      float32 [h, w]; where only one tile lies, that tile's values.
+    """
+    height, width = maps.shape[1:]
+    total, weights = np.zeros(shape), np.zeros(shape)
+    ramp = np.minimum.outer(_ramp(height), _ramp(width))
+    for values, (top, left) in zip(maps, places, strict=True):
+        here = np.s_[top : top + height, left : left + width]
+        total[here] += ramp * values
+        weights[here] += ramp
+    return (total / weights).astype(np.float32)
+
+
+def _ramp(length: int) -> np.ndarray:
+    distance = np.arange(1, length + 1)
+    return np.minimum(distance, distance[::-1]).astype(np.float64)
