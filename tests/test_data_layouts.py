@@ -1,8 +1,8 @@
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
+from etils import epath
 from PIL import Image
 
 from vqad.data import checks
@@ -168,5 +168,5 @@ def test_a_folder_that_may_not_be_read_is_named(tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied", str(self))
 
     (tmp_path / "surface").mkdir()
-    monkeypatch.setattr(Path, "is_dir", refuse)
+    monkeypatch.setattr(type(epath.Path()), "is_dir", refuse)
     refused(tmp_path / "surface", "train", r"surface: cannot be read \(Permission denied\)")

@@ -146,7 +146,7 @@ def test_files_that_may_not_be_read_are_findings(root, monkeypatch):
     def refuse(path):
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr("vqad.data.checks.os.path.getsize", refuse)
+    monkeypatch.setattr("vqad.data.checks.size_and_time", refuse)
     monkeypatch.setattr("vqad.data.decode.Image.open", refuse)
     found = examine(str(root)).findings
     assert {finding.check for finding in found} == {"unreadable"}

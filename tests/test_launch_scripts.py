@@ -53,7 +53,7 @@ def test_every_worker_of_a_slice_runs_the_same_command(run):
     assert calls[8].endswith(f"python launch/main.py --distributed {QUOTED}")
     code, calls = run("tpu_vm.sh", "install", TPU="pod", ZONE="zone")
     assert code == 0
-    assert calls[-1].rstrip().endswith('install . "jax[tpu]"')
+    assert calls[-1].rstrip().endswith('install ".[gcs]" "jax[tpu]"')
     assert run("tpu_vm.sh", *ARGS)[0] != 0
 
 

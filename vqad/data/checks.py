@@ -1,20 +1,23 @@
 """Reads every picture and mask of a source before anything else does, and tells what is wrong."""
 
 import hashlib
-import os
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from pathlib import Path
-from typing import NamedTuple, Protocol
+from functools import partial
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
+from etils import epath
 
 from vqad.data.decode import Header, check_mask_size, decode_image, read_header, read_mask
 from vqad.data.findings import Finding
 from vqad.data.layouts import Split
 from vqad.errors import VqadError
+from vqad.paths import size_and_time
+
+T = TypeVar("T")
 
 DECODE_AT_MOST = 5000
 """Before training, of more pictures than this only the headers are read: decoding takes minutes."""
@@ -75,12 +78,14 @@ def examine_split(backend: Backend, split: Split, quick: bool) -> list[Examined]
     many = quick and len(backend) > DECODE_AT_MOST
     if many and isinstance(backend.read(0)[0], bytes):
         return []
-    examined = []
+    return list(_each(lambda i: _examine(backend, i, split, whole=not many), len(backend)))
+
+
+def _each(function: Callable[[int], T], count: int) -> Iterator[T]:
+    """A function's results for 0 to ``count`` - 1, several worked on at once."""
     with ThreadPoolExecutor() as pool:
-        for start in range(0, len(backend), _AT_ONCE):
-            part = range(start, min(start + _AT_ONCE, len(backend)))
-            examined += pool.map(lambda i: _examine(backend, i, split, whole=not many), part)
-    return examined
+        for start in range(0, count, _AT_ONCE):
+            yield from pool.map(function, range(start, min(start + _AT_ONCE, count)))
 
 
 def check_both_labels(backend: Backend, examined: Sequence[Examined]) -> list[Finding]:
@@ -155,10 +160,8 @@ def leaks(train: Backend, test: Backend) -> list[Finding]:
     """
     sizes: dict[int, list[list[int]]] = defaultdict(lambda: [[], []])
     for which, backend in enumerate((train, test)):
-        for index in range(len(backend)):
-            with suppress(OSError, VqadError):
-                picture = backend.read(index)[0]
-                size = len(picture) if isinstance(picture, bytes) else os.path.getsize(picture)
+        for index, size in enumerate(_each(partial(_size, backend), len(backend))):
+            if size is not None:
                 sizes[size][which].append(index)
     findings = []
     for in_train, in_test in sizes.values():
@@ -171,9 +174,17 @@ def leaks(train: Backend, test: Backend) -> list[Finding]:
     return findings
 
 
+def _size(backend: Backend, index: int) -> int | None:
+    """Bytes of a picture, None if it cannot be read."""
+    with suppress(OSError, VqadError):
+        picture = backend.read(index)[0]
+        return len(picture) if isinstance(picture, bytes) else size_and_time(picture)[0]
+    return None
+
+
 def _digests(backend: Backend, indices: Sequence[int]) -> Iterator[tuple[bytes, int]]:
     for index in indices:
         with suppress(OSError):
             picture = backend.read(index)[0]
-            data = Path(picture).read_bytes() if isinstance(picture, str) else picture
+            data = epath.Path(picture).read_bytes() if isinstance(picture, str) else picture
             yield hashlib.blake2b(data).digest(), index

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from etils import epath
 from PIL import Image, ImageOps
 
 from vqad.errors import VqadError
+from vqad.paths import is_remote
 
 PictureData = bytes | str | os.PathLike
 
@@ -29,6 +31,8 @@ def _opened(data: PictureData, name: str | None) -> Iterator[Image.Image]:
     """Opens a picture; what Pillow raises until it is closed becomes a VqadError with its name."""
     name = name or ("picture" if isinstance(data, bytes) else os.fspath(data))
     try:
+        if not isinstance(data, bytes) and is_remote(data):
+            data = epath.Path(data).read_bytes()
         with Image.open(io.BytesIO(data) if isinstance(data, bytes) else Path(data)) as picture:
             yield picture
     except VqadError as error:

@@ -2,8 +2,9 @@
 
 import json
 from collections import Counter
-from pathlib import Path
 from typing import Any, NamedTuple
+
+from etils import epath
 
 from vqad.data.checks import Backend, check_both_labels, examine_split, leaks
 from vqad.data.decode import Header
@@ -96,7 +97,7 @@ def _unused(root: str, backends: list[Backend]) -> list[Finding]:
     for backend in backends:
         for index in range(len(backend)):
             used.update(path for path in backend.read(index)[:2] if path is not None)
-    found = sorted(set(files_below(Path(root).expanduser(), strict=False)) - used)
+    found = sorted(set(files_below(epath.Path(root).expanduser(), strict=False)) - used)
     return [
         Finding("unused", path, f"{path}: belongs to no image of this layout") for path in found
     ]

@@ -3,10 +3,12 @@
 import re
 from collections.abc import Collection
 from difflib import SequenceMatcher
-from pathlib import Path
 from typing import Literal
 
+from etils.epath import Path
+
 from vqad.data.tree import pictures_in, subfolders
+from vqad.paths import absolute
 
 SYNONYMS = {
     "good": ("ok", "normal", "nominal", "defectfree", "nodefect"),
@@ -66,7 +68,7 @@ def _named_or_near(folder: Path, wanted: str) -> Path | None:
 
 def layout_hint(root: Path) -> str | None:
     """What to do with a folder that has no layout, if it seems to be meant to have one."""
-    root = root.absolute()
+    root = absolute(root)
     inner = [folder for folder in subfolders(root) if kind_of(folder)]
     if inner:
         names = ", ".join(str(folder) for folder in inner[:5])

@@ -8,14 +8,16 @@ import re
 from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Literal, NamedTuple
+
+from etils.epath import Path
 
 from vqad.data.decode import decode_mask
 from vqad.data.findings import Finding
 from vqad.data.hints import deeper_hint, kind_of, layout_hint, mask_hint, near
 from vqad.data.tree import (
     SUFFIXES,
+    files_in,
     is_picture,
     links_out_of,
     pictures_below,
@@ -143,6 +145,7 @@ def _read_mvtec(
     records = []
     for name in classes:
         pictures = pictures_in(folder / name)
+        masks = set() if name == GOOD else set(files_in(root / "ground_truth" / name))
         if name in names and not pictures:
             hint = deeper_hint(folder / name)
             message = f"{folder / name}: no pictures in it; {hint or 'remove it or fill it'}"
@@ -154,16 +157,18 @@ def _read_mvtec(
         for picture in pictures:
             if name == GOOD:
                 records.append(Record(str(picture), None, 0, GOOD))
-            elif mask := _mvtec_mask(root, picture, name, findings):
+            elif mask := _mvtec_mask(root, picture, name, masks, findings):
                 records.append(Record(str(picture), str(mask), 1, name))
     return classes, records
 
 
-def _mvtec_mask(root: Path, picture: Path, class_name: str, findings: list[Finding]) -> Path | None:
+def _mvtec_mask(
+    root: Path, picture: Path, class_name: str, masks: set[str], findings: list[Finding]
+) -> Path | None:
     folder = root / "ground_truth" / class_name
     for name in (f"{picture.stem}_mask", picture.stem):
         for suffix in MASK_SUFFIXES:
-            if (folder / f"{name}{suffix}").is_file():
+            if f"{name}{suffix}" in masks:
                 return folder / f"{name}{suffix}"
     wanted = folder / f"{picture.stem}_mask.png"
     hint = mask_hint(root, picture)

@@ -10,6 +10,7 @@ from vqad.data.decode import check_mask_size, decode_mask, decode_resized, resiz
 from vqad.data.findings import Finding, act_on
 from vqad.data.layouts import Split, read_folder
 from vqad.errors import VqadError
+from vqad.paths import check_reachable
 
 Example = dict[str, np.ndarray]
 
@@ -146,6 +147,7 @@ def open_backend(
         from vqad.data.tfds_source import TfdsBackend  # imports TFDS, slow
 
         return TfdsBackend(spec, split, labelled, data_dir, manual_dir, allow_partial)
+    check_reachable(spec)
     return _Folder(spec, split, labelled, tree)
 
 
@@ -164,8 +166,8 @@ def open_source(
     """Opens the images that `spec` names and checks them, as `vqad doctor` does, but quickly.
 
     Args:
-      spec: The path of a folder, or `tfds:<name>[/<config>]` for a prepared TFDS data set;
-        `tfds:surface_demo/tiles` and `tfds:surface_demo/pictures` are drawn where missing.
+      spec: The path of a folder, also gs://, or `tfds:<name>[/<config>]` for a prepared TFDS data
+        set; `tfds:surface_demo/tiles` and `tfds:surface_demo/pictures` are drawn where missing.
       split: 'train' for images to train with (or pictures of anything), 'test' for images with
         masks, labels and classes.
       image_size: Height and width to resize to, or None to keep each image's own.

@@ -10,6 +10,7 @@ import tensorflow_datasets as tfds
 
 from vqad.data.builders import BUILDERS, prepare
 from vqad.data.layouts import GOOD, NoTestSplit, Split
+from vqad.data.mirror import fetched
 from vqad.data.surface_demo.builder import SurfaceDemo
 from vqad.errors import VqadError
 
@@ -27,7 +28,7 @@ class TfdsBackend:
       spec: `tfds:<name>[/<config>]`.
       split: 'train' or 'test'.
       labelled: Whether to keep the defective images of a training split.
-      data_dir: Where TFDS keeps its data; its own default if None.
+      data_dir: Where TFDS keeps its data; its own default if None. What is remote is copied here.
       manual_dir: Archive or folder that a data set of `vqad.data.builders` is prepared from, where
         that was not done yet.
       allow_partial: Whether that may be less or more than what was published.
@@ -51,6 +52,7 @@ class TfdsBackend:
         self._split = split
         self.num_labelled = 0
         self.layout, self.findings = "prepared by TFDS", ()
+        data_dir = fetched(data_dir, spec.partition(":")[2])
         builder = _prepared(spec, data_dir, manual_dir, allow_partial)
         if split not in builder.info.splits:
             kind = NoTestSplit if split == "test" else VqadError

@@ -2,7 +2,10 @@
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
+
+from etils.epath import Path
+
+from vqad.paths import listing
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
 
@@ -27,9 +30,11 @@ def files_below(root: Path, strict: bool = True) -> Iterator[str]:
         if strict:
             raise error
 
-    for folder, folders, names in os.walk(root, onerror=fail):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (str(Path(folder, name)) for name in names if not name.startswith("."))
+    folders, names = listing(root, fail)
+    yield from (str(root / name) for name in names if not name.startswith("."))
+    for name in folders:
+        if not name.startswith(".") and not os.path.islink(root / name):
+            yield from files_below(root / name, strict)
 
 
 def pictures_below(root: Path) -> Iterator[str]:
@@ -39,20 +44,30 @@ def pictures_below(root: Path) -> Iterator[str]:
 
 def pictures_in(folder: Path) -> list[Path]:
     """The pictures directly in a folder, sorted, broken links too; none if there is no folder."""
-    if not folder.is_dir():
-        return []
-    return sorted(p for p in folder.iterdir() if is_picture(p.name) and not p.is_dir())
+    return [folder / name for name in files_in(folder) if is_picture(name)]
+
+
+def files_in(folder: Path) -> list[str]:
+    """Names of the files directly in a folder, sorted; none if there is no such folder."""
+    return listing(folder, _fail_if_there)[1]
 
 
 def subfolders(folder: Path) -> list[Path]:
     """The folders directly in a folder that are not hidden, sorted; none if there is no such."""
-    if not folder.is_dir():
-        return []
-    return sorted(p for p in folder.iterdir() if not p.name.startswith(".") and p.is_dir())
+    names, _ = listing(folder, _fail_if_there)
+    return [folder / name for name in names if not name.startswith(".")]
+
+
+def _fail_if_there(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        raise error
 
 
 def links_out_of(root: Path) -> Iterator[str]:
-    """Paths of the links below a folder, not hidden, that lead to something outside of it."""
+    """Paths of the links below a folder, not hidden, that lead to something outside of it.
+
+    A bucket has no links.
+    """
     inside = os.path.realpath(root)
     for folder, folders, names in os.walk(root):
         folders[:] = [name for name in folders if not name.startswith(".")]

@@ -3,16 +3,15 @@
 import io
 import json
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from vqad.errors import VqadError
 from vqad.evaluation.judge import Case, Figures, Judgement
+from vqad.paths import write_whole
 
 _FIGURES = {
     "image_auroc": "image AUROC",
@@ -36,25 +35,12 @@ _TRUTH_COLOUR = (255, 40, 40)
 _HEAT = np.array([(0, 0, 0), (110, 0, 60), (230, 60, 20), (255, 190, 40), (255, 255, 255)])
 
 
-def _write(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all: an older one stays until the new one is on disk."""
-    temporary = None
+def _write(path: str | os.PathLike, content: bytes) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            dir=path.parent, prefix=f".{path.name}.", delete=False
-        ) as file:
-            temporary = Path(file.name)
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        os.replace(temporary, path)
+        write_whole(path, content)
     except OSError as error:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
         raise VqadError(
-            f"{path}: cannot be written ({error.strerror}), what was there is kept; "
+            f"{path}: cannot be written ({error.strerror or error}), what was there is kept; "
             "free some space or choose another folder"
         ) from error
 
@@ -81,7 +67,7 @@ def write_json(judgement: Judgement, path: str | os.PathLike, about: Mapping[str
         "images": judgement.images,
         "seconds_per_image": judgement.seconds_per_image,
     }
-    _write(Path(path), (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
+    _write(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
 
 
 def format_table(judgement: Judgement) -> str:
@@ -186,4 +172,4 @@ def contact_sheet(cases: Mapping[str, Sequence[Case]], path: str | os.PathLike) 
             top += size[1] + GAP
     buffer = io.BytesIO()
     sheet.save(buffer, "PNG")
-    _write(Path(path), buffer.getvalue())
+    _write(path, buffer.getvalue())

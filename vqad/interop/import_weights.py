@@ -3,9 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+from etils import epath
+
 from vqad.errors import VqadError
 from vqad.interop.authors import authors_to_variables, bgr_to_rgb, infer_sizes
 from vqad.interop.torch_checkpoints import read_checkpoint
+from vqad.paths import check_local, check_reachable
 from vqad.training.checkpoints import save_weights
 
 
@@ -27,7 +30,9 @@ def import_weights(src: str | Path, out: str | Path) -> dict[str, Any]:
         VqadError: The source is not such a checkpoint, would run code, or does not fit tensor by
             tensor; PyTorch is missing; or `out` holds something already.
     """
-    out = Path(out)
+    check_local(src)
+    check_reachable(out)
+    out = epath.Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise VqadError(f"{out}: already there and not an empty folder; give a new one")
     source = read_checkpoint(src)

@@ -19,6 +19,7 @@ from etils import epath
 from jax.sharding import SingleDeviceSharding
 
 from vqad.errors import VqadError
+from vqad.paths import absolute, check_reachable
 from vqad.training.digest import digest
 
 logger = logging.getLogger(__name__)
@@ -60,8 +61,7 @@ def _manager(path: str, options: ocp.CheckpointManagerOptions) -> ocp.Checkpoint
         "training": ocp.StandardCheckpointHandler(),
         "metadata": ocp.JsonCheckpointHandler(),
     }
-    folder = epath.Path(path).absolute()
-    return ocp.CheckpointManager(folder, item_handlers=handlers, options=options)
+    return ocp.CheckpointManager(absolute(path), item_handlers=handlers, options=options)
 
 
 def save(
@@ -113,7 +113,7 @@ def _written(folder: epath.Path) -> Iterator[None]:
     """Turns what a failed write raises into one line that names the folder."""
     try:
         yield
-    except (OSError, RuntimeError, ValueError) as error:
+    except Exception as error:  # of disks, of TensorStore, of networks and credentials
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         kept = ", ".join(str(step) for step in whole_steps(folder)) or "none"
         raise VqadError(
@@ -142,6 +142,7 @@ def find_folder(path: str) -> str:
     Raises:
       VqadError: there is none.
     """
+    check_reachable(path)
     root = epath.Path(path)
     if not root.exists():
         raise VqadError(f"{path}: no such folder; give a workdir or a checkpoint folder")
@@ -304,6 +305,7 @@ def save_weights(path: str, variables: Mapping, metadata: Mapping[str, Any]) -> 
     Raises:
       VqadError: the folder is not empty, or cannot be written.
     """
+    check_reachable(path)
     folder = epath.Path(path)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise VqadError(f"{path}: exists and is not an empty folder; give a new one")

@@ -6,12 +6,16 @@ from typing import TextIO
 from etils import epath
 
 from vqad.errors import VqadError
+from vqad.paths import is_remote
 
 _LOCK = ".lock"
 
 
 class Claim:
-    """A lock on a folder; it ends with the process, however that ends."""
+    """A lock on a folder; it ends with the process, however that ends.
+
+    A bucket has no such lock, and nothing is claimed there.
+    """
 
     def __init__(self, folder: epath.Path) -> None:
         """Claims nothing yet."""
@@ -24,7 +28,7 @@ class Claim:
         Raises:
           VqadError: another run has it.
         """
-        if self._file:
+        if self._file or is_remote(self._folder):
             return
         self._file = open(self._folder / _LOCK, "a")  # noqa: SIM115
         try:

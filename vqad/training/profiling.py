@@ -8,10 +8,14 @@ import json
 import logging
 import os
 import re
+import shutil
+import tempfile
 from collections.abc import Iterator
 from typing import Any
 
 import jax
+
+from vqad.paths import copy_tree, is_remote
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +39,7 @@ class Profile:
           steps: steps to trace, behind the first two; 0 traces nothing.
         """
         self.folder, self.steps = folder, steps
+        self._here = folder  # the profiler writes to disks only
         self._running = False
         self._traced = 0
 
@@ -42,7 +47,9 @@ class Profile:
     def step(self, number: int) -> Iterator[None]:
         """Surrounds a step; ``number`` counts from one at the start of this run of the stage."""
         if self.steps and number == _SKIPPED + 1:
-            jax.profiler.start_trace(self.folder, create_perfetto_trace=True)
+            if is_remote(self.folder):
+                self._here = tempfile.mkdtemp(prefix="vqad-profile-")
+            jax.profiler.start_trace(self._here, create_perfetto_trace=True)
             self._running = True
         with jax.profiler.StepTraceAnnotation("train", step_num=number):
             yield
@@ -58,9 +65,12 @@ class Profile:
         jax.profiler.stop_trace()
         if not self._traced:  # the first traced step failed
             return
-        table = summarize(self.folder, self._traced)
-        with open(os.path.join(self.folder, "table.txt"), "w") as file:
+        table = summarize(self._here, self._traced)
+        with open(os.path.join(self._here, "table.txt"), "w") as file:
             file.write(table + "\n")
+        if is_remote(self.folder):
+            copy_tree(self._here, self.folder)
+            shutil.rmtree(self._here)
         logger.info("profile of %d steps in %s\n%s", self._traced, self.folder, table)
 
     def wait_for(self, results: Any) -> None:

@@ -2,14 +2,16 @@
 
 import json
 import logging
-import os
 import sys
 import time
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from etils import epath
 from tqdm import tqdm
+
+from vqad.paths import append, write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -39,30 +41,26 @@ class Progress:
         self.writer = None
         self.bar = None
         self.begun = self.last = (start, time.perf_counter())
-        self.jsonl = os.path.join(workdir, "metrics.jsonl")
+        folder = epath.Path(workdir)
+        self.jsonl = folder / "metrics.jsonl"
         self.primary = primary
         if not primary:
             return
-        from tensorboardX import SummaryWriter
+        from vqad.training.event_files import SummaryWriter
 
-        os.makedirs(workdir, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         self._drop_after(start)
-        self.writer = SummaryWriter(
-            os.path.join(workdir, "tensorboard", stage), purge_step=start + 1
-        )
+        self.writer = SummaryWriter(str(folder / "tensorboard" / stage), purge_step=start + 1)
         if sys.stderr.isatty():
             self.bar = tqdm(total=total, initial=start, desc=stage, unit="step", dynamic_ncols=True)
 
     def _drop_after(self, start: int) -> None:
-        if not os.path.exists(self.jsonl):
+        if not self.jsonl.exists():
             return
-        with open(self.jsonl) as file:
-            lines = file.readlines()
+        lines = self.jsonl.read_text().splitlines(keepends=True)
         kept = [line for line in lines if not self._is_later(line, start)]
         if len(kept) < len(lines):
-            with open(self.jsonl + ".tmp", "w") as file:
-                file.writelines(kept)
-            os.replace(self.jsonl + ".tmp", self.jsonl)
+            write_whole(self.jsonl, "".join(kept).encode())
 
     def _is_later(self, line: str, start: int) -> bool:
         try:
@@ -83,8 +81,7 @@ class Progress:
         steps = step - last_step
         values["images_per_second"] = steps * self.batch_size / seconds
         left = (self.total - step) * seconds / steps
-        with open(self.jsonl, "a") as file:
-            file.write(json.dumps({"stage": self.stage, "step": step, **values}) + "\n")
+        append(self.jsonl, json.dumps({"stage": self.stage, "step": step, **values}) + "\n")
         for name, value in values.items():
             self.writer.add_scalar(f"{self.stage}/{name}", value, step)
         if self.bar:

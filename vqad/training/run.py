@@ -13,6 +13,7 @@ from vqad.data.layouts import NoTestSplit
 from vqad.data.sources import Source, open_source
 from vqad.errors import VqadError
 from vqad.evaluation.evaluate import evaluate, is_judged
+from vqad.paths import absolute, check_reachable, is_remote
 from vqad.training import checkpoints
 from vqad.training.claim import Claim
 from vqad.training.config import model_from_config, validate, where_data_is
@@ -47,11 +48,7 @@ def run(
       VqadError: bad input, found before any long work.
     """
     validate(config, training=mode == "train")
-    if "://" in str(workdir):
-        raise VqadError(
-            f"--workdir={workdir}: not a folder of this machine, and logs go to such ones "
-            "only; give a folder, or one where that storage is mounted"
-        )
+    check_reachable(workdir, f"--workdir={workdir}")
     root = epath.Path(workdir)
     if root.exists() and not root.is_dir():
         raise VqadError(f"--workdir={workdir}: is a file; give a folder")
@@ -72,8 +69,10 @@ def run(
 def _keep_compiled(folder: epath.Path) -> None:
     """Keeps what is compiled for the next start, if no place for it was given to JAX."""
     if jax.config.jax_compilation_cache_dir is None:
-        jax.config.update("jax_compilation_cache_dir", str(folder.absolute()))
+        jax.config.update("jax_compilation_cache_dir", str(absolute(folder)))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+        if is_remote(folder):  # XLA writes its own ones without epath
+            jax.config.update("jax_persistent_cache_enable_xla_caches", "none")
 
 
 def _train(config: ConfigDict, workdir: str, interruption: Interruption, claim: Claim) -> None:

@@ -16,7 +16,9 @@ from vqad.data.builders.magnetic_tile import MagneticTile
 from vqad.data.builders.mvtec_ad import MvtecAd
 from vqad.data.builders.natural_images import NaturalImages
 from vqad.data.builders.visa import Visa
+from vqad.data.mirror import bucket_of, fetched, send
 from vqad.errors import VqadError
+from vqad.paths import check_local
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +53,8 @@ def prepare(
       config: Its configuration; may be None where there is a default or none.
       raw: The folder or the archive of the raw data. If None, what is in the `manual_dir` of TFDS
         (`<data_dir>/downloads/manual`), else what can be downloaded.
-      data_dir: Where TFDS keeps its data; its own default (TFDS_DATA_DIR) if None.
+      data_dir: Where TFDS keeps its data; its own default (TFDS_DATA_DIR) if None. For a remote
+        one it is prepared on this machine and copied.
       allow_partial: Accept data that is not the whole of what was published.
 
     Returns:
@@ -65,7 +68,14 @@ def prepare(
     builder_type = builder_class(name)
     if raw is not None and not str(raw):
         raise VqadError(f"{name}: the path of its raw data is empty; give its archive or folder")
+    if raw is not None:
+        check_local(raw)
     config = _checked_config(builder_type, config)
+    if bucket := bucket_of(data_dir):
+        part = f"{name}/{config}" if config else name
+        builder = prepare(name, config, raw, fetched(bucket, part), allow_partial)
+        send(bucket, part)
+        return builder
     builder = builder_type(config=config, data_dir=data_dir, raw=raw, allow_partial=allow_partial)
     if builder.is_prepared():
         _check_prepared(builder, allow_partial)

@@ -1,0 +1,159 @@
+"""What epath leaves open of paths to folders of this machine and to buckets (gs://)."""
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import fsspec.config
+from etils import epath
+
+from vqad.errors import VqadError
+
+_AT_ONCE = 8
+
+# Of a bucket TensorStore and other processes write too, of which a kept listing knows nothing.
+fsspec.config.conf.setdefault("gcs", {}).setdefault("use_listings_cache", False)
+
+
+def is_remote(path: str | os.PathLike) -> bool:
+    """Whether a path leads to a bucket and not into a file system of this machine."""
+    return "://" in os.fspath(path)
+
+
+def check_reachable(path: str | os.PathLike, name: str | None = None) -> None:
+    """Checks that the bucket of a remote path can be looked into; to be called before other uses.
+
+    Args:
+      path: any path; those of this machine are fine.
+      name: what a message calls it; the path by default.
+
+    Raises:
+      VqadError: it is of a storage that is not known, or its bucket cannot be looked into.
+    """
+    if not is_remote(path):
+        return
+    name, path = name or os.fspath(path), os.fspath(path)
+    scheme, _, rest = path.partition("://")
+    if scheme != "gs":
+        raise VqadError(f"{name}: no such storage; give a folder, or gs://<bucket>/<folder>")
+    bucket = rest.partition("/")[0]
+    try:
+        epath.Path(f"gs://{bucket}").stat()
+    except ImportError as error:
+        raise VqadError(f"{name}: gs:// needs more; pip install 'vqad[gcs]'") from error
+    except Exception as error:  # of the network, of credentials, of three libraries
+        reason = "not found" if isinstance(error, FileNotFoundError) else str(error).strip()
+        reason = (reason.splitlines() or [type(error).__name__])[0][:200]
+        raise VqadError(
+            f"{name}: the bucket {bucket} cannot be looked into ({reason}); check its name, your "
+            "permissions and the application default credentials"
+        ) from error
+
+
+def check_local(path: str | os.PathLike) -> None:
+    """Refuses a remote path where only files of this machine can be read.
+
+    Raises:
+      VqadError: the path is remote.
+    """
+    if is_remote(path):
+        raise VqadError(f"{path}: is read from this machine only; copy it here and give that path")
+
+
+def absolute(path: str | os.PathLike) -> epath.Path:
+    """An absolute path; epath's own would put a remote one below the current folder."""
+    return epath.Path(path) if is_remote(path) else epath.Path(path).absolute()
+
+
+def listing(folder: epath.Path, fail: Callable[[OSError], None]) -> tuple[list[str], list[str]]:
+    """Names of the folders (with links to such) and of the files directly in a folder, sorted.
+
+    Args:
+      folder: the folder.
+      fail: called where it cannot be read; if that returns, nothing is in it.
+    """
+    # For folders of this machine epath's own would take links to folders for files.
+    walk = folder.walk(on_error=fail) if is_remote(folder) else os.walk(folder, onerror=fail)
+    _, folders, files = next(iter(walk), (folder, [], []))
+    return sorted(folders), sorted(files)
+
+
+def size_and_time(path: str | os.PathLike) -> tuple[int, int]:
+    """Bytes of a file, and when it was written, in seconds since 1970."""
+    if is_remote(path):
+        found = epath.Path(path).stat()
+        return found.length, found.mtime
+    found = os.stat(path)  # epath's also looks for the owner's name, which containers may lack
+    return found.st_size, int(found.st_mtime)
+
+
+def write_whole(path: str | os.PathLike, content: bytes) -> None:
+    """Writes a file whole or not at all, with its folder: an older one stays until then.
+
+    Raises:
+      OSError: it cannot be written.
+    """
+    if is_remote(path):  # objects appear whole
+        epath.Path(path).write_bytes(content)
+        return
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = None
+    try:
+        with tempfile.NamedTemporaryFile(
+            dir=path.parent, prefix=f".{path.name}.", delete=False
+        ) as file:
+            temporary = Path(file.name)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        os.replace(temporary, path)
+    except OSError:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+        raise
+
+
+def append(path: str | os.PathLike, text: str) -> None:
+    """Adds text to a file; an object, to which nothing can be added, is written anew."""
+    path = epath.Path(path)
+    if is_remote(path):
+        path.write_text((path.read_text() if path.exists() else "") + text)
+        return
+    with path.open("a") as file:
+        file.write(text)
+
+
+def copy_tree(source: str | os.PathLike, target: str | os.PathLike) -> None:
+    """Copies the files below a folder, from a bucket to this machine or the other way.
+
+    What is there with the same size, and not older, is taken for the same.
+    """
+    source, target = epath.Path(source), epath.Path(target)
+
+    def copy(name: str) -> None:
+        old, new = source / name, target / name
+        size, written = size_and_time(old)
+        if new.exists():
+            size_there, written_there = size_and_time(new)
+            if size_there == size and written_there >= written:
+                return
+        write_whole(new, old.read_bytes())
+        if not is_remote(new):
+            os.utime(new, (written, written))  # else it would be newer on its way back
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        list(pool.map(copy, _names_below(source)))
+
+
+def _names_below(root: epath.Path, prefix: str = "") -> Iterator[str]:
+    def fail(error: OSError) -> None:
+        raise error
+
+    folders, files = listing(root / prefix, fail)
+    yield from (prefix + name for name in files)
+    for name in folders:
+        yield from _names_below(root, f"{prefix}{name}/")
