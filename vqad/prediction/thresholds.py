@@ -17,6 +17,7 @@ import numpy as np
 from etils import epath
 
 from vqad.errors import VqadError
+from vqad.paths import write_whole
 
 FILE = "thresholds.json"
 
@@ -87,10 +88,9 @@ def write(folder: str, thresholds: Thresholds) -> epath.Path:
       VqadError: it cannot be written; older thresholds are kept.
     """
     path = epath.Path(folder) / FILE
-    temporary = path.parent / f"{FILE}.new"
+    content = json.dumps(dataclasses.asdict(thresholds), indent=2) + "\n"
     try:
-        temporary.write_text(json.dumps(dataclasses.asdict(thresholds), indent=2) + "\n")
-        temporary.replace(path)
+        write_whole(path, content.encode())
     except OSError as error:
         raise VqadError(
             f"{path}: cannot be written ({error.strerror or error}); free disk space or permissions"
