@@ -106,6 +106,24 @@ def test_evaluate_alone_gives_the_same_figures(demo):
     assert untrained["about"]["reinitialized"] == "detector"
 
 
+def test_devices_that_share_the_height_give_the_same_figures(demo):
+    workdir, _ = demo
+    two = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    split = ("--config.evaluation.split=height",)
+    assert "must be divisible by 32 x 2, as 64 is" in refused(
+        launch(workdir, *split, mode="evaluate", variables=two)
+    )
+    reports = []
+    for flags, variables in (((), {}), (split, two)):
+        result = launch(workdir, *flags, mode="evaluate", size=(64, 32), variables=variables)
+        assert result.returncode == 0, result.stderr
+        reports.append(json.loads((workdir / "evaluation.json").read_text()))
+    one, both = reports
+    assert one["about"]["image_size"] == both["about"]["image_size"] == [64, 32]
+    for key, value in one["overall"].items():
+        assert both["overall"][key] == pytest.approx(value, abs=1e-3), key
+
+
 def test_later_stages_keep_the_bytes_of_earlier_ones(demo):
     workdir, _ = demo
     first, second, third = (load_weights(str(workdir / f"stage{i}"))[0] for i in (1, 2, 3))

@@ -113,25 +113,27 @@ def test_batches_handed_over_ahead_keep_their_order():
     assert [int(batch["image"][0]) for batch in ahead] == [1, 2, 3, 4]
 
 
-def test_blocks_of_rows_change_nothing():
-    features = jax.random.normal(jax.random.key(0), (2, 13, 5, 4))
-    offsets = jnp.arange(130.0).reshape(2, 13, 5)
+def test_blocks_of_columns_change_nothing():
+    features = jax.random.normal(jax.random.key(0), (2, 5, 13, 4))
+    offsets = jnp.arange(130.0).reshape(2, 5, 13)
 
-    rows = []
+    columns = []
 
     def function(features, offsets):
-        rows.append(features.shape[1])
+        columns.append(features.shape[2])
         return features.sum(-1) + offsets
 
     whole = function(features, offsets)
     for limit in (1 << 20, 500, 300, 1):
-        found = jax.jit(lambda f, o, m=limit: distances.over_rows(function, 10, m, f, o))(
+        found = jax.jit(lambda f, o, m=limit: distances.over_columns(function, 10, m, f, o))(
             features, offsets
         )
         np.testing.assert_array_equal(found, whole)
-        assert rows[-1] == 1 or rows[-1] * 2 * 5 * 10 <= limit
+        assert columns[-1] == 1 or columns[-1] * 2 * 5 * 10 <= limit
     text = str(
-        jax.make_jaxpr(lambda f, o: distances.over_rows(function, 10, 300, f, o))(features, offsets)
+        jax.make_jaxpr(lambda f, o: distances.over_columns(function, 10, 300, f, o))(
+            features, offsets
+        )
     )
     assert "scan" in text
 

@@ -21,23 +21,40 @@ from vqad.models.dsr import SIDE_MULTIPLE, Dsr
 from vqad.training import checkpoints
 from vqad.training.config import model_from_config, where_data_is
 from vqad.training.continuation import check_units
+from vqad.training.sharding import Placement
 
 logger = logging.getLogger(__name__)
 
 
-def make_predict(model: Dsr, variables: Mapping) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
-    """Builds a jitted prediction function.
+def placement_for(split: str) -> Placement:
+    """The devices of this process that predict: one, or all where these share something."""
+    devices = jax.local_devices()
+    return Placement.over_devices(devices=devices[:1] if split == "nothing" else devices)
 
-    Args:
-      model: the network.
-      variables: all its variables.
 
-    Returns:
-      A function of images uint8 [n, h, w, 3] to NumPy arrays: ``score`` [n], ``mask`` [n, h, w]
-      (channel 1 of M_up), ``general`` and ``specific`` [n, h, w, 3], float32.
+def check_split(config: ConfigDict) -> None:
+    """Refuses what the devices cannot share as ``config.evaluation.split`` says.
+
+    Raises:
+      VqadError: a batch or a height that is not divisible.
     """
+    placement, evaluation = placement_for(config.evaluation.split), config.evaluation
+    if evaluation.split == "images":
+        placement.check_batch_size("config.evaluation.batch_size", evaluation.batch_size)
+    elif evaluation.split == "height":
+        placement.check_height("config.image_size", config.image_size[0], SIDE_MULTIPLE)
 
-    @functools.partial(jax.jit, compiler_options=compiler_options())
+
+def jit_predict(model: Dsr, split: str = "nothing") -> Callable[..., dict[str, jax.Array]]:
+    """Jits prediction from all variables and images uint8 [n, h, w, 3]; see ``make_predict``."""
+    placement = placement_for(split)
+    images = placement.height if split == "height" else placement.batch
+
+    @functools.partial(
+        jax.jit,
+        in_shardings=(placement.replicated, images),
+        compiler_options=compiler_options(placement.platform),
+    )
     def apply(variables: Mapping, image: jax.Array) -> dict[str, jax.Array]:
         found = model.apply(variables, image.astype(jnp.float32) / 255)
         return {
@@ -47,7 +64,26 @@ def make_predict(model: Dsr, variables: Mapping) -> Callable[[np.ndarray], dict[
             "specific": found.specific,
         }
 
-    variables = jax.device_put(variables)
+    return apply
+
+
+def make_predict(
+    model: Dsr, variables: Mapping, split: str = "nothing"
+) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
+    """Builds a jitted prediction function.
+
+    Args:
+      model: the network.
+      variables: all its variables.
+      split: what the devices of this process share: ``nothing``, so that one of them works,
+        ``images`` of a batch or their ``height``. XLA's partitioner then has neighbours exchange
+        the rows that convolutions need, and sums the instance norms' means over all.
+
+    Returns:
+      A function of images uint8 [n, h, w, 3] to NumPy arrays: ``score`` [n], ``mask`` [n, h, w]
+      (channel 1 of M_up), ``general`` and ``specific`` [n, h, w, 3], float32.
+    """
+    apply, variables = jit_predict(model, split), placement_for(split).put(variables)
     return lambda image: jax.device_get(apply(variables, image))
 
 
@@ -84,8 +120,10 @@ def evaluate(config: ConfigDict, workdir: str, folder: str) -> Judgement:
       The judgement.
 
     Raises:
-      VqadError: no whole model there, a checkpoint of another width, bad test data.
+      VqadError: no whole model there, a checkpoint of another width, bad test data, sizes that the
+        devices cannot share.
     """
+    check_split(config)
     variables, metadata = checkpoints.load_weights(folder)
     check_units(config, variables, metadata, folder)
     model = model_from_config(config)
@@ -99,7 +137,7 @@ def evaluate(config: ConfigDict, workdir: str, folder: str) -> Judgement:
         cache_bytes=0,  # each image is read once
     )
     judgement = judge(
-        make_predict(model, variables),
+        make_predict(model, variables, config.evaluation.split),
         evaluation_batches(source, batch_size=config.evaluation.batch_size),
         source.classes,
         [source.names(i) for i in range(len(source))],

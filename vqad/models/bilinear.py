@@ -12,12 +12,14 @@ and a convolution with taps 0, 1, 2 sums up(z_0)[j - 1] + up(z_1)[j] + up(z_2)[j
 outside. Three products of small size are thus a stencil away from the even and odd outputs.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+
+from vqad.models.ops import shift
 
 # XLA's CPU backend would otherwise fuse a stencil into the interleaving behind it, element by
 # element: 15 ms in place of 5 forward, 64 x 64 to 128 x 128, 32 to 16 channels, batch 8, two cores.
@@ -62,22 +64,19 @@ def _weights(size: int, axis: int) -> _Weights:
     return _Weights(*(v.reshape(shape) for v in values))
 
 
-def _interpolate(taps: Sequence[jax.Array], axis: int) -> jax.Array:
+def _interpolate(at: Callable[[int, int], jax.Array], size: int, axis: int) -> jax.Array:
     """Sum of the upsampled, shifted taps along an axis.
 
     Args:
-      taps: three float32 arrays of four axes, padded by one zero on both ends of ``axis``.
+      at: from a tap and a step of -1, 0 or 1 along ``axis`` to what is that far from each pixel,
+        zero outside; float32 arrays of four axes.
+      size: n, pixels along ``axis``.
       axis: 1 or 2.
 
     Returns:
-      An array with 2n where the unpadded taps have n.
+      An array with 2n pixels along ``axis``.
     """
-    size = taps[0].shape[axis] - 2
     w = _weights(size, axis)
-
-    def at(tap: int, offset: int) -> jax.Array:
-        return lax.slice_in_dim(taps[tap], 1 + offset, 1 + offset + size, axis=axis)
-
     even = w.before_far * at(0, -1) + w.before_near * at(0, 0)
     even += w.e * at(1, -1) + (1 - w.e) * at(1, 0) + (1 - w.o) * at(2, 0) + w.o * at(2, 1)
     odd = w.e * at(0, -1) + (1 - w.e) * at(0, 0) + (1 - w.o) * at(1, 0) + w.o * at(1, 1)
@@ -95,10 +94,10 @@ def _interpolate_adjoint(dy: jax.Array, axis: int) -> tuple[jax.Array, jax.Array
     w = _weights(size, axis)
 
     def from_behind(x: jax.Array) -> jax.Array:
-        return _shift(x, axis, -1)
+        return shift(x, -1, axis)
 
     def from_before(x: jax.Array) -> jax.Array:
-        return _shift(x, axis, 1)
+        return shift(x, 1, axis)
 
     a = w.before_near * even + from_behind(w.before_far * even)
     a += (1 - w.e) * odd + from_behind(w.e * odd)
@@ -106,13 +105,6 @@ def _interpolate_adjoint(dy: jax.Array, axis: int) -> tuple[jax.Array, jax.Array
     c = (1 - w.o) * even + from_before(w.o * even)
     c += w.behind_near * odd + from_before(w.behind_far * odd)
     return a, b, c
-
-
-def _shift(x: jax.Array, axis: int, step: int) -> jax.Array:
-    """Moves x by one along axis; zeros come in."""
-    pad = [(0, 0, 0)] * x.ndim
-    pad[axis] = (step, -step, 0)
-    return lax.pad(x, jnp.zeros((), x.dtype), pad)
 
 
 def _columns(kernel: jax.Array) -> list[jax.Array]:
@@ -134,13 +126,17 @@ def upsample_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
     Returns:
       [n, 2h, 2w, co], dtype of x.
     """
-    co = kernel.shape[-1]
-    padded = _barrier(jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))))
+    h, w = x.shape[1:3]
+    padded = _barrier(jnp.pad(x, ((0, 0), (0, 0), (1, 1), (0, 0))))
     products = [
         jnp.dot(padded, column, preferred_element_type=jnp.float32) for column in _columns(kernel)
     ]
-    wide = _barrier(_interpolate(products, axis=2))
-    return _interpolate(jnp.split(wide, [co, 2 * co], axis=-1), axis=1).astype(x.dtype)
+
+    def along_width(tap: int, step: int) -> jax.Array:
+        return lax.slice_in_dim(products[tap], 1 + step, 1 + step + w, axis=2)
+
+    rows = jnp.split(_barrier(_interpolate(along_width, w, axis=2)), 3, axis=-1)
+    return _interpolate(lambda tap, step: shift(rows[tap], -step, 1), h, axis=1).astype(x.dtype)
 
 
 def _upsample_conv_fwd(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple]:

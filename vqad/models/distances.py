@@ -12,36 +12,38 @@ _DISTANCES_AT_A_TIME = 1 << 24
 _DISTANCES_IN_CACHE = 1 << 20
 
 
-def over_rows(
+def over_columns(
     function: Callable[..., jax.Array], elements: int, limit: int, *arrays: jax.Array
 ) -> jax.Array:
-    """Applies a function to blocks of rows of feature maps, so that its memory stays bounded.
+    """Applies a function to blocks of columns of feature maps, so that its memory stays bounded.
 
-    Blocks are cut along the height: the batch axis may be sharded over devices.
+    Blocks are cut along the width: batch and height may be split over devices.
 
     Args:
-      function: from arrays [n, r, w, ...] to an array [n, r, w, ...], position by position.
+      function: from arrays [n, h, r, ...] to an array [n, h, r, ...], position by position.
       elements: elements that it needs at a position.
-      limit: elements that it may need at a time; a single row may exceed it.
+      limit: elements that it may need at a time; a single column may exceed it.
       *arrays: [n, h, w, ...].
 
     Returns:
       What the function returns for the whole arrays, [n, h, w, ...].
     """
     n, h, w = arrays[0].shape[:3]
-    rows = max(1, limit // max(1, n * w * elements))
-    if rows >= h:
+    columns = max(1, limit // max(1, n * h * elements))
+    if columns >= w:
         return function(*arrays)
-    count = -(-h // rows)
-    rows = -(-h // count)  # of about one size, so that the last is not mostly padding
+    count = -(-w // columns)
+    columns = -(-w // count)  # of about one size, so that the last is not mostly padding
 
     def cut(a: jax.Array) -> jax.Array:
-        a = jnp.pad(a, [(0, count * rows - h if axis == 1 else 0) for axis in range(a.ndim)])
-        return a.reshape(n, count, rows, *a.shape[2:]).swapaxes(0, 1)
+        a = jnp.pad(a, [(0, count * columns - w if axis == 2 else 0) for axis in range(a.ndim)])
+        return jnp.moveaxis(a.reshape(n, h, count, columns, *a.shape[3:]), 2, 0)
 
     with jax.named_scope("blocks"):
-        found = lax.map(lambda block: function(*block), [cut(a) for a in arrays]).swapaxes(0, 1)
-    return found.reshape(n, count * rows, *found.shape[3:])[:, :h]
+        found = jnp.moveaxis(
+            lax.map(lambda block: function(*block), [cut(a) for a in arrays]), 0, 2
+        )
+    return found.reshape(n, h, count * columns, *found.shape[4:])[:, :, :w]
 
 
 def nearest_code(features: jax.Array, codes: jax.Array) -> jax.Array:
@@ -62,7 +64,7 @@ def nearest_code(features: jax.Array, codes: jax.Array) -> jax.Array:
         return found.min(-1).astype(jnp.int32)
 
     def search(limit: int) -> Callable[[jax.Array], jax.Array]:
-        return lambda features: over_rows(nearest, codes.shape[0], limit, features)
+        return lambda features: over_columns(nearest, codes.shape[0], limit, features)
 
     return lax.platform_dependent(
         features, cpu=search(_DISTANCES_IN_CACHE), default=search(_DISTANCES_AT_A_TIME)

@@ -17,11 +17,23 @@ def _valid_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return lax.conv_general_dilated(x, kernel, (1, 1), "VALID", dimension_numbers=_DIMENSIONS)
 
 
+def shift(x: jax.Array, step: int, axis: int) -> jax.Array:
+    """Moves x by ``step`` along an axis; zeros come in.
+
+    Of an axis that is split over devices, neighbours exchange ``step`` entries. Slices of a padded
+    array say the same, but then every part of it has another size and nothing lies where it is
+    needed.
+    """
+    pad = [(0, 0, 0)] * x.ndim
+    pad[axis] = (step, -step, 0)
+    return lax.pad(x, jnp.zeros((), x.dtype), pad)
+
+
 def conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Convolution of stride 1 that keeps height and width ("same" zero padding).
 
     A 1x1 kernel becomes a matrix product. A kernel with one or two outputs becomes a matrix product
-    to all its taps and a sum of shifted slices, which keeps vector units busy where a convolution
+    to all its taps and a sum of these, shifted, which keeps vector units busy where a convolution
     to two channels does not.
 
     Args:
@@ -43,12 +55,13 @@ def conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 @jax.custom_vjp
 def _thin_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """A matrix product to all taps, and a sum of shifted slices."""
+    """A matrix product to all taps, and their sum, shifted."""
     n, h, w, ci = x.shape
     k, _, _, co = kernel.shape
     taps = jnp.dot(x, kernel.transpose(2, 0, 1, 3).reshape(ci, k * k * co))
-    taps = _pad(taps.reshape(n, h, w, k * k, co), k // 2, axis=1)
-    return sum(taps[:, i : i + h, j : j + w, i * k + j] for i in range(k) for j in range(k))
+    taps = taps.reshape(n, h, w, k, k, co)
+    rows = [sum(shift(taps[:, :, :, i, j], k // 2 - j, 2) for j in range(k)) for i in range(k)]
+    return sum(shift(row, k // 2 - i, 1) for i, row in enumerate(rows))
 
 
 def _thin_conv_fwd(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple]:
@@ -93,9 +106,10 @@ def conv_down(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """
     n, h, w, ci = x.shape
     co = kernel.shape[-1]
-    x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    x = x.reshape(n, h // 2 + 1, 2, w // 2 + 1, 2, ci).transpose(0, 1, 3, 2, 4, 5)
-    x = x.reshape(n, h // 2 + 1, w // 2 + 1, 4 * ci)
+    x = jnp.pad(x, ((0, 0), (0, 0), (1, 1), (0, 0))).reshape(n, h // 2, 2, w // 2 + 1, 2 * ci)
+    # Rows are paired before they are padded, so that a split height is reshaped where it lies.
+    odd, even = (jnp.pad(x[:, :, a], ((0, 0), (a, 1 - a), (0, 0), (0, 0))) for a in (1, 0))
+    x = jnp.concatenate([odd, even], axis=-1)
     kernel = kernel.reshape(2, 2, 2, 2, ci, co).transpose(0, 2, 1, 3, 4, 5)
     return _valid_conv(x, kernel.reshape(2, 2, 4 * ci, co))
 

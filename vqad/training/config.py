@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from vqad.errors import VqadError
 from vqad.models.dsr import Dsr, check_image_size
 from vqad.synthesis.perlin import MAX_CELLS
-from vqad.training.sharding import SPLITS
+from vqad.training.sharding import IMAGE_SPLITS, SPLITS
 from vqad.training.stages import STAGES
 
 KSDD2_SIZE = (640, 224)
@@ -119,6 +119,9 @@ def base_config(surface: str = "") -> ConfigDict:
             "log": {"every_steps": 100, "images_every_steps": 1000},
             "evaluation": {
                 "batch_size": 8,
+                # What all devices share: nothing (one works), images of a batch, or the height of
+                # each image, where one does not fit a device's memory.
+                "split": "nothing",
                 "cases": 4,
                 # Modules to judge with fresh parameters, by commas: what would they do untrained?
                 "reinitialize": "",
@@ -199,6 +202,11 @@ def validate(config: ConfigDict, training: bool = True) -> None:
     _at_least("config.mesh.model", config.mesh.model, 1)
     if config.mesh.split not in SPLITS:
         raise VqadError(f"config.mesh.split: {config.mesh.split}; give one of {', '.join(SPLITS)}")
+    if config.evaluation.split not in IMAGE_SPLITS:
+        raise VqadError(
+            f"config.evaluation.split: {config.evaluation.split}; give one of "
+            f"{', '.join(IMAGE_SPLITS)}"
+        )
     _within("config.labelled_share", config.labelled_share, 0, 0.95)
     check_model(config.model)
     for name in STAGES:

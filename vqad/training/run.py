@@ -12,7 +12,7 @@ from vqad.data.findings import act_on
 from vqad.data.layouts import NoTestSplit
 from vqad.data.sources import Source, open_source
 from vqad.errors import VqadError
-from vqad.evaluation.evaluate import evaluate, is_judged
+from vqad.evaluation.evaluate import check_split, evaluate, is_judged
 from vqad.paths import absolute, check_reachable, is_remote
 from vqad.training import checkpoints
 from vqad.training.claim import Claim
@@ -82,6 +82,8 @@ def _train(config: ConfigDict, workdir: str, interruption: Interruption, claim: 
     last = str(root / "stage3")
     stages = [STAGES[name] for name in config.stages]
     placement = Placement.over_devices(**config.mesh)
+    if stages[-1].name == "stage3":
+        check_split(config)
     left = []
     for stage in stages:
         if is_first():

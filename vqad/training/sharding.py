@@ -12,6 +12,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from vqad.errors import VqadError
 
 SPLITS = ("nothing", "optimizer", "parameters")
+IMAGE_SPLITS = ("nothing", "images", "height")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,6 +97,11 @@ class Placement:
         # Unchecked, gradients stay those of the own rows until they are averaged here.
         return jax.shard_map(share, mesh=self.mesh, check_vma=False, **specs)(whole, rows)
 
+    @property
+    def height(self) -> NamedSharding:
+        """Images [n, h, w, ...]: the height split over all devices."""
+        return NamedSharding(self.mesh, PartitionSpec(None, self.mesh.axis_names))
+
     def of_params(self, params: Any) -> Any:
         """Shardings of trained parameters, for a tree of arrays or shapes."""
         return jax.tree.map(self._part_over("model", self.split == "parameters"), params)
@@ -136,6 +142,26 @@ class Placement:
             raise VqadError(
                 f"{name}: {size} is not divisible by the {self.mesh.size} devices{times}; give "
                 f"{above}"
+            )
+
+    def check_height(self, name: str, height: int, multiple: int) -> None:
+        """Refuses a height of which the devices cannot have even parts.
+
+        Args:
+          name: what the message calls the height.
+          height: rows of an image.
+          multiple: what the rows of each device must be divisible by.
+
+        Raises:
+          VqadError: ``height`` is not divisible by ``multiple`` times the number of devices.
+        """
+        share = self.mesh.size * multiple
+        if height % share:
+            nearest = sorted({max(share, height // share * share), -(-height // share) * share})
+            raise VqadError(
+                f"{name}: a height of {height} cannot be split over {self.mesh.size} devices; it "
+                f"must be divisible by {multiple} x {self.mesh.size}, as "
+                f"{' or '.join(map(str, nearest))} is"
             )
 
     def put_batch(self, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
