@@ -65,6 +65,27 @@ class Source:
         """What reports call image `index`: its path in the folder, or its id."""
         return self._backend.names(index)
 
+    def hold_out(self, share: float) -> tuple["Source", "Source"]:
+        """Takes some of the good images out of training, always the same ones.
+
+        Args:
+          share: of the good images, in [0, 1).
+
+        Returns:
+          This source without them, and they alone.
+        """
+        good = len(self) - self.num_labelled
+        order = np.random.default_rng(0).permutation(good)
+        held = np.sort(order[: round(share * good)])
+        kept = np.setdiff1d(np.arange(len(self)), held)
+        room = self._room
+        return (
+            Source(
+                _Part(self._backend, kept, self.num_labelled), self.split, self.image_size, room
+            ),
+            Source(_Part(self._backend, held, 0), self.split, self.image_size, 0),
+        )
+
     def shared_with(self, test: "Source") -> list[Finding]:
         """Findings for the images that are byte for byte the same in `test`, a test split."""
         return leaks(self._backend, test._backend)
@@ -104,6 +125,27 @@ class Source:
             if isinstance(array, np.ndarray):
                 array.setflags(write=False)
         return example
+
+
+class _Part:
+    """Some of the images of a backend."""
+
+    def __init__(self, backend: Backend, indices: np.ndarray, num_labelled: int) -> None:
+        self.name, self.classes, self.layout = backend.name, backend.classes, backend.layout
+        self.findings, self.num_labelled = backend.findings, num_labelled
+        self._backend, self._indices = backend, indices
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def read(self, index: int) -> tuple[bytes | str, bytes | str | None, int]:
+        return self._backend.read(int(self._indices[index]))
+
+    def names(self, index: int) -> str:
+        return self._backend.names(int(self._indices[index]))
+
+    def path(self, index: int) -> str:
+        return self._backend.path(int(self._indices[index]))
 
 
 class _Folder:

@@ -77,6 +77,10 @@ def base_config(surface: str = "") -> ConfigDict:
             # Share of the images of stages 2 and 3 that are labelled defects, where the surface's
             # training images have such; 0 leaves them out.
             "labelled_share": 0.25,
+            # Share of the surface's good training images that stages 2 and 3 leave out, to set the
+            # model's thresholds by after stage 3 (0: none, and no thresholds), and the share of
+            # good parts that may be called defective.
+            "calibration": {"held_out": 0.0, "false_alarms": 0.01},
             # Checkpoint that the first stage of the run starts from, where it needs one.
             "init_from": "",
             # Devices: data x model, -1 for all that are left. What of the state is split over them:
@@ -208,6 +212,8 @@ def validate(config: ConfigDict, training: bool = True) -> None:
             f"{', '.join(IMAGE_SPLITS)}"
         )
     _within("config.labelled_share", config.labelled_share, 0, 0.95)
+    _within("config.calibration.held_out", config.calibration.held_out, 0, 0.9)
+    _within("config.calibration.false_alarms", config.calibration.false_alarms, 1e-6, 0.999999)
     check_model(config.model)
     for name in STAGES:
         _check_stage(name, config[name])

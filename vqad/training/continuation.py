@@ -38,6 +38,7 @@ def describe(config: ConfigDict, stage: Stage, workdir: str) -> dict[str, Any]:
     }
     if stage.source == "surface":
         fixed["labelled_share"] = config.labelled_share
+        fixed["calibration.held_out"] = config.calibration.held_out
     from_step = None
     if stage.needs in config.stages:
         from_step = checkpoints.latest_step(epath.Path(workdir) / stage.needs)
@@ -77,7 +78,8 @@ def steps_done(config: ConfigDict, stage: Stage, workdir: str) -> int | None:
     defaults = {field.name: field.default for field in dataclasses.fields(Dsr)}
     model = {k: v for k, v in new["model"].items() if k not in _FREE}
     _check_equal({**defaults, **old.get("model", {})}, model, "model.", folder)
-    _check_equal(old.get("fixed", {}), new["fixed"], "", folder)
+    fixed = {"calibration.held_out": 0.0, **old.get("fixed", {})}
+    _check_equal(fixed, new["fixed"], "", folder)
     if old.get("from_step") != new["from_step"]:
         then, now = (
             f"another {stage.needs}"

@@ -14,6 +14,7 @@ from vqad.data.sources import Source, open_source
 from vqad.errors import VqadError
 from vqad.evaluation.evaluate import check_split, evaluate, is_judged
 from vqad.paths import absolute, check_reachable, is_remote
+from vqad.prediction.calibration import calibrate, check_enough
 from vqad.training import checkpoints
 from vqad.training.claim import Claim
 from vqad.training.config import model_from_config, validate, where_data_is
@@ -119,6 +120,8 @@ def _train(config: ConfigDict, workdir: str, interruption: Interruption, claim: 
         earlier = _earlier(config, workdir, stage) if stage.needs else None
         # Taken out, so that what it keeps in memory goes with its last stage.
         train_stage(config, model, stage, sources.pop(stage.name), workdir, earlier, interruption)
+    if stages[-1].name == "stage3" and is_first():
+        calibrate(config, last)
     if judged and is_first() and not is_judged(config, workdir, last):
         evaluate(config, workdir, last)
     wait_for_all("the end")
@@ -165,6 +168,10 @@ def _open_sources(config: ConfigDict, left: list[Stage]) -> dict[str, Source]:
         )
         if field == "surface":
             _tell_labelled(source, config.labelled_share)
+        if field == "surface" and config.calibration.held_out:
+            source, held = source.hold_out(config.calibration.held_out)
+            check_enough(config, len(held))
+            logger.info("%s: %d good images are held out", source.name, len(held))
         opened[field] = source
     if left and left[0].needs and left[0].needs not in config.stages:
         checkpoints.find_folder(config.init_from)

@@ -1,0 +1,93 @@
+"""Good images that a run holds out of training, and the thresholds that it sets by them."""
+
+import json
+
+import numpy as np
+import pytest
+from command_line import launch, refused
+from PIL import Image
+from small_model import write_small_model
+
+import vqad
+from vqad.data.sources import open_source
+from vqad.prediction.thresholds import FILE
+
+
+@pytest.fixture(scope="module")
+def surface(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("surface")
+    rng = np.random.default_rng(0)
+    for i in range(12):
+        image = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+        (folder / "train" / "good").mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(folder / "train" / "good" / f"{i:02}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(surface, tmp_path_factory):
+    """A run of stage 3 alone, and its flags."""
+    root = tmp_path_factory.mktemp("run")
+    flags = [
+        "--config.stages=('stage3',)",
+        f"--config.init_from={write_small_model(root / 'weights')}",
+        f"--config.surface={surface}",
+        "--config.model.code_units=False",
+        "--config.calibration.held_out=0.5",
+        "--config.calibration.false_alarms=0.2",
+    ]
+    result = launch(root / "run", *flags)
+    assert result.returncode == 0, result.stderr
+    return root / "run", flags, result.stderr
+
+
+def test_images_are_held_out_always_the_same_ones(surface):
+    source = open_source(str(surface), "train", (32, 32))
+    for share, count in ((0.0, 0), (0.5, 6), (0.25, 3)):
+        kept, held = source.hold_out(share)
+        assert (len(kept), len(held)) == (12 - count, count)
+        names = [part.names(i) for part in (kept, held) for i in range(len(part))]
+        assert sorted(names) == [source.names(i) for i in range(12)]
+        again = source.hold_out(share)[1]
+        assert [again.names(i) for i in range(count)] == names[12 - count :]
+        for part in (kept, held):
+            for i in range(len(part)):
+                image = np.asarray(Image.open(surface / part.names(i)))
+                np.testing.assert_array_equal(part[i]["image"], image)
+
+
+def test_a_run_sets_thresholds_by_what_it_held_out(run, surface):
+    workdir, _, said = run
+    assert "6 good images are held out" in said
+    detector = vqad.load(workdir)
+    limits = detector.thresholds
+    assert (limits.images, limits.rate, limits.step, limits.tiled) == (6, 0.2, 12, False)
+    _, held = open_source(str(surface), "train", (32, 32)).hold_out(0.5)
+    found = detector.predict([held[i]["image"] for i in range(6)])
+    # The ceil(7 x 0.8) = 6th smallest of six.
+    assert limits.score == pytest.approx(found.scores.max(), rel=1e-4)
+    assert limits.pixel == pytest.approx(found.masks.max(), rel=1e-4)
+
+
+def test_thresholds_are_set_again_where_they_are_lost_or_another_rate_is_wanted(run):
+    workdir, flags, _ = run
+    path = workdir / "stage3" / FILE
+    first = json.loads(path.read_text())
+    path.unlink()
+    result = launch(workdir, *flags, "--config.calibration.false_alarms=0.5")
+    assert result.returncode == 0, result.stderr
+    assert "already trained" in result.stderr
+    again = json.loads(path.read_text())
+    assert again["rate"] == 0.5
+    assert again["score"] < first["score"]
+
+
+def test_other_shares_and_too_few_images_are_refused(run, tmp_path):
+    workdir, flags, _ = run
+    message = refused(launch(workdir, *flags, "--config.calibration.held_out=0"))
+    assert "config.calibration.held_out: 0" in message
+    assert "was trained with 0.5" in message
+    message = refused(launch(tmp_path / "new", *flags, "--config.calibration.false_alarms=0.1"))
+    assert "6 good images are too few" in message
+    assert "at least 9" in message
+    assert not (tmp_path / "new").exists()

@@ -1,0 +1,66 @@
+"""Thresholds of a run's own: by the good images that it held out of training."""
+
+import logging
+
+from ml_collections import ConfigDict
+
+from vqad.data.sources import open_source
+from vqad.errors import VqadError
+from vqad.prediction import thresholds
+from vqad.prediction.detector import load
+from vqad.training.config import where_data_is
+
+logger = logging.getLogger(__name__)
+
+
+def check_enough(config: ConfigDict, images: int) -> None:
+    """Refuses a run that holds out too few images for the wanted false-alarm rate.
+
+    Raises:
+      VqadError: it does.
+    """
+    try:
+        thresholds.conformal_quantile([0.0] * images, config.calibration.false_alarms)
+    except VqadError as error:
+        raise VqadError(
+            f"config.calibration.held_out: {config.calibration.held_out:g} of {config.surface}: "
+            f"{error}"
+        ) from error
+
+
+def calibrate(config: ConfigDict, folder: str) -> None:
+    """Sets the thresholds of a trained model, if images were held out and it has none yet.
+
+    Args:
+      config: the run's configuration.
+      folder: checkpoint folder of stage 3.
+
+    Raises:
+      VqadError: the images cannot be read, or the thresholds not written.
+    """
+    rate = config.calibration.false_alarms
+    if not config.calibration.held_out:
+        return
+    detector = load(folder)
+    if detector.thresholds is not None and detector.thresholds.rate == rate:
+        return
+    source = open_source(
+        config.surface,
+        "train",
+        tuple(config.image_size),
+        labelled=config.labelled_share > 0,
+        **where_data_is(config),
+    )
+    _, held = source.hold_out(config.calibration.held_out)
+    check_enough(config, len(held))
+    limits = detector.calibrate((held[i]["image"] for i in range(len(held))), rate)
+    path = thresholds.write(folder, limits)
+    logger.info(
+        "thresholds by %d held-out good images: score %.6g, pixel %.6g for at most %g of false "
+        "alarms; written: %s",
+        limits.images,
+        limits.score,
+        limits.pixel,
+        rate,
+        path,
+    )
