@@ -76,13 +76,14 @@ def _parse(argv: list[str]) -> list[str]:
         hint = f"; did you mean {similar[1]}?" if similar else ""
         raise VqadError(f"{flag}: the configuration has no such field{hint}") from error
     except OSError as error:
-        if "config file" not in str(error):
-            raise
-        raise VqadError(_unreadable()) from error
+        if "config file" in str(error):
+            raise VqadError(_unreadable()) from error
+        raise VqadError(f"--config: the file fails with {error!r}") from error
     except (ImportError, NameError) as error:
         raise VqadError(f"--config: the file fails with {error!r}") from error
-    except (flags.Error, TypeError, ValueError, SyntaxError) as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    except Exception as error:  # a configuration is Python, and may raise anything
+        told = str(error) or type(error).__name__
+        lines = [line.strip() for line in told.splitlines() if line.strip()]
         message = lines[-1] if "Traceback" in str(error) else " ".join(lines)
         raise VqadError(re.sub(r"^[\w.]*Error: ", "", message)) from error
     for flag in (_CONFIG, _WORKDIR):

@@ -3,7 +3,8 @@
 import contextlib
 import io
 import logging
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow_datasets as tfds
@@ -11,6 +12,7 @@ import tensorflow_datasets as tfds
 from vqad.data.builders import BUILDERS, prepare
 from vqad.data.layouts import GOOD, NoTestSplit, Split
 from vqad.data.mirror import fetched
+from vqad.data.prepared import check_files, reading_prepared
 from vqad.data.surface_demo.builder import SurfaceDemo
 from vqad.errors import VqadError
 
@@ -52,8 +54,14 @@ class TfdsBackend:
         self._split = split
         self.num_labelled = 0
         self.layout, self.findings = "prepared by TFDS", ()
-        data_dir = fetched(data_dir, spec.partition(":")[2])
-        builder = _prepared(spec, data_dir, manual_dir, allow_partial)
+        name = spec.partition(":")[2]
+        data_dir = fetched(data_dir, name)
+        self._place = name, data_dir
+        with reading_prepared(*self._place):
+            self._open(_prepared(spec, data_dir, manual_dir, allow_partial), labelled)
+
+    def _open(self, builder: tfds.core.DatasetBuilder, labelled: bool) -> None:
+        spec, split = self.name, self._split
         if split not in builder.info.splits:
             kind = NoTestSplit if split == "test" else VqadError
             raise kind(
@@ -82,11 +90,9 @@ class TfdsBackend:
                 "name a data set whose class 0 is the defect-free one"
             )
         skip = {key: tfds.decode.SkipDecoding() for key in ("image", "mask") if key in features}
-        self._folder = builder.data_path
-        with self._whole():
-            self._data: Any = builder.as_data_source(
-                split=split, decoders=skip, file_format=tfds.core.FileFormat.ARRAY_RECORD
-            )
+        self._data: Any = builder.as_data_source(
+            split=split, decoders=skip, file_format=tfds.core.FileFormat.ARRAY_RECORD
+        )
         self._kept: Sequence[int] = range(len(self._data))
         if split == "train" and named and label.names[0] == GOOD:
             labels = [self._example(i)["label"] for i in self._kept]
@@ -102,29 +108,20 @@ class TfdsBackend:
         return len(self._kept)
 
     def _example(self, number: int) -> dict[str, Any]:
-        with self._whole():
+        with reading_prepared(*self._place):
             example = self._data[number]
-            if example["image"] is None:  # TFDS's answer for what a cut file lacks
-                raise RuntimeError(f"no image {number}")
+            for key in ("image", "mask"):
+                if not isinstance(example.get(key, b""), bytes):  # None for what a cut file lacks
+                    raise ValueError(f"no {key} {number}")
         return example
-
-    @contextlib.contextmanager
-    def _whole(self) -> Iterator[None]:
-        """Turns what reading damaged files raises into one line."""
-        try:
-            yield
-        except (OSError, RuntimeError, TypeError, ValueError) as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise VqadError(
-                f"{self.name}: its files are damaged or incomplete ({reason}); delete "
-                f"{self._folder} and prepare it again"
-            ) from error
 
     def read(self, index: int) -> tuple[bytes, bytes | None, int]:
         """The encoded picture, the encoded mask (None in training) and the class id."""
         example = self._example(self._kept[index])
         if self._split == "train" and index < len(self) - self.num_labelled:
             return example["image"], None, 0
+        if not 0 <= example["label"] < len(self.classes):
+            raise VqadError(f"{self.path(index)}: its label names no class; prepare it again")
         return example["image"], example["mask"], int(example["label"])
 
     def names(self, index: int) -> str:
@@ -140,6 +137,10 @@ def _prepared(
     spec: str, data_dir: str | None, manual_dir: str | None, allow_partial: bool
 ) -> tfds.core.DatasetBuilder:
     name = spec.partition(":")[2]
+    # With a namespace before the name, TFDS would load data and code from elsewhere.
+    if not re.fullmatch(r"\w+(/[\w.+-]+)?(:[\d.*]+)?", name, re.ASCII):
+        raise VqadError(f"{spec}: not the name of a data set; give tfds:<name>[/<config>]")
+    check_files(name, data_dir)
     known, _, config = name.partition("/")
     if known == "surface_demo":
         return _drawn(spec, config, data_dir)

@@ -37,6 +37,14 @@ def files_below(root: Path, strict: bool = True) -> Iterator[str]:
             yield from files_below(root / name, strict)
 
 
+def odd_files(root: str | os.PathLike) -> Iterator[str]:
+    """Paths below a folder that are neither files nor folders: pipes and devices."""
+    for folder, _, names in os.walk(root):
+        for path in (os.path.join(folder, name) for name in names):
+            if os.path.exists(path) and not os.path.isfile(path):
+                yield path
+
+
 def pictures_below(root: Path) -> Iterator[str]:
     """Paths of the pictures below or in a folder."""
     return (path for path in files_below(root) if is_picture(os.path.basename(path)))
@@ -63,17 +71,18 @@ def _fail_if_there(error: OSError) -> None:
         raise error
 
 
-def links_out_of(root: Path) -> Iterator[str]:
-    """Paths of the links below a folder, not hidden, that lead to something outside of it.
+def links_out_of(root: Path, hidden: bool = False) -> Iterator[str]:
+    """Paths of the links below a folder, hidden ones if asked, that lead outside of it.
 
     A bucket has no links.
     """
     inside = os.path.realpath(root)
     for folder, folders, names in os.walk(root):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        if not hidden:
+            folders[:] = [name for name in folders if not name.startswith(".")]
         for name in sorted(folders + names):
             path = os.path.join(folder, name)
-            if os.path.islink(path) and not name.startswith("."):
+            if os.path.islink(path) and (hidden or not name.startswith(".")):
                 target = os.path.realpath(path)
                 if os.path.commonpath((inside, target)) != inside:
                     yield path

@@ -156,7 +156,11 @@ def is_judged(config: ConfigDict, workdir: str, folder: str) -> bool:
     figures = epath.Path(workdir) / _file_names(config)[1]
     if not figures.exists():
         return False
-    return json.loads(figures.read_text()).get("about") == _about(config, folder)
+    try:
+        found = json.loads(figures.read_bytes())
+    except (ValueError, RecursionError):  # not what `evaluate` writes
+        return False
+    return isinstance(found, dict) and found.get("about") == _about(config, folder)
 
 
 def _file_names(config: ConfigDict) -> tuple[str, str]:

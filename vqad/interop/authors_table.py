@@ -162,7 +162,7 @@ class _Scope:
 def _count_layers(tensors: Mapping[str, np.ndarray], stack: str) -> int:
     prefix = f"{stack}._residual_stack._layers."
     found = {name[len(prefix) :].split(".")[0] for name in tensors if name.startswith(prefix)}
-    return max((int(i) + 1 for i in found if i.isdecimal()), default=0)
+    return max(1, len(found))  # a number left out is then missing, and a larger one left over
 
 
 def _autoencoder(sizes: Sizes) -> Iterator[Entry]:

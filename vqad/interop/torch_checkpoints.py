@@ -5,6 +5,7 @@ refuses everything else, so that reading a file from elsewhere cannot run its co
 """
 
 import re
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -158,6 +159,7 @@ def _load(path: Path) -> Mapping[str, Any]:
     torch = _torch()
     if not path.is_file():
         raise VqadError(f"{path}: no such file or directory; give a PyTorch checkpoint of DSR")
+    _check_stored(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged pickle can raise anything
@@ -175,17 +177,44 @@ def _load(path: Path) -> Mapping[str, Any]:
     return content
 
 
-def _arrays(path: Path, tensors: Mapping[str, Any]) -> dict[str, np.ndarray]:
+def _check_stored(path: Path) -> None:
+    """Refuses a zip whose members are larger than they are stored, which PyTorch writes none of."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            claimed = sum(member.file_size for member in archive.infolist())
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        return  # PyTorch's older format, or for PyTorch to refuse
+    if claimed > path.stat().st_size:
+        raise VqadError(
+            f"{path}: refused, its members are said to have {claimed:,} bytes and the file has "
+            "fewer; save it again in PyTorch"
+        )
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether it is a tensor with each of its numbers in memory, once."""
     torch = _torch()
+    return (
+        isinstance(value, torch.Tensor)
+        and value.layout == torch.strided
+        and value.device.type == "cpu"
+        and not value.is_quantized
+        and value.numel() * value.element_size() <= value.untyped_storage().nbytes()
+    )
+
+
+def _arrays(path: Path, tensors: Mapping[str, Any]) -> dict[str, np.ndarray]:
     odd = [
         str(name)
         for name, value in tensors.items()
-        if not isinstance(name, str) or not isinstance(value, torch.Tensor)
+        if not isinstance(name, str) or not _is_plain(value)
     ]
     if odd:
-        raise VqadError(f"{path}: {', '.join(odd)}: not a tensor; give a state_dict of DSR alone")
+        raise VqadError(
+            f"{path}: {', '.join(odd)}: no plain tensor; give a state_dict of DSR alone"
+        )
     return {
-        name: (value.float() if value.dtype == torch.bfloat16 else value).detach().numpy()
+        name: (value.float() if value.is_floating_point() else value).detach().numpy()
         for name, value in tensors.items()
     }
 

@@ -9,6 +9,7 @@ import contextlib
 import itertools
 import json
 import logging
+import math
 import zlib
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -23,6 +24,9 @@ from vqad.paths import absolute, check_reachable
 from vqad.training.digest import digest
 
 logger = logging.getLogger(__name__)
+
+_ROOM = "free disk space or permissions"
+_SMALL = 2**26  # bytes that arrays may have however small their files are
 
 
 class DamagedCheckpoint(VqadError):
@@ -40,28 +44,14 @@ def open_manager(path: str, keep: int | None = None) -> ocp.CheckpointManager:
     options = ocp.CheckpointManagerOptions(
         max_to_keep=keep, create=True, cleanup_tmp_directories=True
     )
-    with _written(epath.Path(path)):
-        return _manager(path, options)
-
-
-def _open_to_read(path: str) -> ocp.CheckpointManager:
-    # Each process reads by itself, and waits for no other.
-    alone = ocp.options.MultiprocessingOptions(
-        primary_host=jax.process_index(),
-        active_processes={jax.process_index()},
-        barrier_sync_key_prefix=f"process_{jax.process_index()}",
-    )
-    options = ocp.CheckpointManagerOptions(read_only=True, multiprocessing_options=alone)
-    return _manager(path, options)
-
-
-def _manager(path: str, options: ocp.CheckpointManagerOptions) -> ocp.CheckpointManager:
     handlers = {
         "variables": ocp.StandardCheckpointHandler(),
         "training": ocp.StandardCheckpointHandler(),
         "metadata": ocp.JsonCheckpointHandler(),
     }
-    return ocp.CheckpointManager(absolute(path), item_handlers=handlers, options=options)
+    remedy = f"{_ROOM}, or delete each _CHECKPOINT_METADATA in it that Orbax did not write,"
+    with _written(epath.Path(path), remedy):
+        return ocp.CheckpointManager(absolute(path), item_handlers=handlers, options=options)
 
 
 def save(
@@ -109,16 +99,16 @@ def finish(manager: ocp.CheckpointManager) -> None:
 
 
 @contextlib.contextmanager
-def _written(folder: epath.Path) -> Iterator[None]:
+def _written(folder: epath.Path, remedy: str = _ROOM) -> Iterator[None]:
     """Turns what a failed write raises into one line that names the folder."""
     try:
         yield
-    except Exception as error:  # of disks, of TensorStore, of networks and credentials
+    except Exception as error:  # of disks, networks and credentials, and of what Orbax reads there
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         kept = ", ".join(str(step) for step in whole_steps(folder)) or "none"
         raise VqadError(
-            f"{folder}: a checkpoint could not be written ({reason}); free disk space or "
-            f"permissions and run the same command again; checkpoints kept: {kept}"
+            f"{folder}: a checkpoint could not be written ({reason}); {remedy} and run the same "
+            f"command again; checkpoints kept: {kept}"
         ) from error
 
 
@@ -186,9 +176,8 @@ def load_metadata(path: str) -> dict:
     Raises:
       DamagedCheckpoint: it cannot be read.
     """
-    step = latest_step(path)
-    with _read(path, step) as manager:
-        return _metadata(manager, step)
+    with _read(path, latest_step(path)) as folder:
+        return _metadata(folder)
 
 
 def load_training(path: str, step: int, target: Mapping) -> dict:
@@ -253,22 +242,34 @@ def load_item(path: str, step: int, item: str, target: Any = None) -> tuple[Any,
     Raises:
       DamagedCheckpoint: it cannot be read, or holds other bits than were written.
     """
-    with _read(path, step) as manager:
-        metadata = _metadata(manager, step)
-        if target is None:
-            target = getattr(manager.item_metadata(step), item).tree
-        # Onto one device, whatever devices wrote it.
-        here = SingleDeviceSharding(jax.local_devices()[0])
-        target = jax.tree.map(
-            lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=here), target
+    with _read(path, step) as folder:
+        stored_bytes = _stored(folder)
+        metadata = _metadata(folder)
+        # Each process reads by itself, and waits for no other.
+        alone = ocp.options.MultiprocessingOptions(
+            primary_host=jax.process_index(),
+            active_processes={jax.process_index()},
+            barrier_sync_key_prefix=f"process_{jax.process_index()}",
         )
-        args = ocp.args.Composite(**{item: ocp.args.StandardRestore(target)})
-        tree = jax.device_get(manager.restore(step, args=args)[item])
+        handler = ocp.StandardCheckpointHandler()
+        with ocp.Checkpointer(handler, multiprocessing_options=alone) as reader:
+            stored = handler.metadata(folder / item).tree
+            _check_size(stored, stored_bytes)
+            # Onto one device, whatever devices wrote it.
+            here = SingleDeviceSharding(jax.local_devices()[0])
+            target = jax.tree.map(
+                lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=here),
+                stored if target is None else target,
+            )
+            args = ocp.args.StandardRestore(target)
+            tree = jax.device_get(reader.restore(folder / item, args=args))
         # Checkpoints from before there were digests have none.
         digests = metadata.pop("digests", {})
         for name, found in ((item, digest(tree)), ("metadata", _json_digest(metadata))):
             if digests.get(name, found) != found:
                 raise ValueError(f"its {name} are not those that were written")
+        if item == "variables":
+            _check_collections(tree)
     return tree, metadata
 
 
@@ -276,21 +277,62 @@ def _json_digest(metadata: Mapping[str, Any]) -> int:
     return zlib.crc32(json.dumps(metadata, sort_keys=True).encode())
 
 
-def _metadata(manager: ocp.CheckpointManager, step: int) -> dict:
-    args = ocp.args.Composite(metadata=ocp.args.JsonRestore())
-    return manager.restore(step, args=args).metadata
+def _metadata(folder: epath.Path) -> dict:
+    file = folder / "metadata" / "metadata"
+    if not file.is_file():
+        raise ValueError("it has no metadata")
+    metadata = json.loads(file.read_text())
+    if not isinstance(metadata, dict):
+        raise ValueError("its metadata are not a JSON object")
+    for name in ("model", "fixed", "digests"):
+        if not isinstance(metadata.get(name, {}), dict):
+            raise ValueError(f"{name} in its metadata is not a JSON object")
+    return metadata
+
+
+def _check_size(arrays: Any, stored: int) -> None:
+    """Refuses arrays that the files cannot hold: weights do not compress a hundredfold."""
+    claimed = 0
+    for array in jax.tree.leaves(arrays):
+        # What is read at once may be larger than the array.
+        shapes = [array.shape, getattr(array.storage, "chunk_shape", None) or ()]
+        claimed += max(math.prod(shape) for shape in shapes) * array.dtype.itemsize
+    if claimed > _SMALL + 100 * stored:
+        raise ValueError(
+            f"its arrays are said to have {claimed:,} bytes, its files have {stored:,}"
+        )
+
+
+def _stored(folder: epath.Path) -> int:
+    """Bytes of all files below a folder; refuses pipes and devices, on which a reader may wait."""
+    total = 0
+    for inner, _, names in folder.walk():
+        for path in (inner / name for name in names):
+            if path.is_file():
+                total += path.stat().length
+            elif path.exists():
+                raise ValueError(f"{path} is no plain file")
+    return total
+
+
+def _check_collections(variables: Any) -> None:
+    """Refuses what is not ``{collection: {module: {name: ...}}}`` with both collections."""
+    for collection in ("params", "codebook"):
+        modules = variables.get(collection) if isinstance(variables, dict) else None
+        if not isinstance(modules, dict) or not all(isinstance(m, dict) for m in modules.values()):
+            raise ValueError(f"its variables hold no {collection} by modules")
 
 
 @contextlib.contextmanager
-def _read(folder: str, step: int) -> Iterator[ocp.CheckpointManager]:
-    """Opens a folder; what a failed read raises becomes one line that names the checkpoint."""
+def _read(path: str, step: int) -> Iterator[epath.Path]:
+    """Names a checkpoint's folder; what a failed read of it raises becomes one line."""
+    folder = epath.Path(path).absolute() / str(step)
     try:
-        with _open_to_read(folder) as manager:
-            yield manager
+        yield folder
     except Exception as error:  # damaged files make Orbax and its libraries raise anything
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         raise DamagedCheckpoint(
-            f"{epath.Path(folder) / str(step)}: a checkpoint that cannot be read ({reason})"
+            f"{epath.Path(path) / str(step)}: a checkpoint that cannot be read ({reason})"
         ) from error
 
 

@@ -14,6 +14,16 @@ from vqad.training.stages import STAGES
 
 KSDD2_SIZE = (640, 224)
 
+_KINDS = {
+    bool: (bool, "True or False"),
+    int: (int, "a whole number"),
+    float: (int | float, "a number"),
+    str: (str, "text"),
+    tuple: (tuple | list, "several values"),
+}
+_MOST = 2**31 - 1
+_WIDEST = 2**16  # of layers, batches and images: what is larger fits no memory
+
 
 def base_config(surface: str = "") -> ConfigDict:
     """All fields of a configuration, with the paper's settings.
@@ -194,11 +204,13 @@ def validate(config: ConfigDict, training: bool = True) -> None:
     first = list(STAGES).index(config.stages[0])
     if tuple(config.stages) != tuple(STAGES)[first : first + len(config.stages)]:
         raise VqadError(f"config.stages: {config.stages}; give stages in order, without a gap")
-    if not isinstance(config.seed, int) or not 0 <= config.seed < 2**32:
+    if not 0 <= config.seed < 2**32:
         raise VqadError(f"config.seed: {config.seed}; must be a whole number from 0 to 2^32 - 1")
-    if len(config.image_size) != 2 or not all(isinstance(s, int) for s in config.image_size):
+    if len(config.image_size) != 2:
         raise VqadError(f"config.image_size: {config.image_size}; give (height, width)")
     check_image_size(config.image_size, "config.image_size")
+    for side in config.image_size:
+        _at_least("config.image_size", side, 1, _WIDEST)
     _at_least("config.profile_steps", config.profile_steps, 0)
     _at_least("config.loading_workers", config.loading_workers, 0)
     if config.mesh.data != -1:
@@ -226,7 +238,8 @@ def validate(config: ConfigDict, training: bool = True) -> None:
         ("evaluation.cases", 1),
     ):
         section, field = name.split(".")
-        _at_least(f"config.{name}", config[section][field], low)
+        high = _WIDEST if field in ("batch_size", "cases") else _MOST
+        _at_least(f"config.{name}", config[section][field], low, high)
     modules = {module for stage in STAGES.values() for module in stage.trains}
     for name in filter(None, config.evaluation.reinitialize.split(",")):
         if name not in modules:
@@ -249,9 +262,20 @@ def _check_fields(name: str, config: ConfigDict, allowed: ConfigDict) -> None:
             if not isinstance(config[key], ConfigDict):
                 raise VqadError(f"{name}.{key}: must hold fields, not {config[key]!r}")
             _check_fields(f"{name}.{key}", config[key], allowed[key])
+        else:
+            _check_kind(f"{name}.{key}", config[key], allowed[key])
     for key in allowed:
         if key not in config:
             raise VqadError(f"{name}.{key}: missing; start from base_config()")
+
+
+def _check_kind(name: str, value: Any, default: Any) -> None:
+    """Refuses what is of another kind than the default; a whole number may be a fraction."""
+    kind, what = _KINDS[type(default)]
+    if isinstance(value, bool) != isinstance(default, bool) or not isinstance(value, kind):
+        raise VqadError(f"{name}: {value!r}; must be {what}, as {default!r}")
+    for each in value if isinstance(default, tuple) else ():
+        _check_kind(name, each, default[0])
 
 
 def check_model(model: ConfigDict) -> None:
@@ -263,7 +287,7 @@ def check_model(model: ConfigDict) -> None:
     for field in dataclasses.fields(Dsr):
         if field.type is int and field.name in model:
             low = 0 if field.name == "restriction_width" else 1
-            _at_least(f"config.model.{field.name}", model[field.name], low)
+            _at_least(f"config.model.{field.name}", model[field.name], low, _WIDEST)
     if model.hiddens < 2:
         raise VqadError(f"config.model.hiddens: {model.hiddens}; must be at least 2")
     if model.num_codes < 8:
@@ -279,7 +303,7 @@ def check_model(model: ConfigDict) -> None:
 
 def _check_stage(name: str, stage: ConfigDict) -> None:
     _at_least(f"config.{name}.steps", stage.steps, 0)
-    _at_least(f"config.{name}.batch_size", stage.batch_size, 1)
+    _at_least(f"config.{name}.batch_size", stage.batch_size, 1, _WIDEST)
     _at_least(f"config.{name}.accumulate_steps", stage.accumulate_steps, 1)
     if not 0 < stage.learning_rate < float("inf"):
         raise VqadError(f"config.{name}.learning_rate: {stage.learning_rate}; must be above 0")
@@ -325,11 +349,12 @@ def _check_sources(config: ConfigDict) -> None:
         )
 
 
-def _at_least(name: str, value: Any, low: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < low:
-        raise VqadError(f"{name}: {value!r}; must be a whole number of at least {low}")
+def _at_least(name: str, value: int, low: int, high: int = _MOST) -> None:
+    if not low <= value <= high:
+        what = f"at least {low}" if value < low else f"at most {high}"
+        raise VqadError(f"{name}: {value!r}; must be a whole number of {what}")
 
 
-def _within(name: str, value: Any, low: float, high: float) -> None:
-    if not isinstance(value, int | float) or not low <= value <= high:
+def _within(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high or value == float("inf"):
         raise VqadError(f"{name}: {value!r}; must be between {low} and {high}")

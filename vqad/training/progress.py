@@ -57,7 +57,7 @@ class Progress:
     def _drop_after(self, start: int) -> None:
         if not self.jsonl.exists():
             return
-        lines = self.jsonl.read_text().splitlines(keepends=True)
+        lines = self.jsonl.read_bytes().decode(errors="replace").splitlines(keepends=True)
         kept = [line for line in lines if not self._is_later(line, start)]
         if len(kept) < len(lines):
             write_whole(self.jsonl, "".join(kept).encode())
@@ -65,9 +65,15 @@ class Progress:
     def _is_later(self, line: str, start: int) -> bool:
         try:
             entry = json.loads(line)
-        except json.JSONDecodeError:  # cut off by a crash
+            step = entry.get("step", 0)
+            return entry.get("stage") == self.stage and step > start
+        except (
+            ValueError,
+            RecursionError,
+            AttributeError,
+            TypeError,
+        ):  # cut off, or odd
             return True
-        return entry.get("stage") == self.stage and entry.get("step", 0) > start
 
     def report(self, step: int, metrics: Mapping[str, Any]) -> None:
         """Reports scalars at a step, with images/s since the last report and time left."""

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from vqad.data.findings import act_on
 from vqad.data.layouts import NoTestSplit
 from vqad.data.sources import Source, open_source
+from vqad.data.tree import links_out_of
 from vqad.errors import VqadError
 from vqad.evaluation.evaluate import check_split, evaluate, is_judged
 from vqad.paths import absolute, check_reachable, is_remote
@@ -53,6 +54,11 @@ def run(
     root = epath.Path(workdir)
     if root.exists() and not root.is_dir():
         raise VqadError(f"--workdir={workdir}: is a file; give a folder")
+    if link := next(links_out_of(root, hidden=True), None):
+        raise VqadError(
+            f"{link}: a link that leads out of --workdir, where nothing is to be written; take it "
+            "away (a trained stage from elsewhere is given as --config.init_from)"
+        )
     _keep_compiled(root / "compiled")
     try:
         if mode == "evaluate" and is_first():

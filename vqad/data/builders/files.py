@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
 
 from vqad.data.tree import files_below, links_out_of
 from vqad.errors import VqadError
@@ -21,6 +21,16 @@ _BROKEN = (
     *(zipfile.BadZipFile, tarfile.TarError, lzma.LZMAError, zlib.error),
     *(EOFError, OSError, RuntimeError, ValueError),  # RuntimeError: a zip with a password
 )
+
+
+MAX_BYTES = 2**29
+"""More than any picture has."""
+
+_HEADERS = (  # of the member after them in a tar, as its name where it is long
+    *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
+    *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
+)
+_MAX_HEADER = 2**20
 
 
 class LayoutError(VqadError):
@@ -90,7 +100,10 @@ class _Folder:
             yield Path(path).relative_to(self._root).as_posix()
 
     def read(self, name: str) -> bytes:
-        return Path(self._root, name).read_bytes()
+        path = Path(self._root, name)
+        if path.exists() and not path.is_file():  # a pipe, say, on which a reader would wait
+            raise ValueError("not a plain file")
+        return path.read_bytes()
 
     def path(self, name: str = "") -> str:
         return str(self._root / name)
@@ -109,6 +122,7 @@ class _Zip:
                 yield member.filename
 
     def read(self, name: str) -> bytes:
+        _check_size(self._path, name, self._archive.getinfo(name).file_size)
         return self._archive.read(name)
 
     def path(self, name: str = "") -> str:
@@ -126,6 +140,14 @@ class _Extracted(_Folder):
         return f"{self._tar}:{name}" if name else str(self._tar)
 
 
+def _check_size(archive: Path, name: str, size: int) -> None:
+    if size > MAX_BYTES:
+        raise VqadError(
+            f"{archive}: member {name!r} has {size:,} bytes unpacked, more than any picture; "
+            "get the archive from its publisher"
+        )
+
+
 def _check_member(archive: Path, name: str, is_link: bool) -> None:
     if is_link:
         problem = "is a link"
@@ -140,13 +162,46 @@ def _hidden(name: str) -> bool:
     return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
 
 
+class _Member(tarfile.TarInfo):
+    """A member of a tar whose header is none of those that tarfile loops on or reads whole."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes, encoding: str, errors: str) -> Self:
+        member = super().frombuf(buf, encoding, errors)
+        if member.size < 0 or (member.type in _HEADERS and member.size > _MAX_HEADER):
+            raise tarfile.ReadError(f"a header of {member.size:,} bytes")
+        return member
+
+
+def _open_tar(path: Path) -> tarfile.TarFile:
+    return tarfile.open(path, tarinfo=_Member)
+
+
+def _is_tar(path: Path) -> bool:
+    try:
+        _open_tar(path).close()
+    except tarfile.TarError:
+        return False
+    return True
+
+
 def _extract(path: Path, pattern: re.Pattern, scratch: Path) -> _Extracted:
     stem = path.name.partition(".")[0]
-    with tarfile.open(path) as archive:
+    unpacked = 0
+    with _open_tar(path) as archive:
         for member in archive:
             _check_member(path, member.name, not (member.isfile() or member.isdir()))
+            if member.size < 0:  # in a header of its own
+                raise tarfile.ReadError(f"a member of {member.size:,} bytes")
             name = os.path.normpath(member.name)
             if member.isfile() and not _hidden(name) and pattern.fullmatch(f"{stem}/{name}"):
+                _check_size(path, member.name, member.size)
+                unpacked += member.size
+                if unpacked > MAX_BYTES + 100 * path.stat().st_size:
+                    raise VqadError(
+                        f"{path}: unpacks to more than a hundred times its size, which pictures do "
+                        "not; get the archive from its publisher"
+                    )
                 archive.extract(member, scratch, filter="data")
     return _Extracted(path, scratch)
 
@@ -168,7 +223,7 @@ def _matching(container: _Container, pattern: re.Pattern) -> dict[str, str]:
 
 def is_archive(path: Path) -> bool:
     """Whether the contents are those of a zip or a tar, compressed or not."""
-    return zipfile.is_zipfile(path) or tarfile.is_tarfile(path)
+    return zipfile.is_zipfile(path) or _is_tar(path)
 
 
 @contextmanager
@@ -245,7 +300,7 @@ def _find(
     with _one_line(path):
         if zipfile.is_zipfile(path):
             container = _Zip(path, stack.enter_context(zipfile.ZipFile(path)))
-        elif tarfile.is_tarfile(path):
+        elif _is_tar(path):
             container = _extract(path, pattern, Path(scratch))
         else:
             raise VqadError(

@@ -17,6 +17,7 @@ from vqad.data.builders.mvtec_ad import MvtecAd
 from vqad.data.builders.natural_images import NaturalImages
 from vqad.data.builders.visa import Visa
 from vqad.data.mirror import bucket_of, fetched, send
+from vqad.data.prepared import check_files, reading_prepared
 from vqad.errors import VqadError
 from vqad.paths import check_local
 
@@ -76,9 +77,15 @@ def prepare(
         builder = prepare(name, config, raw, fetched(bucket, part), allow_partial)
         send(bucket, part)
         return builder
-    builder = builder_type(config=config, data_dir=data_dir, raw=raw, allow_partial=allow_partial)
-    if builder.is_prepared():
-        _check_prepared(builder, allow_partial)
+    with reading_prepared(name, data_dir):
+        check_files(name, data_dir)
+        builder = builder_type(
+            config=config, data_dir=data_dir, raw=raw, allow_partial=allow_partial
+        )
+        prepared = builder.is_prepared()
+        if prepared:
+            _check_prepared(builder, allow_partial)
+    if prepared:
         logger.info("%s is prepared in %s", builder.info.full_name, builder.data_path)
         return builder
     origin = builder.raw or "the manual or the download folder of TFDS"
