@@ -1,0 +1,265 @@
+"""Hostile settings, checkpoints and PyTorch weights; see `tests/hostile.py`."""
+
+import importlib.util
+import io
+import itertools
+import json
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+from hypothesis import strategies as st
+from mutations import (
+    ODD,
+    PICKLE,
+    TEXTS,
+    changed_bytes,
+    changed_json,
+    changed_tree,
+    read_tree,
+    write_tree,
+)
+
+ROOT = Path(__file__).parent.parent
+CHOSEN = st.sampled_from
+
+
+class Config:
+    """Settings on the command line, and configurations that a file may give."""
+
+    def __init__(self, folder):
+        from vqad.training.config import base_config
+
+        spec = importlib.util.spec_from_file_location("vqad_launch", ROOT / "launch" / "main.py")
+        self.launch = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(self.launch)
+        config = base_config("mvtec_ad/bottle")
+        config.pictures = "pictures"
+        sound = config.to_dict()
+        fields = [
+            f"{name}.{inner}" if isinstance(value, dict) else name
+            for name, value in sound.items()
+            for inner in (value if isinstance(value, dict) else [""])
+        ]
+        values = st.one_of(
+            CHOSEN([str(odd) for odd in ODD]),
+            CHOSEN(
+                ["(1,2)", "()", "(32,", "'a'", "1e400", "tfds:a:b", "('stage2',)", "64,64", "8"]
+            ),
+            CHOSEN(["__import__('os').system('touch pwned')", "(" * 300, "9" * 5000]),
+            st.text(max_size=10),
+        )
+        flags = st.tuples(
+            st.one_of(CHOSEN(fields), CHOSEN(fields), CHOSEN([*TEXTS, "model", "stage1.x.y"])),
+            values,
+        ).map(lambda pair: f"--config.{pair[0]}={pair[1]}")
+        files = CHOSEN(["stage1", "stage2", "small", "demo", "absent"])
+        names = st.tuples(files, CHOSEN(["", "", ":ksdd2", ":folder", *(f":{t}" for t in TEXTS)]))
+        files = names.map(lambda pair: f"--config={ROOT}/configs/{pair[0]}.py{pair[1]}")
+        lines = st.tuples(files, st.lists(flags, min_size=1, max_size=4))
+        self.samples = st.one_of(lines, changed_json(sound).filter(_is_config))
+        line = [f"--config.{field}=x" for field in ("surface", "pictures")]
+        self.sound = [sound, (f"--config={ROOT}/configs/stage1.py", [*line, "--config.seed=3"])]
+
+    def lay(self, sample, work):
+        pass  # it lies on the command line
+
+    def read(self, sample, work, strict=False):
+        from ml_collections import ConfigDict
+
+        if isinstance(sample, tuple):
+            config = self._parse(["main.py", "--workdir=run", sample[0], *sample[1]])
+        else:
+            config = ConfigDict(sample)
+        self._use(config, work, strict)
+
+    def _parse(self, line):
+        from absl import flags
+
+        known, before = set(flags.FLAGS), sys.argv
+        sys.argv = line  # where ml_collections looks for settings
+        try:
+            self.launch._parse(line)
+            return flags.FLAGS.config
+        finally:
+            sys.argv = before
+            for name in set(flags.FLAGS) - known:
+                delattr(flags.FLAGS, name)
+            flags.FLAGS.unparse_flags()
+
+    def _use(self, config, work, strict):
+        from vqad.training.config import model_from_config, validate, where_data_is
+        from vqad.training.continuation import describe
+        from vqad.training.sharding import Placement
+        from vqad.training.stages import STAGES
+
+        validate(config)
+        validate(config, training=False)
+        model_from_config(config)
+        for name in config.stages:
+            json.dumps(describe(config, STAGES[name], str(work)))
+            where_data_is(config, STAGES[name].source)
+            settings = config[name]
+            Placement.over_devices(**config.mesh).check_batch_size(
+                name, settings.batch_size, settings.accumulate_steps
+            )
+
+
+def _is_config(value):
+    from ml_collections import ConfigDict
+
+    try:
+        return isinstance(value, dict) and bool(ConfigDict(value))
+    except ValueError:  # a name that no field can have
+        return False
+
+
+class Checkpoint:
+    """Workdirs and checkpoint folders."""
+
+    def __init__(self, folder):
+        import orbax.checkpoint as ocp
+
+        from vqad.training import checkpoints
+        from vqad.training.config import base_config
+        from vqad.training.continuation import describe
+        from vqad.training.stages import STAGES
+
+        self.config = base_config()
+        self.config.pictures = "pictures"
+        rng = np.random.default_rng(0)
+        layer = {"kernel": rng.normal(size=(3, 4)).astype(np.float32)}
+        self.variables = {
+            "params": {"autoencoder": {"conv": layer}},
+            "codebook": {"autoencoder": {"codes": np.ones((4, 2), np.float32)}},
+        }
+        self.training = {"moments": [layer["kernel"] ** 2], "step": np.int32(2)}
+        manager = checkpoints.open_manager(str(folder / "stage1"))
+        metadata = describe(self.config, STAGES["stage1"], str(folder))
+        for step in (1, 2):
+            checkpoints.save(manager, step, self.variables, metadata, self.training)
+        checkpoints.finish(manager)
+        trees = [read_tree(folder)]
+        # With the description of each array in a file of its own.
+        plain = ocp.PyTreeCheckpointer(use_ocdbt=False)
+        items = {"variables": self.variables, "training": self.training}
+        for step, (item, tree) in itertools.product((1, 2), items.items()):
+            plain.save(folder / "stage1" / str(step) / item, tree, force=True)
+        self.sound = [*trees, read_tree(folder)]
+        self.samples = CHOSEN(self.sound).flatmap(changed_tree)
+
+    def lay(self, sample, work):
+        write_tree(sample, work)
+
+    def read(self, sample, work, strict=False):
+        from vqad.errors import VqadError
+        from vqad.training import checkpoints
+        from vqad.training.continuation import check_units, steps_done
+        from vqad.training.stages import STAGES
+
+        try:
+            variables, metadata = checkpoints.load_weights(str(work))
+            check_units(self.config, variables, metadata, "it")
+            checkpoints.merge(self.variables, variables, "it")
+        except VqadError:
+            if strict:
+                raise
+        # And as a run goes on from it:
+        checkpoints.set_aside_damaged(str(work / "stage1"))
+        done = steps_done(self.config, STAGES["stage1"], str(work))
+        if done is not None:
+            checkpoints.load_training(str(work / "stage1"), done, self.training)
+            checkpoints.finish(checkpoints.open_manager(str(work / "stage1")))
+
+
+class Weights:
+    """PyTorch checkpoints."""
+
+    def __init__(self, folder):
+        import torch
+
+        data = ROOT / "tests" / "data"
+        whole = {path.name: path.read_bytes() for path in data.glob("*.pckl")}
+        one = next(content for name, content in whole.items() if name.startswith("vq_model"))
+        tensors = torch.load(io.BytesIO(one), weights_only=True)
+        old = io.BytesIO()
+        torch.save(tensors, old, _use_new_zipfile_serialization=False)
+        files = [one, one, old.getvalue(), PICKLE, _compressed(one)]
+        self.sound = [{"vq_model.pckl": one}, {"vq_model.pckl": old.getvalue()}, whole]
+        self.samples = st.one_of(
+            CHOSEN(files).flatmap(changed_bytes).map(lambda data: {"vq_model.pckl": data}),
+            _changed_tensors(tensors).map(lambda state: {"vq_model.pckl": _saved(state)}),
+            _changed_tensors(tensors).map(
+                lambda state: {"vq_model.pckl": _saved({"state_dict": state})}
+            ),
+            changed_tree(whole),
+        )
+
+    def lay(self, sample, work):
+        write_tree(sample, work / "src")
+
+    def read(self, sample, work, strict=False):
+        from vqad.interop.import_weights import import_weights
+
+        files = list((work / "src").iterdir())
+        import_weights(files[0] if len(files) == 1 else work / "src", work / "out")
+
+
+def _compressed(data):
+    """A zip whose members are packed, as PyTorch packs none."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(packed, "w", 8) as new:
+        for name in old.namelist():
+            new.writestr(name, old.read(name))
+    return packed.getvalue()
+
+
+def _saved(value):
+    import torch
+
+    data = io.BytesIO()
+    torch.save(value, data)
+    return data.getvalue()
+
+
+@st.composite
+def _changed_tensors(draw, tensors):
+    import torch
+
+    odd = [
+        torch.zeros(1).expand(10**6, 10**6),
+        torch.zeros(3, 3).to_sparse(),
+        torch.zeros(2, device="meta"),
+        torch.zeros(0),
+        torch.zeros((0, 0, 4, 4)),
+        torch.zeros(()),
+        torch.zeros(4).to(torch.float8_e4m3fn),
+        torch.zeros(4, dtype=torch.complex64),
+        torch.zeros(4, dtype=torch.bool),
+        torch.quantize_per_tensor(torch.zeros(4), 1.0, 0, torch.qint8),
+        torch.nn.Parameter(torch.zeros(4)),
+        None,
+        "x",
+        {"a": torch.zeros(1)},
+    ]
+    tensors = dict(tensors)
+    for _ in range(draw(st.integers(1, 3))):
+        name = draw(CHOSEN(sorted(tensors) or ["x"]))
+        how = draw(CHOSEN(["odd", "half", "delete", "delete all", "number", "add"]))
+        big = torch.is_tensor(tensors.get(name)) and tensors[name].numel() > 10**6
+        if how == "odd" or big:
+            tensors[name] = draw(CHOSEN(odd))
+        elif how == "half" and torch.is_tensor(tensors.get(name)):
+            tensors[name] = tensors[name].to(draw(CHOSEN([torch.float16, torch.bfloat16])))
+        elif how == "delete":
+            tensors.pop(name, None)
+        elif how == "delete all":
+            part = draw(CHOSEN(["_residual_stack", "_vq_vae", "_encoder", "_decoder", "weight"]))
+            tensors = {n: t for n, t in tensors.items() if part not in n}
+        elif how == "number":
+            number = draw(CHOSEN(["99999999999", "9" * 5000, "-1", "x", "٣"]))
+            tensors[f"_encoder_b._residual_stack._layers.{number}._block.1.weight"] = torch.ones(1)
+        else:
+            tensors[draw(CHOSEN(TEXTS))] = torch.zeros(2)
+    return tensors
