@@ -19,6 +19,7 @@ import orbax.checkpoint as ocp
 from etils import epath
 from jax.sharding import SingleDeviceSharding
 
+from vqad.data.tree import odd_files
 from vqad.errors import VqadError
 from vqad.paths import absolute, check_reachable
 from vqad.training.digest import digest
@@ -278,10 +279,7 @@ def _json_digest(metadata: Mapping[str, Any]) -> int:
 
 
 def _metadata(folder: epath.Path) -> dict:
-    file = folder / "metadata" / "metadata"
-    if not file.is_file():
-        raise ValueError("it has no metadata")
-    metadata = json.loads(file.read_text())
+    metadata = json.loads((folder / "metadata" / "metadata").read_text())
     if not isinstance(metadata, dict):
         raise ValueError("its metadata are not a JSON object")
     for name in ("model", "fixed", "digests"):
@@ -304,15 +302,9 @@ def _check_size(arrays: Any, stored: int) -> None:
 
 
 def _stored(folder: epath.Path) -> int:
-    """Bytes of all files below a folder; refuses pipes and devices, on which a reader may wait."""
-    total = 0
-    for inner, _, names in folder.walk():
-        for path in (inner / name for name in names):
-            if path.is_file():
-                total += path.stat().length
-            elif path.exists():
-                raise ValueError(f"{path} is no plain file")
-    return total
+    """Bytes of all files below a folder."""
+    paths = (inner / name for inner, _, names in folder.walk() for name in names)
+    return sum(path.stat().length for path in paths if path.exists())
 
 
 def _check_collections(variables: Any) -> None:
@@ -328,6 +320,8 @@ def _read(path: str, step: int) -> Iterator[epath.Path]:
     """Names a checkpoint's folder; what a failed read of it raises becomes one line."""
     folder = epath.Path(path).absolute() / str(step)
     try:
+        for odd in odd_files(folder):
+            raise ValueError(f"{odd} is a pipe or a device, not a file")
         yield folder
     except Exception as error:  # damaged files make Orbax and its libraries raise anything
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
