@@ -146,14 +146,16 @@ def copy_tree(source: str | os.PathLike, target: str | os.PathLike) -> None:
             os.utime(new, (written, written))  # else it would be newer on its way back
 
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        list(pool.map(copy, _names_below(source)))
+        list(pool.map(copy, names_below(source)))
 
 
-def _names_below(root: epath.Path, prefix: str = "") -> Iterator[str]:
+def names_below(root: epath.Path, prefix: str = "") -> Iterator[str]:
+    """Relative names of the files below a folder."""
+
     def fail(error: OSError) -> None:
         raise error
 
     folders, files = listing(root / prefix, fail)
     yield from (prefix + name for name in files)
     for name in folders:
-        yield from _names_below(root, f"{prefix}{name}/")
+        yield from names_below(root, f"{prefix}{name}/")

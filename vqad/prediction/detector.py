@@ -265,7 +265,7 @@ def load(path: str | os.PathLike, image_size: tuple[int, int] | None = None) -> 
     """
     folder = checkpoints.find_folder(os.fspath(path))
     variables, metadata = checkpoints.load_weights(folder)
-    metadata = {**metadata, "folder": folder, "step": checkpoints.latest_step(folder)}
+    metadata = {**metadata, "folder": folder}
     model, trained_size = described(metadata, folder)
     size = tuple(trained_size if image_size is None else image_size)
     check_image_size(size, "image_size")

@@ -21,7 +21,7 @@ from jax.sharding import SingleDeviceSharding
 
 from vqad.data.tree import odd_files
 from vqad.errors import VqadError
-from vqad.paths import absolute, check_reachable
+from vqad.paths import absolute, check_reachable, names_below, size_and_time
 from vqad.training.digest import digest
 
 logger = logging.getLogger(__name__)
@@ -152,7 +152,7 @@ def load_weights(path: str) -> tuple[dict, dict]:
       path: workdir, or checkpoint folder.
 
     Returns:
-      Variables as nested dicts of NumPy arrays, and the metadata.
+      Variables as nested dicts of NumPy arrays, and the metadata, with ``step``.
 
     Raises:
       VqadError: no checkpoint there.
@@ -162,13 +162,18 @@ def load_weights(path: str) -> tuple[dict, dict]:
     oldest, *newer = whole_steps(folder)
     for step in reversed(newer):
         try:
-            return load_item(folder, step, "variables")
+            return _load_step(folder, step)
         except DamagedCheckpoint as error:
             logger.warning("warning: %s; the one before it is used", error)
     try:
-        return load_item(folder, oldest, "variables")
+        return _load_step(folder, oldest)
     except DamagedCheckpoint as error:
         raise _none_left(folder, error) from error
+
+
+def _load_step(folder: str, step: int) -> tuple[dict, dict]:
+    variables, metadata = load_item(folder, step, "variables")
+    return variables, {**metadata, "step": step}
 
 
 def load_metadata(path: str) -> dict:
@@ -303,8 +308,8 @@ def _check_size(arrays: Any, stored: int) -> None:
 
 def _stored(folder: epath.Path) -> int:
     """Bytes of all files below a folder."""
-    paths = (inner / name for inner, _, names in folder.walk() for name in names)
-    return sum(path.stat().length for path in paths if path.exists())
+    paths = (folder / name for name in names_below(folder))
+    return sum(size_and_time(path)[0] for path in paths if path.exists())
 
 
 def _check_collections(variables: Any) -> None:
@@ -318,7 +323,7 @@ def _check_collections(variables: Any) -> None:
 @contextlib.contextmanager
 def _read(path: str, step: int) -> Iterator[epath.Path]:
     """Names a checkpoint's folder; what a failed read of it raises becomes one line."""
-    folder = epath.Path(path).absolute() / str(step)
+    folder = absolute(path) / str(step)
     try:
         for odd in odd_files(folder):
             raise ValueError(f"{odd} is a pipe or a device, not a file")
