@@ -6,16 +6,15 @@ Exit codes: 0 done, 2 bad input, 75 stopped by SIGTERM or SIGINT (what was train
 """
 
 import logging
-import re
 import sys
 
 from absl import app, flags
 from absl import logging as absl_logging
-from ml_collections import config_flags
 
 from vqad.errors import VqadError, printable
+from vqad.training.flags import define_config, parse
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "Configuration file.", lock_config=True)
+_CONFIG = define_config()
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder for checkpoints, logs and results.")
 _DISTRIBUTED = flags.DEFINE_bool(
     "distributed", False, "Run with other processes, as the cluster says or as --coordinator does."
@@ -57,43 +56,9 @@ def main(argv: list[str]) -> None:
         sys.exit(EXIT_CODE)
 
 
-def _unreadable() -> str:
-    given = [arg for arg in sys.argv if arg.startswith("--config=")]
-    return f"{' '.join(given)}: no such file; give one of configs/*.py"
-
-
 def _parse(argv: list[str]) -> list[str]:
-    """Parses flags; whatever is wrong with them becomes one line."""
     app.define_help_flags()
-    try:
-        rest = flags.FLAGS(argv)
-    except (AttributeError, KeyError) as error:  # an override of a field that is not there
-        field = (re.findall(r"\w+", str(error)) or ["?"])[0]
-        flag = next((arg for arg in argv if arg.startswith("--config.") and field in arg), None)
-        if flag is None:
-            raise VqadError(f"--config: the file fails with {error!r}") from error
-        similar = re.search(r'Did you mean \\*"(\w+)', str(error))
-        hint = f"; did you mean {similar[1]}?" if similar else ""
-        raise VqadError(f"{flag}: the configuration has no such field{hint}") from error
-    except OSError as error:
-        if "config file" in str(error):
-            raise VqadError(_unreadable()) from error
-        raise VqadError(f"--config: the file fails with {error!r}") from error
-    except (ImportError, NameError) as error:
-        raise VqadError(f"--config: the file fails with {error!r}") from error
-    except Exception as error:  # a configuration is Python, and may raise anything
-        told = str(error) or type(error).__name__
-        lines = [line.strip() for line in told.splitlines() if line.strip()]
-        message = lines[-1] if "Traceback" in str(error) else " ".join(lines)
-        raise VqadError(re.sub(r"^[\w.]*Error: ", "", message)) from error
-    for flag in (_CONFIG, _WORKDIR):
-        if not flags.FLAGS[flag.name].present or flags.FLAGS[flag.name].value == "":
-            raise VqadError(f"--{flag.name}: missing; see --help")
-    try:
-        _CONFIG.value.lock()  # a file that could not be read is only told now
-    except OSError as error:
-        raise VqadError(_unreadable()) from error
-    return rest
+    return parse(flags.FLAGS, argv, [_CONFIG, _WORKDIR])
 
 
 if __name__ == "__main__":

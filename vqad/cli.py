@@ -13,6 +13,7 @@ from vqad import __version__
 from vqad.data.doctor_command import doctor_arguments, run_doctor
 from vqad.data.prepare_command import prepare_arguments, run_prepare
 from vqad.errors import VqadError, printable
+from vqad.plan.command import plan_arguments, run_plan
 from vqad.prediction.calibrate_command import calibrate_arguments, run_calibrate
 from vqad.prediction.predict_command import predict_arguments, run_predict
 
@@ -21,12 +22,14 @@ from vqad.prediction.predict_command import predict_arguments, run_predict
 class Command:
     """A subcommand: what it does in a line, its arguments, and the function that runs it.
 
-    That function may return an exit code; None is 0.
+    That function may return an exit code; None is 0. With ``takes_config`` it finds
+    ``--config=<file>`` and ``--config.<field>=<value>`` in ``config_flags``.
     """
 
     help: str
     arguments: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace], int | None]
+    takes_config: bool = False
 
 
 def _import_weights_arguments(parser: argparse.ArgumentParser) -> None:
@@ -92,6 +95,12 @@ COMMANDS = {
         _import_weights_arguments,
         _import_weights,
     ),
+    "plan": Command(
+        "predict a training step on TPUs, from the program compiled for them, without a TPU",
+        plan_arguments,
+        run_plan,
+        takes_config=True,
+    ),
 }
 
 
@@ -114,7 +123,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, command in COMMANDS.items():
         subparser = subparsers.add_parser(name, help=command.help, description=command.help)
         command.arguments(subparser)
-    args = parser.parse_args(argv)
+    args, rest = parser.parse_known_args(argv)
+    if COMMANDS[args.command].takes_config:
+        args.config_flags = [arg for arg in rest if arg.startswith("--config")]
+        rest = [arg for arg in rest if arg not in args.config_flags]
+    if rest:
+        subparsers.choices[args.command].error(f"unrecognized arguments: {' '.join(rest)}")
     if isinstance(sys.stdout, io.TextIOWrapper):  # names of files may hold anything
         sys.stdout.reconfigure(errors="backslashreplace")
     try:

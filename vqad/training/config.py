@@ -198,6 +198,19 @@ def validate(config: ConfigDict, training: bool = True) -> None:
     Raises:
       VqadError: the first bad value, named.
     """
+    validate_values(config)
+    if training:
+        _check_sources(config)
+    elif not config.surface:
+        raise VqadError("config.surface: empty; give the folder or tfds:<name> to judge on")
+
+
+def validate_values(config: ConfigDict) -> None:
+    """Checks every value of a configuration but those that say where data is.
+
+    Raises:
+      VqadError: the first bad value, named.
+    """
     _check_fields("config", config, base_config())
     if not config.stages or any(name not in STAGES for name in config.stages):
         raise VqadError(f"config.stages: {config.stages}; give some of {', '.join(STAGES)}")
@@ -247,10 +260,6 @@ def validate(config: ConfigDict, training: bool = True) -> None:
                 f"config.evaluation.reinitialize: no module {name}; "
                 f"there are {', '.join(sorted(modules))}"
             )
-    if training:
-        _check_sources(config)
-    elif not config.surface:
-        raise VqadError("config.surface: empty; give the folder or tfds:<name> to judge on")
 
 
 def _check_fields(name: str, config: ConfigDict, allowed: ConfigDict) -> None:

@@ -33,13 +33,7 @@ def initial_variables(
     Raises:
       VqadError: that checkpoint lacks arrays or has them in other shapes.
     """
-    image = jnp.zeros((1, SIDE_MULTIPLE, SIDE_MULTIPLE, 3))
-    method = "reconstruct" if stage.needs is None else "__call__"
-
-    def init(key: jax.Array) -> dict:
-        variables = model.init(key, image, method=method)
-        return {"params": variables["params"], "codebook": variables["codebook"]}
-
+    init = partial(_fresh_variables, model, stage)
     with jax.default_device(_host()):
         fresh = jax.device_get(jax.jit(init)(step_key(seed, "init", jnp.int32(0))))
     if earlier is None:
@@ -50,6 +44,20 @@ def initial_variables(
     merged = checkpoints.merge(target, found, name)
     trained = {name: fresh["params"][name] for name in stage.trains}
     return {"params": {**merged["params"], **trained}, "codebook": merged["codebook"]}
+
+
+def variable_shapes(model: Dsr, stage: Stage) -> dict:
+    """Shapes and dtypes of what ``initial_variables`` returns."""
+    fresh = jax.eval_shape(partial(_fresh_variables, model, stage), jax.random.key(0))
+    names = (*modules_before(stage), *stage.trains)
+    return {**fresh, "params": {name: fresh["params"][name] for name in names}}
+
+
+def _fresh_variables(model: Dsr, stage: Stage, key: jax.Array) -> dict:
+    image = jnp.zeros((1, SIDE_MULTIPLE, SIDE_MULTIPLE, 3))
+    method = "reconstruct" if stage.needs is None else "__call__"
+    variables = model.init(key, image, method=method)
+    return {"params": variables["params"], "codebook": variables["codebook"]}
 
 
 def _host() -> jax.Device:

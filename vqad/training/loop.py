@@ -26,7 +26,7 @@ from vqad.training.interruption import Interrupted, Interruption
 from vqad.training.processes import is_first
 from vqad.training.profiling import Profile
 from vqad.training.progress import Progress
-from vqad.training.sharding import Placement
+from vqad.training.sharding import Placement, placed
 from vqad.training.stage import Stage
 from vqad.training.step import (
     TrainState,
@@ -134,12 +134,9 @@ def _prepare(
     step = make_train_step(model, stage, settings, optimizer, config.seed, placement)
     if settings.steps:
         # Compiling takes as much memory as a step: the optimizer's state is made after it.
-        placed = jax.tree.map(
-            lambda a, where: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=where),
-            shapes,
-            state_shardings(placement, shapes),
-        )
-        step = compile_ahead(step, placed, frozen, _batch_shapes(config, stage, source))
+        batch = batch_shapes(config, stage, labelled=source.num_labelled > 0)
+        placed_shapes = placed(shapes, state_shardings(placement, shapes))
+        step = compile_ahead(step, placed_shapes, frozen, batch)
     where = state_shardings(placement, shapes)
     if done is None:
         fresh = placement.put((params, codebook), (where.params, where.codebook))
@@ -219,12 +216,19 @@ def _batches(config: ConfigDict, stage: Stage, source: Source, start: int) -> It
     )
 
 
-def _batch_shapes(
-    config: ConfigDict, stage: Stage, source: Source
+def batch_shapes(
+    config: ConfigDict, stage: Stage, labelled: bool
 ) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes of a stage's batches.
+
+    Args:
+      config: the run's configuration.
+      stage: the stage.
+      labelled: whether its source has labelled defects.
+    """
     n, size = config[stage.name].batch_size, tuple(config.image_size)
     shapes = {"image": jax.ShapeDtypeStruct((n, *size, 3), jnp.uint8)}
-    if source.num_labelled and config.labelled_share:
+    if labelled and config.labelled_share:
         shapes["mask"] = jax.ShapeDtypeStruct((n, *size), jnp.uint8)
         shapes["labelled"] = jax.ShapeDtypeStruct((n,), jnp.bool_)
     return shapes

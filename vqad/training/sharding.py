@@ -185,3 +185,10 @@ class Placement:
     def put(self, tree: Any, shardings: Any = None) -> Any:
         """Puts a tree of arrays, the same in all processes, where it lives: copies by default."""
         return jax.device_put(tree, self.replicated if shardings is None else shardings)
+
+
+def placed(tree: Any, shardings: Any) -> Any:
+    """Shapes and dtypes of a tree of arrays or shapes, with where they live."""
+    return jax.tree.map(
+        lambda a, where: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=where), tree, shardings
+    )

@@ -1,0 +1,90 @@
+"""TPU chips with their published figures, and slices of them."""
+
+import dataclasses
+import math
+import re
+
+from vqad.errors import VqadError
+
+
+@dataclasses.dataclass(frozen=True)
+class Chip:
+    """A chip's published figures; it is one device to JAX.
+
+    Attributes:
+      flops: bfloat16 operations a second.
+      hbm_bytes: main memory.
+      hbm_bandwidth: bytes a second of main memory.
+      link_bandwidth: bytes a second of one link to a neighbour, in one direction.
+      dimensions: of the torus that slices are cut from.
+      libtpu_config: what libtpu calls two cores as one device, where it has to be told.
+    """
+
+    flops: float
+    hbm_bytes: int
+    hbm_bandwidth: float
+    link_bandwidth: float
+    dimensions: int
+    libtpu_config: str = "default"
+
+
+_GIB = 2**30
+
+# A link's bandwidth is the chip's over its links (4 in two dimensions, 6 in three).
+CHIPS = {
+    # https://cloud.google.com/tpu/docs/v4; links: Jouppi et al., "TPU v4: An Optically
+    # Reconfigurable Supercomputer" (2023), https://arxiv.org/abs/2304.01433, 50 GB/s.
+    "v4": Chip(275e12, 32 * _GIB, 1.2e12, 50e9, 3, "megacore"),
+    # https://cloud.google.com/tpu/docs/v5e: 1600 Gbit/s in one direction.
+    "v5e": Chip(197e12, 16 * _GIB, 819e9, 50e9, 2),
+    # https://cloud.google.com/tpu/docs/v5p: 1200 GB/s in both directions.
+    "v5p": Chip(459e12, 95 * _GIB, 2765e9, 100e9, 3, "megacore"),
+    # https://cloud.google.com/tpu/docs/v6e: 3200 Gbit/s in one direction.
+    "v6e": Chip(918e12, 32 * _GIB, 1.6e12, 100e9, 2),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Topology:
+    """A slice.
+
+    Attributes:
+      name: chip and sides, as ``v5e:16x16``.
+      chip: its chips.
+      sides: chips along each side.
+    """
+
+    name: str
+    chip: Chip
+    sides: tuple[int, ...]
+
+    @classmethod
+    def parse(cls, name: str) -> "Topology":
+        """Reads a name such as ``v5e:2x4`` or ``v4:2x2x4``; the sides count chips, not cores.
+
+        Raises:
+          VqadError: no such chip, or sides that it does not have.
+        """
+        kind, _, shape = name.partition(":")
+        chip = CHIPS.get(kind)
+        known = ", ".join(CHIPS)
+        if chip is None:
+            raise VqadError(
+                f"--topology={name}: the chips known are {known}; give one with the chips along "
+                "each side of the slice, as v5e:2x4 or v4:2x2x4"
+            )
+        example = "x".join(["2", "2", "4"][-chip.dimensions :])
+        if not re.fullmatch(r"[1-9]\d{0,3}(x[1-9]\d{0,3})*", shape):
+            raise VqadError(f"--topology={name}: no sides; write it as {kind}:{example}")
+        sides = tuple(int(side) for side in shape.split("x"))
+        if len(sides) != chip.dimensions:
+            raise VqadError(
+                f"--topology={name}: {kind} has {chip.dimensions} dimensions; write it as "
+                f"{kind}:{example}"
+            )
+        return cls(name, chip, sides)
+
+    @property
+    def chips(self) -> int:
+        """How many chips there are."""
+        return math.prod(self.sides)

@@ -1,0 +1,61 @@
+"""The command `vqad plan`."""
+
+import argparse
+import logging
+import time
+
+from vqad.errors import VqadError
+
+logger = logging.getLogger(__name__)
+
+
+def plan_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments."""
+    parser.usage = (
+        "vqad plan --config=FILE [--config.FIELD=VALUE ...] --topology=SLICE[,SLICE...] "
+        "[--images-per-chip=N] [--labelled]"
+    )
+    parser.add_argument(
+        "--topology",
+        required=True,
+        metavar="SLICE[,SLICE...]",
+        help="a chip and the chips along each side, as v5e:16x16 or v4:2x2x4 (v4, v5e, v5p, v6e)",
+    )
+    parser.add_argument(
+        "--images-per-chip",
+        type=int,
+        metavar="N",
+        help="in place of the configuration's batch sizes",
+    )
+    parser.add_argument(
+        "--labelled",
+        action="store_true",
+        help="the surface has labelled defects, which stages 2 and 3 train with",
+    )
+
+
+def run_plan(args: argparse.Namespace) -> None:
+    """Compiles each stage's step for each slice and prints what it needs."""
+    from vqad.plan.chips import Topology
+    from vqad.training.flags import load_config
+
+    topologies = [Topology.parse(name) for name in args.topology.split(",")]
+    if args.images_per_chip is not None and args.images_per_chip < 1:
+        raise VqadError(f"--images-per-chip={args.images_per_chip}: must be at least 1")
+    config = load_config(args.config_flags)
+
+    from vqad.plan.compile import use_libtpu
+    from vqad.plan.report import FOOTER, describe, table
+    from vqad.plan.stage_plan import check, plan_stage
+
+    use_libtpu()
+    check(config, topologies, args.images_per_chip)
+    plans = []
+    for name in config.stages:
+        for topology in topologies:
+            logger.info("compiling %s for %s; this takes minutes", name, topology.name)
+            begun = time.perf_counter()
+            plans.append(plan_stage(config, name, topology, args.images_per_chip, args.labelled))
+            logger.info("compiled in %.0f s", time.perf_counter() - begun)
+            print(describe(plans[-1]), flush=True)
+    print(f"\n{FOOTER}\n\n{table(plans)}")

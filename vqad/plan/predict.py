@@ -1,0 +1,72 @@
+"""How long a step takes at the least, by the chip's published figures (a roofline)."""
+
+import dataclasses
+from collections.abc import Iterable
+
+from vqad.plan.chips import Topology
+from vqad.plan.collectives import Collective
+from vqad.plan.work import Work
+
+HOP_SECONDS = 1e-6
+"""From a chip to its neighbour, whatever the size.
+
+After https://jax-ml.github.io/scaling-book/sharding/.
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """Seconds of a step on each of the limits.
+
+    Attributes:
+      products: matrix units at their peak.
+      memory: main memory at its peak.
+      exchange: collectives, none of them hidden behind other work.
+    """
+
+    products: float
+    memory: float
+    exchange: float
+
+    @property
+    def step(self) -> float:
+        """Seconds of a step: multiplying and moving overlap, the exchange does not."""
+        return max(self.products, self.memory) + self.exchange
+
+    @property
+    def limit(self) -> str:
+        """What takes longest."""
+        seconds = {
+            "matrix units": self.products,
+            "memory bandwidth": self.memory,
+            "interconnect": self.exchange,
+        }
+        return max(seconds, key=seconds.__getitem__)
+
+
+def predict(work: Work, found: Iterable[Collective], topology: Topology) -> Prediction:
+    """Predicts a step from what each device does and exchanges."""
+    return Prediction(
+        work.products / topology.chip.flops,
+        work.hbm_bytes / topology.chip.hbm_bandwidth,
+        sum(one.times * exchange_seconds(one, topology) for one in found),
+    )
+
+
+def exchange_seconds(one: Collective, topology: Topology) -> float:
+    """Seconds of a collective over a ring through its devices, in both directions at once.
+
+    A ring uses two of a chip's four or six links, so that it is there in any slice. What is small
+    goes along one side of the slice after the other.
+
+    Args:
+      one: the collective; what it exchanges goes round once, or twice in an all-reduce.
+      topology: the slice.
+    """
+    if one.group == 1:
+        return 0.0
+    rounds = 2 if one.kind == "all-reduce" else 1
+    along_sides = sum(side - 1 for side in topology.sides)
+    hops = along_sides if one.group == topology.chips else min(one.group - 1, along_sides)
+    share = (one.group - 1) / one.group * one.nbytes
+    return rounds * (share / (2 * topology.chip.link_bandwidth) + hops * HOP_SECONDS)
