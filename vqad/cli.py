@@ -23,7 +23,7 @@ class Command:
     """A subcommand: what it does in a line, its arguments, and the function that runs it.
 
     That function may return an exit code; None is 0. With ``takes_config`` it finds
-    ``--config=<file>`` and ``--config.<field>=<value>`` in ``config_flags``.
+    arguments that are not its own, as ``--config=<file>``, in ``config_flags``.
     """
 
     help: str
@@ -125,9 +125,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         command.arguments(subparser)
     args, rest = parser.parse_known_args(argv)
     if COMMANDS[args.command].takes_config:
-        args.config_flags = [arg for arg in rest if arg.startswith("--config")]
-        rest = [arg for arg in rest if arg not in args.config_flags]
-    if rest:
+        args.config_flags = rest
+    elif rest:
         subparsers.choices[args.command].error(f"unrecognized arguments: {' '.join(rest)}")
     if isinstance(sys.stdout, io.TextIOWrapper):  # names of files may hold anything
         sys.stdout.reconfigure(errors="backslashreplace")

@@ -57,7 +57,8 @@ def collectives(program: Program, devices: int) -> list[Collective]:
       devices: how many run it.
     """
     found = []
-    for item in program.executed():
+    inner = (inner for item in program.executed() for inner in program.inside(item))
+    for item in inner:
         instruction = item.instruction
         kind = instruction.opcode.removesuffix("-start")
         if kind not in KINDS:
@@ -84,8 +85,8 @@ def total_bytes(found: Iterable[Collective]) -> int:
 def _group(instruction: Instruction, devices: int) -> int:
     """Devices in a group, of the ways to write groups: lists, an arrangement, axes of a mesh."""
     text = instruction.text
-    if pairs := re.search(r"source_target_pairs=", text):
-        return 2 if pairs else devices
+    if "source_target_pairs=" in text:
+        return 2
     if lists := re.search(r"replica_groups=\{\{([\d,]*)\}", text):
         return len(lists[1].split(","))
     if arranged := re.search(r"replica_groups=\[(\d+),(\d+)\]<=", text):

@@ -134,6 +134,15 @@ class Program:
         """All that runs, loops with the number of their turns."""
         yield from self._executed(self.entry, 1)
 
+    def inside(self, item: Executed) -> Iterator[Executed]:
+        """An instruction, or the instructions that a fusion is made of."""
+        if item.instruction.opcode != "fusion":
+            yield item
+            return
+        fused = self.computations[item.instruction.called("calls")]
+        for inner in fused.values():
+            yield from self.inside(Executed(inner, fused, item.times))
+
     def unknown_loops(self) -> list[str]:
         """Names of the loops whose number of turns is not known; these count as one turn."""
         return [

@@ -47,25 +47,13 @@ def work(program: Program) -> Work:
     """Counts a program's work, loops as often as they turn."""
     flops = products = hbm_bytes = 0
     for item in program.executed():
-        for inner, computation in _inside(program, item.instruction, item.computation):
-            if inner.opcode in ("convolution", "dot"):
-                count = item.times * multiplications(inner, computation)
+        for inner in program.inside(item):
+            if inner.instruction.opcode in ("convolution", "dot"):
+                count = item.times * multiplications(inner.instruction, inner.computation)
                 flops += count
-                products += count * _passes(inner, computation)
+                products += count * _passes(inner.instruction, inner.computation)
         hbm_bytes += item.times * _hbm_bytes(program, item)
     return Work(flops, products, hbm_bytes)
-
-
-def _inside(
-    program: Program, instruction: Instruction, computation: Computation
-) -> Iterator[tuple[Instruction, Computation]]:
-    """An instruction, or those inside of a fusion."""
-    if instruction.opcode != "fusion":
-        yield instruction, computation
-        return
-    fused = program.computations[instruction.called("calls")]
-    for inner in fused.values():
-        yield from _inside(program, inner, fused)
 
 
 def multiplications(instruction: Instruction, computation: Computation) -> int:
