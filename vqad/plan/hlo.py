@@ -4,7 +4,6 @@ import dataclasses
 import math
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 _HEADER = re.compile(r"^(ENTRY )?%?([\w.-]+) \(.*\{$")
 _INSTRUCTION = re.compile(r"^\s+(ROOT )?%?([\w.-]+) = ")
@@ -223,7 +222,7 @@ def _instruction(name: str, root: bool, rest: str) -> Instruction:
     opcode, _, _ = rest.partition("(")
     text = rest[len(opcode) :]
     operands = re.findall(r"%([\w.-]+)", text[: _closing(text, 0)])
-    return Instruction(name, opcode, arrays(results), tuple(operands), text, root)
+    return Instruction(name, opcode, _arrays(results), tuple(operands), text, root)
 
 
 def _closing(text: str, start: int) -> int:
@@ -236,15 +235,9 @@ def _closing(text: str, start: int) -> int:
     return len(text)
 
 
-def arrays(text: str) -> tuple[Array, ...]:
+def _arrays(text: str) -> tuple[Array, ...]:
     """The arrays that a text names, as ``(f32[8,3]{1,0:T(8,128)}, s32[])``."""
     return tuple(
         Array(dtype, tuple(int(side) for side in sides.split(",") if side), layout)
         for dtype, sides, layout in _ARRAY.findall(text)
     )
-
-
-def window(text: str, field: str, count: int, default: Any) -> list[str]:
-    """A field of an instruction's window, a text for each side, as ``size`` of ``3x3``."""
-    found = re.search(rf"window=\{{[^}}]*\b{field}=([\d_x-]+)", text)
-    return found[1].split("x") if found else [default] * count

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from vqad.plan.hlo import Array, Computation, Executed, Instruction, Program, window
+from vqad.plan.hlo import Array, Computation, Executed, Instruction, Program
 
 # bfloat16 products that make a product of two float32 arrays: jax.lax.Precision's promise on TPUs.
 _PASSES = {"default": 1, "high": 3, "highest": 6}
@@ -69,23 +69,25 @@ def multiplications(instruction: Instruction, computation: Computation) -> int:
     spatial = sorted(set(of_result) - {"b", "f"})
     count = 1
     for index, side in enumerate(spatial):
-
-        def field(name: str, default: str, index: int = index) -> str:
-            return window(instruction.text, name, len(spatial), default)[index]
-
         count *= _pairs(
             taken=left.shape[of_left.index(side)],
             kernel=right.shape[of_right.index(side)],
             given=result.shape[of_result.index(side)],
-            stride=int(field("stride", "1")),
-            before=int(field("pad", "0_0").split("_")[0]),
-            spread=int(field("lhs_dilate", "1")),
-            kernel_spread=int(field("rhs_dilate", "1")),
+            stride=int(_window(instruction, "stride", index, "1")),
+            before=int(_window(instruction, "pad", index, "0_0").split("_")[0]),
+            spread=int(_window(instruction, "lhs_dilate", index, "1")),
+            kernel_spread=int(_window(instruction, "rhs_dilate", index, "1")),
         )
     groups = re.search(r"batch_group_count=(\d+)", instruction.text)
     images = left.shape[of_left.index("b")] // (int(groups[1]) if groups else 1)
     features = right.shape[of_right.index("i")] * result.shape[of_result.index("f")]
     return 2 * count * images * features
+
+
+def _window(instruction: Instruction, field: str, index: int, default: str) -> str:
+    """A field of a convolution's window for one side, as ``3`` of ``size=3x4``."""
+    found = re.search(rf"window=\{{[^}}]*\b{field}=([\d_x-]+)", instruction.text)
+    return found[1].split("x")[index] if found else default
 
 
 def _pairs(
