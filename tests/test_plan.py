@@ -172,9 +172,9 @@ def test_a_train_step_only_sums_over_devices():
     assert {(one.group, one.times) for one in found} == {(8, 1)}
     variables = variable_shapes(model_from_config(config), STAGE1)
     gradients = sum(4 * a.size for a in jax.tree.leaves(variables["params"]))
-    # Beside them what the codebooks move by, among it two sums in the shape of each, and scalars.
+    # Beside them what the codebooks move by, which is about their variables' size, and scalars.
     statistics = sum(4 * a.size for a in jax.tree.leaves(variables["codebook"]))
-    assert gradients < total_bytes(found) <= gradients + statistics + 200
+    assert gradients < total_bytes(found) <= gradients + 1.25 * statistics
 
 
 def test_roofline():
