@@ -25,6 +25,8 @@ from vqad.training.sharding import Placement
 
 logger = logging.getLogger(__name__)
 
+_FIGURES = 2  # raised when judging gives other figures: what an older version judged is judged anew
+
 
 def placement_for(split: str) -> Placement:
     """The devices of this process that predict: one, or all where these share something."""
@@ -178,6 +180,7 @@ def _about(config: ConfigDict, folder: str) -> dict[str, Any]:
         "score_window": config.model.score_window,
         "seed": config.seed,
         "reinitialized": config.evaluation.reinitialize,
+        "figures": _FIGURES,
     }
 
 

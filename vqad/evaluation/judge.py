@@ -1,6 +1,5 @@
 """Judging a detector on a test split: figures overall and per class, worst and best cases."""
 
-import heapq
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,49 +8,11 @@ from functools import partial
 import numpy as np
 
 from vqad.errors import VqadError
-from vqad.evaluation.metrics import StreamingCurve, auroc, average_precision
+from vqad.evaluation.cases import Case, Extremes, build_case
+from vqad.evaluation.figures import Figures, Pixels, Protocol, centre, judge_protocols
+from vqad.evaluation.streaming import bin_scores
 
 Predict = Callable[[np.ndarray], Mapping[str, np.ndarray]]
-
-
-@dataclass(frozen=True)
-class Figures:
-    """What one set of images scored. A figure is None where positives or negatives are lacking.
-
-    Attributes:
-        image_auroc, image_ap: of image scores, exact.
-        pixel_auroc, pixel_ap: of the pixel maps, from `StreamingCurve`.
-        images: number of images; for a defect class, of that class alone.
-    """
-
-    image_auroc: float | None
-    image_ap: float | None
-    pixel_auroc: float | None
-    pixel_ap: float | None
-    images: int
-
-
-@dataclass(frozen=True)
-class Case:
-    """One judged image, for a look.
-
-    Attributes:
-        class_name, name: the image's class and file name.
-        score: its image score.
-        image: uint8 [h, w, 3].
-        truth: uint8 [h, w] in {0, 1}.
-        mask: float32 [h, w] in [0, 1], the predicted pixel map.
-        general, specific: uint8 [h, w, 3], the two reconstructions.
-    """
-
-    class_name: str
-    name: str
-    score: float
-    image: np.ndarray
-    truth: np.ndarray
-    mask: np.ndarray
-    general: np.ndarray
-    specific: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -61,6 +22,9 @@ class Judgement:
     Attributes:
         overall: figures over all images.
         classes: figures per defect class, in the order of the class names.
+        centre: the same by the paper's protocol, whose pixel figures leave out what is beyond the
+            centre of 224 x 224 (of 256 x 256) and whose image scores are those of the whole image;
+            None if the images have no such centre, a side being 224 or less.
         images: number of images judged.
         seconds_per_image: time of prediction per image; None when there was only the first batch.
         cases: lists of at most k cases, most telling first, under "missed" (defective, lowest
@@ -70,52 +34,10 @@ class Judgement:
 
     overall: Figures
     classes: dict[str, Figures]
+    centre: Protocol | None
     images: int
     seconds_per_image: float | None
     cases: dict[str, list[Case]]
-
-
-class _Extremes:
-    """The k cases of the highest rank seen so far; a case is only built when it gets in."""
-
-    def __init__(self, k: int) -> None:
-        self._k = k
-        self._heap: list[tuple[float, int, Case]] = []
-
-    def offer(self, rank: float, order: int, build: Callable[[], Case]) -> None:
-        # Of equal ranks the earlier image wins; `order` is unique, so cases are never compared.
-        entry = (rank, -order)
-        if len(self._heap) < self._k:
-            heapq.heappush(self._heap, (*entry, build()))
-        elif entry > self._heap[0][:2]:
-            heapq.heapreplace(self._heap, (*entry, build()))
-
-    def cases(self) -> list[Case]:
-        return [case for *_, case in sorted(self._heap, key=lambda entry: entry[:2], reverse=True)]
-
-
-def _to_uint8(image: np.ndarray) -> np.ndarray:
-    return np.round(np.clip(image, 0, 1) * 255).astype(np.uint8)
-
-
-def _build_case(
-    predicted: Mapping[str, np.ndarray],
-    batch: Mapping[str, np.ndarray],
-    row: int,
-    class_name: str,
-    name: str,
-) -> Case:
-    # Copies, because a view would keep the whole batch alive.
-    return Case(
-        class_name=class_name,
-        name=name,
-        score=float(predicted["score"][row]),
-        image=np.array(batch["image"][row]),
-        truth=np.array(batch["mask"][row]),
-        mask=np.array(predicted["mask"][row], np.float32),
-        general=_to_uint8(predicted["general"][row]),
-        specific=_to_uint8(predicted["specific"][row]),
-    )
 
 
 def _check_finite(predicted: Mapping[str, np.ndarray], row: int, name: str) -> None:
@@ -133,12 +55,14 @@ def judge(
     classes: Sequence[str],
     names: Sequence[str],
     k: int = 4,
+    resamples: int = 1000,
 ) -> Judgement:
     """Judge predictions on a labelled test split.
 
     A defect class is judged against all good images: its image figures are of that class's images
     and every good image, its pixel figures of all pixels of the same images. Pixels are streamed,
-    image scores exact: memory is constant but for some bytes an image.
+    image scores exact: memory is 20 MB a class and 3 kB an image, 12 kB if defective; twice that of
+    pixels where there is a centre to judge.
 
     Args:
         predict: takes uint8 [b, h, w, 3]; returns float arrays `score` [b] (higher = more
@@ -150,6 +74,7 @@ def judge(
         classes: class names by `class_id`; the first is "good".
         names: an image's name by `index`.
         k: how many cases of each kind to keep, at least 1.
+        resamples: how many of the images, for the intervals (`vqad.evaluation.bootstrap`).
 
     Returns:
         The judgement. Its time is that of `predict` alone, without the first batch (compilation),
@@ -163,10 +88,10 @@ def judge(
         raise VqadError(
             f"classes: the first is {classes[0]!r}, not 'good'; list the class of good images first"
         )
-    curves = [StreamingCurve() for _ in classes]
-    kinds = {kind: _Extremes(k) for kind in ("missed", "false alarms", "found", "quiet")}
+    whole, middle = Pixels(len(classes)), Pixels(len(classes))
+    window = None
+    kinds = {kind: Extremes(k) for kind in ("missed", "false alarms", "found", "quiet")}
     scores: list[float] = []
-    labels: list[bool] = []
     class_ids: list[int] = []
     seconds, timed_rows = 0.0, 0
 
@@ -182,39 +107,31 @@ def judge(
             _check_finite(predicted, row, name)
             score, label = float(predicted["score"][row]), bool(batch["label"][row])
             class_id = int(batch["class_id"][row])
-            curves[class_id].update(predicted["mask"][row], batch["mask"][row])
+            bins, tails = bin_scores(predicted["mask"][row])
+            truth = batch["mask"][row]
+            whole.count(class_id, bins, tails, truth)
+            if (window := centre(truth.shape)) is not None:
+                middle.count(class_id, bins[window], tails[window], truth[window])
 
-            build = partial(_build_case, predicted, batch, row, classes[class_id], name)
+            build = partial(build_case, predicted, batch, row, classes[class_id], name)
             kinds["found" if label else "false alarms"].offer(score, len(scores), build)
             kinds["missed" if label else "quiet"].offer(-score, len(scores), build)
             scores.append(score)
-            labels.append(label)
             class_ids.append(class_id)
 
     if not scores:
         raise VqadError("the test split has no images; give a source with a test split")
-    score, label, class_id = np.array(scores), np.array(labels), np.array(class_ids)
-
-    def figures(rows: np.ndarray, curve: StreamingCurve, images: int) -> Figures:
-        return Figures(
-            image_auroc=auroc(score[rows], label[rows]),
-            image_ap=average_precision(score[rows], label[rows]),
-            pixel_auroc=curve.auroc(),
-            pixel_ap=curve.average_precision(),
-            images=images,
-        )
-
-    everything = StreamingCurve()
-    for curve in curves:
-        everything.merge(curve)
+    full, *cropped = judge_protocols(
+        np.array(scores),
+        np.array(class_ids),
+        [whole] if window is None else [whole, middle],
+        classes,
+        resamples,
+    )
     return Judgement(
-        overall=figures(np.ones(len(scores), bool), everything, len(scores)),
-        classes={
-            classes[c]: figures(
-                (class_id == c) | (class_id == 0), curves[c] + curves[0], int((class_id == c).sum())
-            )
-            for c in range(1, len(classes))
-        },
+        overall=full.overall,
+        classes=full.classes,
+        centre=cropped[0] if cropped else None,
         images=len(scores),
         seconds_per_image=seconds / timed_rows if timed_rows else None,
         cases={kind: extremes.cases() for kind, extremes in kinds.items()},

@@ -1,44 +1,42 @@
-"""Area under the ROC curve and average precision, exact for images, streamed for pixels.
+"""Figures of how well scores tell anomalous from good, from counts per value of the score.
 
-Pixels are too many to keep, so `StreamingCurve` counts them in a histogram of fixed size. Images
-are few: `auroc` and `average_precision` take their exact scores, eight bytes an image. Equal scores
-are tied, as in scikit-learn. A figure needs positives and negatives; without either it is None.
+Counts stand in rising order of the score on the last axis; equal scores are tied, as in
+scikit-learn. Leading axes are free: one for resamples costs no loop. A figure needs positives and
+negatives; without either it is NaN here and None where a figure is given out.
 """
 
-from typing import Self
+from collections.abc import Callable
 
 import numpy as np
 
-from vqad.errors import VqadError
-
-# A bin is a float32 exponent and the first 11 bits of its mantissa, of p below one half and of
-# 1 - p from there on: in effect a logit scale, got by shifts instead of logarithms.
-_SHIFT = 23 - 11
-_LOWEST = (127 - 64) << 23 >> _SHIFT  # 2^-64; what is nearer to an end shares one bin
-_HALF = ((127 - 1) << 23 >> _SHIFT) - _LOWEST + 3
-BINS = 2 * _HALF
-_EMPTY = -1.0
-_ROUNDING = 1e-5  # a float32 softmax may pass 1 by a few units in the last place
+FALSE_ALARMS = (0.01, 0.05)  # of good images, where their recall is read off
+AUPRO_LIMIT = 0.3
+AUPIMO_BOUNDS = (1e-5, 1e-4)
 
 
-def _bin(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Bins in [0, BINS), rising with the score, and distances to the nearer end (float32).
-
-    Bins 0 and BINS - 1 hold exactly 0 and exactly 1.
-    """
-    tail = np.minimum(scores, 1 - scores).astype(np.float32)  # 1 - p is exact from one half on
-    bins = np.maximum((tail.view(np.int32) >> _SHIFT) - _LOWEST + 2, 1)
-    bins *= tail > 0
-    return np.where(scores < 0.5, bins, BINS - 1 - bins), tail
+def _from_above(counts: np.ndarray) -> np.ndarray:
+    """How many are at or above each value, float64."""
+    return np.cumsum(counts[..., ::-1], -1, dtype=np.float64)[..., ::-1]
 
 
-def _auroc(negatives: np.ndarray, positives: np.ndarray) -> float | None:
-    """Area from counts per bin, bins in rising order of score; within a bin one half."""
-    pairs = float(negatives.sum()) * float(positives.sum())
-    if pairs == 0:
-        return None
-    below = np.cumsum(negatives, dtype=np.float64) - negatives / 2
-    return float(positives @ below / pairs)
+def _where_defined(
+    figure: np.ndarray, negatives: np.ndarray, positives: np.ndarray, least: float = 1
+) -> np.ndarray:
+    defined = (negatives.sum(-1) >= least) & (positives.sum(-1) > 0)
+    return np.where(defined, figure, np.nan)
+
+
+def _divide(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """part / whole; 0 where the whole is 0 and so the part."""
+    return part / np.where(whole == 0, 1, whole)
+
+
+def _auroc(negatives: np.ndarray, positives: np.ndarray) -> np.ndarray:
+    """Area under the ROC curve; within one value it runs straight."""
+    total = negatives.sum(-1, keepdims=True, dtype=np.float64)
+    below = total - _from_above(negatives) + negatives / 2
+    area = (positives * below).sum(-1)
+    return _where_defined(_divide(area, total[..., 0] * positives.sum(-1)), negatives, positives)
 
 
 def _harmonic(n: np.ndarray) -> np.ndarray:
@@ -50,123 +48,121 @@ def _harmonic(n: np.ndarray) -> np.ndarray:
 
 def _average_precision(
     negatives: np.ndarray, positives: np.ndarray, mixed: np.ndarray
-) -> float | None:
-    """Mean precision at the positives, from counts per bin in rising order of score.
+) -> np.ndarray:
+    """Mean precision at the positives.
 
-    Scores of a bin are tied, but in a mixed bin (several values) they stand in unknown order: there
-    the mean over all orders is taken. Tying them as well would bias the sum by the bins' width.
+    Scores of one place are tied, but in a mixed place (a bin of several values) they stand in
+    unknown order: there the mean over all orders is taken. Tying them as well would bias the sum by
+    the bins' width. `mixed` is bool [n].
     """
-    if negatives.sum() == 0 or positives.sum() == 0:
-        return None
-    filled = np.flatnonzero(positives)[::-1]
-    found = np.cumsum(positives[::-1], dtype=np.float64)[::-1][filled]
-    raised = np.cumsum((positives + negatives)[::-1], dtype=np.float64)[::-1][filled]
-    here, mixed = positives[filled].astype(np.float64), mixed[filled]
-    tied_sum = (here * found / raised)[~mixed].sum()
-
-    # At place j of n, a positive has on average 1 + (j - 1) rate of the bin's positives above or
-    # at it: sum (found_above + 1 + (j - 1) rate) / (raised_above + j) over j, a harmonic sum.
-    here, found, raised = here[mixed], found[mixed], raised[mixed]
-    n = here + negatives[filled][mixed]
-    rate = (here - 1) / (n - 1)
-    places = _harmonic(raised) - _harmonic(raised - n)
-    mixed_sum = here / n * (n * rate + (found - here + 1 - rate - rate * (raised - n)) * places)
-    return float((tied_sum + mixed_sum.sum()) / positives.sum())
+    found, raised = _from_above(positives), _from_above(positives + negatives)
+    summed = (positives * _divide(found, raised))[..., ~mixed].sum(-1)
+    if mixed.any():
+        # At place j of n, a positive has on average 1 + (j - 1) rate of the bin's positives above
+        # or at it: sum (found_above + 1 + (j - 1) rate) / (raised_above + j) over j, a harmonic sum
+        here, found, raised = positives[..., mixed], found[..., mixed], raised[..., mixed]
+        n = here + negatives[..., mixed]
+        rate = np.where(n > 1, (here - 1) / np.maximum(n - 1, 1), 0)
+        places = _harmonic(raised) - _harmonic(raised - n)
+        precisions = n * rate + (found - here + 1 - rate - rate * (raised - n)) * places
+        summed = summed + (_divide(here, n) * precisions).sum(-1)
+    return _where_defined(_divide(summed, positives.sum(-1)), negatives, positives)
 
 
-def _count_values(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    values, where = np.unique(np.asarray(scores).ravel(), return_inverse=True)
-    labels = np.asarray(labels).ravel().astype(bool)
-    negatives, positives = where[~labels], where[labels]
-    return (
-        np.bincount(negatives, minlength=values.size),
-        np.bincount(positives, minlength=values.size),
+def _best_f1(negatives: np.ndarray, positives: np.ndarray) -> np.ndarray:
+    """Largest F1 of any threshold."""
+    found, raised = _from_above(positives), _from_above(positives + negatives)
+    f1 = _divide(2 * found, raised + positives.sum(-1, keepdims=True))
+    return _where_defined(f1.max(-1, initial=0), negatives, positives)
+
+
+def _recall_at(negatives: np.ndarray, positives: np.ndarray, limit: float) -> np.ndarray:
+    """Largest recall of any threshold that raises at most this share of the negatives."""
+    rate = _divide(_from_above(negatives), negatives.sum(-1, keepdims=True))
+    recall = _divide(_from_above(positives), positives.sum(-1, keepdims=True))
+    best = np.where(rate <= limit, recall, 0).max(-1, initial=0)
+    return _where_defined(best, negatives, positives)
+
+
+def _mean_recall(
+    negatives: np.ndarray,
+    weights: np.ndarray,
+    bounds: tuple[float, float],
+    scale: Callable[[np.ndarray], np.ndarray] = np.asarray,
+) -> np.ndarray:
+    """Mean share of the positives' weights found, over rates of false alarms between the bounds.
+
+    Within one value, rate and recall run straight. The mean is over `scale` of the rate.
+    """
+    total, total_weight = negatives.sum(-1, keepdims=True), weights.sum(-1, keepdims=True)
+    step, gain = _divide(negatives, total), _divide(weights, total_weight)
+    after, found = (
+        _divide(_from_above(negatives), total),
+        _divide(_from_above(weights), total_weight),
     )
+    before = after - step
+    from_, to = np.clip(before, *bounds), np.clip(after, *bounds)
+    recalls = found - gain + gain * _divide((from_ + to) / 2 - before, step)
+    area = np.where(to > from_, (scale(to) - scale(from_)) * recalls, 0).sum(-1)
+    return area / (scale(bounds[1]) - scale(bounds[0]))
 
 
-def auroc(scores: np.ndarray, labels: np.ndarray) -> float | None:
-    """Exact area under the ROC curve.
+def image_figures(negatives: np.ndarray, positives: np.ndarray) -> dict[str, np.ndarray]:
+    """Figures of image scores.
 
     Args:
-        scores: [n] floats, finite, any range; higher means more anomalous.
-        labels: [n] 0 or 1 (1 = anomalous).
+        negatives, positives: [..., n] counts of good and of defective images per score.
 
     Returns:
-        The area in [0, 1]; None without positives or without negatives.
+        `image_auroc`, `image_ap`, `image_f1max` and, for each of `FALSE_ALARMS`, the recall
+        `image_recall_at_<percent>` at the lowest threshold that raises no larger share of the good
+        images (with fewer than 100 of them, 1 % is none); float64 [...], NaN if not defined.
     """
-    return _auroc(*_count_values(scores, labels))
+    tied = np.zeros(negatives.shape[-1], bool)
+    return {
+        "image_auroc": _auroc(negatives, positives),
+        "image_ap": _average_precision(negatives, positives, tied),
+        "image_f1max": _best_f1(negatives, positives),
+        **{
+            f"image_recall_at_{share * 100:.0f}": _recall_at(negatives, positives, share)
+            for share in FALSE_ALARMS
+        },
+    }
 
 
-def average_precision(scores: np.ndarray, labels: np.ndarray) -> float | None:
-    """Exact average precision (no interpolation); arguments and None as for `auroc`."""
-    negatives, positives = _count_values(scores, labels)
-    return _average_precision(negatives, positives, np.zeros(positives.size, bool))
+def pixel_figures(
+    negatives: np.ndarray,
+    positives: np.ndarray,
+    regions: np.ndarray,
+    images: np.ndarray,
+    good: np.ndarray,
+    mixed: np.ndarray,
+) -> dict[str, np.ndarray]:
+    """Figures of pixel maps.
 
+    AUPRO is the mean overlap of defect regions over rates of false alarms up to `AUPRO_LIMIT` of
+    all negative pixels. AUPIMO (Bertoldo et al. 2024) is the mean recall of each image's own
+    defective pixels, over the logarithm of the rate of false alarms among good images' pixels,
+    within `AUPIMO_BOUNDS`; fewer than 100,000 such pixels leave it undefined. Both are means of
+    recalls, so histograms of weighted pixels give them and no image need be kept.
 
-class StreamingCurve:
-    """ROC and precision-recall figures of any number of scores in [0, 1], in constant memory.
+    Args:
+        negatives, positives: [..., n] counts of pixels per score.
+        regions: [..., n] sums of the positives' weights, 1 / size of a pixel's region.
+        images: [..., n] sums of the positives' weights, 1 / defective pixels of its image.
+        good: [..., n] counts of the pixels of good images.
+        mixed: bool [n], where n are bins rather than values: those that hold several values.
 
-    Counts negatives and positives in `BINS` bins (5 MB) that are narrow near 0 and near 1, where a
-    softmax puts most of its values: 0.05 % of p or of 1 - p, at most 2.4e-4. The figures equal
-    scikit-learn's to 1e-3 unless all that tells the labels apart happens within a few bins. Image
-    figures need not be streamed: this module's functions are exact.
-
-    Attributes:
-        counts: [2, BINS] int64; row 0 counts the negatives, row 1 the positives.
-        mixed: [BINS] bool; whether a bin has seen different values.
+    Returns:
+        `pixel_auroc`, `pixel_ap`, `pixel_f1max`, `pixel_aupro` and `pixel_aupimo`, float64 [...],
+        NaN if not defined.
     """
-
-    def __init__(self) -> None:
-        self.counts = np.zeros((2, BINS), np.int64)
-        self.mixed = np.zeros(BINS, bool)
-        self._value = np.full(BINS, _EMPTY, np.float32)  # one of the values seen, as a tail
-
-    def update(self, scores: np.ndarray, labels: np.ndarray) -> None:
-        """Count scores.
-
-        Args:
-            scores: floats in [0, 1], any shape.
-            labels: 0 or 1 (or bool), same shape.
-
-        Raises:
-            VqadError: a score is not finite or not in [0, 1], or the shapes differ; nothing is
-                counted then.
-        """
-        scores, labels = np.asarray(scores), np.asarray(labels)
-        if scores.shape != labels.shape:
-            raise VqadError(
-                f"scores {scores.shape} and labels {labels.shape} differ in shape; "
-                "give one label a score"
-            )
-        if scores.size == 0:
-            return
-        if scores.dtype != np.float64:
-            scores = scores.astype(np.float32)
-        low, high = scores.min(), scores.max()
-        if not (low >= -_ROUNDING and high <= 1 + _ROUNDING):  # written so that NaN fails it
-            raise VqadError(f"scores range from {low} to {high}; give finite scores in [0, 1]")
-        bins, tail = _bin(np.clip(scores, 0, 1).ravel())
-        fresh = self._value[bins] == _EMPTY
-        self._value[bins[fresh]] = tail[fresh]
-        self.mixed[bins[self._value[bins] != tail]] = True
-        rows = (labels.ravel() != 0) * np.int32(BINS)
-        self.counts += np.bincount(bins + rows, minlength=2 * BINS).reshape(2, BINS)
-
-    def merge(self, other: "StreamingCurve") -> Self:
-        """Count what another curve has counted, as if this one had seen it; returns itself."""
-        self.counts += other.counts
-        both = (self._value != _EMPTY) & (other._value != _EMPTY)
-        self.mixed |= other.mixed | (both & (self._value != other._value))
-        self._value = np.where(self._value == _EMPTY, other._value, self._value)
-        return self
-
-    def __add__(self, other: "StreamingCurve") -> "StreamingCurve":
-        return StreamingCurve().merge(self).merge(other)
-
-    def auroc(self) -> float | None:
-        """Area under the ROC curve in [0, 1]; None without positives or without negatives."""
-        return _auroc(*self.counts)
-
-    def average_precision(self) -> float | None:
-        """Average precision in [0, 1]; None without positives or without negatives."""
-        return _average_precision(*self.counts, self.mixed)
+    overlap = _mean_recall(negatives, regions, (0, AUPRO_LIMIT))
+    image_recall = _mean_recall(good, images, AUPIMO_BOUNDS, np.log)
+    return {
+        "pixel_auroc": _auroc(negatives, positives),
+        "pixel_ap": _average_precision(negatives, positives, mixed),
+        "pixel_f1max": _best_f1(negatives, positives),
+        "pixel_aupro": _where_defined(overlap, negatives, regions),
+        "pixel_aupimo": _where_defined(image_recall, good, images, 1 / AUPIMO_BOUNDS[0]),
+    }

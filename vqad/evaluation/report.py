@@ -3,22 +3,36 @@
 import io
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from vqad.errors import VqadError
-from vqad.evaluation.judge import Case, Figures, Judgement
+from vqad.evaluation.cases import Case
+from vqad.evaluation.figures import CROP, Figures, Protocol
+from vqad.evaluation.judge import Judgement
 from vqad.paths import write_whole
 
+_CENTRE = f"centre_{CROP}"
 _FIGURES = {
-    "image_auroc": "image AUROC",
-    "image_ap": "image AP",
-    "pixel_auroc": "pixel AUROC",
-    "pixel_ap": "pixel AP",
+    "image": {
+        "image_auroc": "AUROC",
+        "image_ap": "AP",
+        "image_f1max": "F1max",
+        "image_recall_at_1": "R@1%",
+        "image_recall_at_5": "R@5%",
+    },
+    "pixel": {
+        "pixel_auroc": "AUROC",
+        "pixel_ap": "AP",
+        "pixel_f1max": "F1max",
+        "pixel_aupro": "AUPRO",
+        "pixel_aupimo": "AUPIMO",
+    },
 }
+_COLUMNS = [(key, title) for group in _FIGURES.values() for key, title in group.items()]
 _KINDS = {
     "missed": "missed: defective, lowest scores",
     "false alarms": "false alarms: good, highest scores",
@@ -48,9 +62,10 @@ def _write(path: str | os.PathLike, content: bytes) -> None:
 def write_json(judgement: Judgement, path: str | os.PathLike, about: Mapping[str, object]) -> None:
     """Write a judgement as JSON, atomically.
 
-    Keys: `about`; `overall` and `classes[name]`, each with `image_auroc`, `image_ap`,
-    `pixel_auroc`, `pixel_ap` and `images`; `images`; `seconds_per_image`. A figure that is not
-    defined is null.
+    Keys: `about`; `overall` and `classes[name]`, each with the fields of
+    `vqad.evaluation.figures.Figures`; `centre_224`, with `overall` and `classes` of the centre
+    crop, or null and then `centre_224_not_defined`, why; `images`; `seconds_per_image`. A figure or
+    an interval that is not defined is null.
 
     Args:
         judgement: from `vqad.evaluation.judge.judge`.
@@ -64,34 +79,63 @@ def write_json(judgement: Judgement, path: str | os.PathLike, about: Mapping[str
         "about": dict(about),
         "overall": asdict(judgement.overall),
         "classes": {name: asdict(figures) for name, figures in judgement.classes.items()},
+        _CENTRE: judgement.centre and asdict(judgement.centre),
         "images": judgement.images,
         "seconds_per_image": judgement.seconds_per_image,
     }
+    if judgement.centre is None:
+        content[f"{_CENTRE}_not_defined"] = (
+            f"a side of the images is {CROP} or less: no centre of {CROP} x {CROP} to crop"
+        )
     _write(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
 
 
-def format_table(judgement: Judgement) -> str:
-    """A judgement as aligned plain text, one line a defect class and one for all images."""
+def _row(name: str, images: object, values: Iterable[float | None]) -> list[str]:
+    return [name, str(images), *("n.d." if value is None else f"{value:.3f}" for value in values)]
 
-    def cells(name: str, figures: Figures) -> list[str]:
-        values = [getattr(figures, key) for key in _FIGURES]
-        return [
-            name,
-            str(figures.images),
-            *("not defined" if value is None else f"{value:.3f}" for value in values),
-        ]
 
-    rows = [["class", "images", *_FIGURES.values()]]
-    rows += [cells(name, figures) for name, figures in judgement.classes.items()]
-    rows += [cells("all", judgement.overall)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
+def _figures_row(name: str, figures: Figures) -> list[str]:
+    return _row(name, figures.images, (getattr(figures, key) for key, _ in _COLUMNS))
+
+
+def _protocol_rows(protocol: Protocol) -> list[list[str]]:
+    ends = [protocol.overall.intervals[key] or (None, None) for key, _ in _COLUMNS]
+    low, high = zip(*ends, strict=True)
+    return [
+        *(_figures_row(name, figures) for name, figures in protocol.classes.items()),
+        _figures_row("all", protocol.overall),
+        _row("  95 % from", "", low),
+        _row("         to", "", high),
     ]
-    lines.insert(1, "-" * len(lines[0]))
-    lines.insert(-1, lines[1])
+
+
+def format_table(judgement: Judgement) -> str:
+    """A judgement as aligned plain text, first of the whole images, then of their centres.
+
+    One line a defect class and one for all images, with the intervals of the latter below it.
+    """
+    parts = {"whole images": _protocol_rows(Protocol(judgement.overall, judgement.classes))}
+    if judgement.centre is not None:
+        parts[f"pixels of the centre {CROP} x {CROP}"] = _protocol_rows(judgement.centre)
+    titles = ["class", "images", *(title for _, title in _COLUMNS)]
+    every = [titles, *(row for rows in parts.values() for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*every, strict=True)]
+
+    def line(row: list[str]) -> str:
+        return "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])])
+
+    groups, start = " " * (widths[0] + 2 + widths[1]), 2
+    for group, columns in _FIGURES.items():
+        span = widths[start : start + len(columns)]
+        groups += "  " + f" {group} ".center(sum(span) + 2 * len(span) - 2, "-")
+        start += len(columns)
+    lines = [groups, line(titles)]
+    for name, rows in parts.items():
+        lines += [f"{name} ".ljust(len(groups), "-"), *map(line, rows)]
     good = judgement.images - sum(figures.images for figures in judgement.classes.values())
     lines.append(f"Each class is judged against the {good} good images.")
+    if any("n.d." in row for row in every):
+        lines.append("n.d.: not defined, for want of defective or of enough good images.")
     if judgement.seconds_per_image is not None:
         lines.append(f"Prediction took {judgement.seconds_per_image:.4f} s an image.")
     return "\n".join(lines)

@@ -1,0 +1,135 @@
+"""Figures of a test split, overall and per class, with their intervals, by protocol."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from vqad.evaluation.bootstrap import (
+    ImagePixels,
+    draw,
+    interval,
+    resampled_image_figures,
+    resampled_pixel_figures,
+)
+from vqad.evaluation.streaming import StreamingCurve
+
+CROP = 224
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What one set of images scored. A figure is None where positives or negatives are lacking.
+
+    Attributes:
+        image_auroc, image_ap, image_f1max: of image scores, exact.
+        image_recall_at_1, image_recall_at_5: share of the defective images found by the lowest
+            threshold that raises at most 1 % or 5 % of the good ones.
+        pixel_auroc, pixel_ap, pixel_f1max: of the pixel maps, from `StreamingCurve`.
+        pixel_aupro: overlap of regions, up to a false positive rate of 30 %.
+        pixel_aupimo: recall per image, at false positive rates of 1e-5 to 1e-4 on good images.
+        images: number of images; for a defect class, of that class alone.
+        intervals: of each figure the interval of 95 %, or None.
+    """
+
+    image_auroc: float | None
+    image_ap: float | None
+    image_f1max: float | None
+    image_recall_at_1: float | None
+    image_recall_at_5: float | None
+    pixel_auroc: float | None
+    pixel_ap: float | None
+    pixel_f1max: float | None
+    pixel_aupro: float | None
+    pixel_aupimo: float | None
+    images: int
+    intervals: dict[str, tuple[float, float] | None]
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Figures of the whole test split and of each defect class against all good images."""
+
+    overall: Figures
+    classes: dict[str, Figures]
+
+
+class Pixels:
+    """The pixels that a protocol looks at: per class a curve, and coarse histograms of images."""
+
+    def __init__(self, classes: int) -> None:
+        self.curves = [StreamingCurve() for _ in range(classes)]
+        self.images = [ImagePixels() for _ in range(classes)]
+
+    def count(self, class_id: int, bins: np.ndarray, tails: np.ndarray, truth: np.ndarray) -> None:
+        """Count an image of a class; arguments as of `StreamingCurve.count`."""
+        self.images[class_id].add(self.curves[class_id].count(bins, tails, truth))
+
+
+def centre(shape: tuple[int, int]) -> tuple[slice, slice] | None:
+    """The centre of `CROP` x `CROP`; None unless both sides of the image are longer."""
+    if min(shape) <= CROP:
+        return None
+    top, left = ((side - CROP) // 2 for side in shape)
+    return slice(top, top + CROP), slice(left, left + CROP)
+
+
+def judge_protocols(
+    scores: np.ndarray,
+    class_ids: np.ndarray,
+    protocols: Sequence[Pixels],
+    classes: Sequence[str],
+    resamples: int,
+) -> list[Protocol]:
+    """Figures of each protocol, all from the same resamples of images.
+
+    A thousand resamples of 10,000 images of two classes take two protocols 4 s.
+
+    Args:
+        scores: [n] image scores, the same for every protocol.
+        class_ids: int [n]; class 0 is that of good images.
+        protocols: what was counted of the n images, in their order.
+        classes: names by class id.
+        resamples: how many, for the intervals.
+
+    Returns:
+        A `Protocol` for each of `protocols`.
+    """
+    labels = class_ids > 0
+    rows = [np.flatnonzero(class_ids == c) for c in range(len(classes))]
+    defects = range(1, len(classes))
+    sets = [list(range(len(classes))), *([0, c] for c in defects)]
+    set_rows = [np.concatenate([rows[c] for c in members]) for members in sets]
+    resampled: list[list[list[dict]]] = [[[] for _ in sets] for _ in protocols]
+    for weights in draw([len(r) for r in rows], resamples):
+        counted = [
+            [images.resample(w) for images, w in zip(pixels.images, weights, strict=True)]
+            for pixels in protocols
+        ]
+        for s, members in enumerate(sets):
+            kept, own = set_rows[s], np.concatenate([weights[c] for c in members], 1)
+            of_images = resampled_image_figures(scores[kept], labels[kept], own)
+            for p, counts in enumerate(counted):
+                of_pixels = resampled_pixel_figures(sum(counts[c] for c in members), counts[0][0])
+                resampled[p][s].append(of_images | of_pixels)
+
+    def figures(p: int, s: int) -> Figures:
+        curve = sum((protocols[p].curves[c] for c in sets[s]), StreamingCurve())
+        kept = set_rows[s]
+        once = np.ones((1, kept.size), np.float32)
+        exact = resampled_image_figures(scores[kept], labels[kept], once)
+        values = {name: float(value[0]) for name, value in exact.items()}
+        values |= curve.figures(protocols[p].curves[0])
+        return Figures(
+            **{name: value if np.isfinite(value) else None for name, value in values.items()},
+            images=int(kept.size if s == 0 else rows[s].size),
+            intervals={
+                name: interval(value, np.concatenate([part[name] for part in resampled[p][s]]))
+                for name, value in values.items()
+            },
+        )
+
+    return [
+        Protocol(figures(p, 0), {classes[c]: figures(p, c) for c in defects})
+        for p in range(len(protocols))
+    ]
