@@ -3,6 +3,7 @@ import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from vqad.errors import VqadError
+from vqad.evaluation.figures import centre
 from vqad.evaluation.judge import judge
 
 CLASSES = ("good", "crack", "stain")
@@ -50,6 +51,7 @@ class Split:
         }
 
     def judge(self, **settings):
+        settings = {"resamples": 20} | settings
         return judge(self.predict, self.batches(), CLASSES, self.names, **settings)
 
 
@@ -79,9 +81,55 @@ def test_figures_overall_and_per_class(split):
         assert figures.images == images
 
 
+def test_the_centre_alone_counts_in_the_papers_protocol():
+    side, n = 240, 4
+    rng = np.random.default_rng(0)
+    maps = rng.uniform(0, 0.8, (n, side, side)).astype(np.float32)
+    truth = np.zeros((n, side, side), np.uint8)
+    truth[2:, 100:120, 50:70] = 1
+    truth[2:, :8] = 1  # beyond the centre
+    maps[2:, 100:120, 50:70] += 0.2
+    batch = {
+        "image": np.zeros((n, side, side, 3), np.uint8),
+        "mask": truth,
+        "label": np.array([0, 0, 1, 1]),
+        "class_id": np.array([0, 0, 1, 1]),
+        "index": np.arange(n),
+        "valid": np.ones(n, bool),
+    }
+    empty = np.zeros((n, 1, 1, 3), np.float32)
+    predicted = {"score": rng.random(n), "mask": maps, "general": empty, "specific": empty}
+    judgement = judge(lambda _: predicted, [batch], CLASSES[:2], "abcd", resamples=20)
+    for protocol, inside in ((judgement, slice(None)), (judgement.centre, slice(8, 232))):
+        labels, scores = truth[:, inside, inside].ravel(), maps[:, inside, inside].ravel()
+        for figures in (protocol.overall, protocol.classes["crack"]):
+            expected = roc_auc_score(labels, scores)
+            assert figures.pixel_auroc == pytest.approx(expected, abs=1e-3)
+            expected = average_precision_score(labels, scores)
+            assert figures.pixel_ap == pytest.approx(expected, abs=1e-3)
+    assert judgement.centre.overall.pixel_aupro > judgement.overall.pixel_aupro + 0.1
+    assert judgement.centre.overall.image_ap == judgement.overall.image_ap
+
+
+@pytest.mark.parametrize(
+    ("shape", "window"),
+    [
+        ((256, 256), (slice(16, 240), slice(16, 240))),
+        ((225, 300), (slice(0, 224), slice(38, 262))),
+        ((224, 640), None),
+    ],
+)
+def test_the_centre_of_an_image(shape, window):
+    assert centre(shape) == window
+
+
+def test_small_images_have_no_centre(split):
+    assert split.judge().centre is None
+
+
 def test_batch_size_and_padding_change_nothing(split):
-    whole = judge(split.predict, split.batches(14), CLASSES, split.names)
-    padded = judge(split.predict, split.batches(5), CLASSES, split.names)
+    whole = judge(split.predict, split.batches(14), CLASSES, split.names, resamples=20)
+    padded = judge(split.predict, split.batches(5), CLASSES, split.names, resamples=20)
     assert whole.overall == padded.overall
     assert whole.classes == padded.classes
 
@@ -94,7 +142,10 @@ def test_padded_rows_may_hold_anything(split):
                 value[2:] = np.nan
         return predicted
 
-    assert judge(predict, split.batches(), CLASSES, split.names).overall == split.judge().overall
+    assert (
+        judge(predict, split.batches(), CLASSES, split.names, resamples=20).overall
+        == split.judge().overall
+    )
 
 
 def test_good_images_alone_leave_figures_undefined():
@@ -103,6 +154,8 @@ def test_good_images_alone_leave_figures_undefined():
     assert judgement.overall.pixel_ap is None
     assert judgement.classes["crack"].images == 0
     assert judgement.classes["crack"].image_ap is None
+    assert judgement.classes["crack"].pixel_aupro is None
+    assert set(judgement.overall.intervals.values()) == {None}
     assert judgement.cases["missed"] == []
     assert len(judgement.cases["quiet"]) == 3
 
@@ -115,9 +168,14 @@ def test_seconds_leave_out_the_first_batch(split, monkeypatch):
         clock[0] += 100.0 if clock[0] == 0 else 2.0
         return split.predict(images)
 
-    judgement = judge(predict, split.batches(), CLASSES, split.names)
+    judgement = judge(predict, split.batches(), CLASSES, split.names, resamples=20)
     assert judgement.seconds_per_image == pytest.approx(0.5)
-    assert judge(split.predict, split.batches(16), CLASSES, split.names).seconds_per_image is None
+    assert (
+        judge(
+            split.predict, split.batches(16), CLASSES, split.names, resamples=20
+        ).seconds_per_image
+        is None
+    )
 
 
 def test_worst_and_best_cases(split):
@@ -156,12 +214,12 @@ def test_predictions_that_are_not_finite_are_refused_by_name(split, key):
         return predicted
 
     with pytest.raises(VqadError, match=rf"^006\.png: the predicted {key} is not finite"):
-        judge(predict, split.batches(), CLASSES, split.names)
+        judge(predict, split.batches(), CLASSES, split.names, resamples=20)
 
 
 def test_an_empty_split_is_refused(split):
     with pytest.raises(VqadError, match="no images"):
-        judge(split.predict, iter([]), CLASSES, split.names)
+        judge(split.predict, iter([]), CLASSES, split.names, resamples=20)
 
 
 def test_the_first_class_must_be_good(split):

@@ -1,9 +1,28 @@
+import json
+
 import numpy as np
 import pytest
-from sklearn.metrics import average_precision_score, roc_auc_score
+from make_metric_fixtures import CASES, FILE, GOOD, make_case
+from sklearn.metrics import (
+    average_precision_score,
+    precision_recall_curve,
+    roc_auc_score,
+    roc_curve,
+)
 
 from vqad.errors import VqadError
-from vqad.evaluation.metrics import StreamingCurve, auroc, average_precision
+from vqad.evaluation.bootstrap import resampled_image_figures
+from vqad.evaluation.streaming import StreamingCurve
+
+
+def image_figures(scores, labels):
+    once = np.ones((1, len(scores)), np.float32)
+    return {k: v[0] for k, v in resampled_image_figures(scores, labels, once).items()}
+
+
+def best_f1(labels, scores):
+    precision, recall, _ = precision_recall_curve(labels, scores)
+    return (2 * precision * recall / np.maximum(precision + recall, 1e-12)).max()
 
 
 def _softmax(logits):
@@ -76,19 +95,59 @@ def test_curve_equals_scikit_learn(kind, dtype):
     curve = StreamingCurve()
     for part in np.array_split(np.arange(scores.size), 7):
         curve.update(scores[part], labels[part])
-    assert curve.auroc() == pytest.approx(roc_auc_score(labels, scores), abs=1e-3)
-    assert curve.average_precision() == pytest.approx(
-        average_precision_score(labels, scores), abs=1e-3
-    )
+    figures = curve.figures(good=StreamingCurve())
+    assert figures["pixel_auroc"] == pytest.approx(roc_auc_score(labels, scores), abs=1e-3)
+    assert figures["pixel_ap"] == pytest.approx(average_precision_score(labels, scores), abs=1e-3)
+    assert figures["pixel_f1max"] == pytest.approx(best_f1(labels, scores), abs=1e-3)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_exact_figures_equal_scikit_learn(kind):
     scores, labels = kind(np.random.default_rng(1), 300)
-    assert auroc(scores, labels) == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
-    assert average_precision(scores, labels) == pytest.approx(
-        average_precision_score(labels, scores), abs=1e-12
-    )
+    rates, recalls, _ = roc_curve(labels, scores, drop_intermediate=False)
+    expected = {
+        "image_auroc": roc_auc_score(labels, scores),
+        "image_ap": average_precision_score(labels, scores),
+        "image_f1max": best_f1(labels, scores),
+        "image_recall_at_1": recalls[rates <= 0.01].max(),
+        "image_recall_at_5": recalls[rates <= 0.05].max(),
+    }
+    assert image_figures(scores, labels) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_overlaps_equal_anomalib(case):
+    expected = json.loads(FILE.read_text())["cases"][case]
+    maps, truth = make_case(case)
+    assert maps.sum(dtype=np.float64) == pytest.approx(expected["pixel_sum"], rel=1e-9)
+    good, defective = StreamingCurve(), StreamingCurve()
+    for i in range(len(maps)):
+        (good if i < GOOD else defective).update(maps[i], truth[i])
+    figures = (good + defective).figures(good)
+    assert figures["pixel_aupro"] == pytest.approx(expected["aupro"], abs=1e-4)
+    assert figures["pixel_aupimo"] == pytest.approx(expected["aupimo"], abs=1e-4)
+
+
+def test_each_region_and_each_image_weighs_the_same():
+    good, defective = StreamingCurve(), StreamingCurve()
+    good.update(np.linspace(0, 0.5, 100_000), np.zeros(100_000))
+    truth = np.zeros((20, 20))
+    truth[:10], truth[15, 15], truth[18, 18] = 1, 1, 1  # 200 pixels, and twice one
+    defective.update(np.where(np.arange(20) < 10, truth, 0.0 * truth), truth)
+    defective.update(np.full((2, 2), 0.9), np.ones((2, 2)))
+    figures = (good + defective).figures(good)
+    # In halves: the large region of the first image; none of its small ones; all of the second.
+    assert figures["pixel_aupimo"] == pytest.approx((100 / 202 + 1) / 2, abs=1e-6)
+    assert figures["pixel_aupro"] == pytest.approx((0.5 + 0 + 0 + 1) / 4, abs=2e-3)
+
+
+def test_too_few_good_pixels_leave_aupimo_undefined():
+    good, defective = StreamingCurve(), StreamingCurve()
+    good.update(np.linspace(0, 0.5, 99_999), np.zeros(99_999))
+    defective.update(np.linspace(0, 1, 100), np.arange(100) > 50)
+    figures = (good + defective).figures(good)
+    assert np.isnan(figures["pixel_aupimo"])
+    assert figures["pixel_aupro"] == 1
 
 
 def test_few_positives_among_many_negatives():
@@ -98,7 +157,7 @@ def test_few_positives_among_many_negatives():
     scores = _softmax(rng.normal(-9, 2, labels.size) + 9 * labels).astype(np.float32)
     curve = StreamingCurve()
     curve.update(scores, labels)
-    assert curve.average_precision() == pytest.approx(
+    assert curve.figures(good=curve)["pixel_ap"] == pytest.approx(
         average_precision_score(labels, scores), abs=1e-3
     )
 
@@ -119,14 +178,13 @@ def test_bins_never_reverse_an_order():
 @pytest.mark.parametrize("label", [0, 1])
 def test_one_label_alone_is_not_defined(label):
     curve = StreamingCurve()
-    assert curve.auroc() is None
-    assert curve.average_precision() is None
-    scores, labels = np.linspace(0, 1, 10), np.full(10, label)
+    assert len(curve.figures(curve)) == 5
+    assert np.isnan(list(curve.figures(curve).values())).all()
+    scores, labels = np.linspace(0, 1, 10), np.full(10, label, bool)
     curve.update(scores, labels)
-    assert curve.auroc() is None
-    assert curve.average_precision() is None
-    assert auroc(scores, labels) is None
-    assert average_precision(scores, labels) is None
+    assert np.isnan(list(curve.figures(curve).values())).all()
+    assert np.isnan(list(image_figures(scores, labels).values())).all()
+    assert np.isnan(list(image_figures(scores[:0], labels[:0]).values())).all()
 
 
 def test_merged_curves_equal_a_single_pass():
@@ -138,7 +196,9 @@ def test_merged_curves_equal_a_single_pass():
     added = left + right
     np.testing.assert_array_equal(added.counts, whole.counts)
     np.testing.assert_array_equal(added.mixed, whole.mixed)
-    assert added.average_precision() == whole.average_precision()
+    figures = whole.figures(whole)
+    del figures["pixel_aupro"], figures["pixel_aupimo"]  # their regions and images are cut in two
+    assert figures.items() <= added.figures(added).items()
     assert left.counts.sum() == 3000
     assert left.merge(right) is left
     np.testing.assert_array_equal(left.counts, whole.counts)
@@ -150,7 +210,7 @@ def test_state_does_not_grow():
     for seed in range(20):
         curve.update(*_beta(np.random.default_rng(seed), 50_000))
     assert {name: value.nbytes for name, value in vars(curve).items()} == sizes
-    assert sum(sizes.values()) < 6e6
+    assert sum(sizes.values()) < 1e7
     assert curve.counts.sum() == 1_000_000
 
 

@@ -1,13 +1,16 @@
 import errno
 import json
 import os
+from dataclasses import asdict, fields, replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from vqad.errors import VqadError
-from vqad.evaluation.judge import Case, Figures, Judgement
+from vqad.evaluation.cases import Case
+from vqad.evaluation.figures import Figures, Protocol
+from vqad.evaluation.judge import Judgement
 from vqad.evaluation.report import (
     COLUMNS,
     GAP,
@@ -21,14 +24,24 @@ from vqad.evaluation.report import (
 ABOUT = {"checkpoint": "run/checkpoints/90", "step": 90, "config": "demo"}
 
 
+NAMES = [field.name for field in fields(Figures)][:-2]
+
+
+def _figures(first, images):
+    values = [None if first is None else first - i / 100 for i in range(len(NAMES))]
+    intervals = {
+        name: None if value is None else (value - 0.1, value + 0.1)
+        for name, value in zip(NAMES, values, strict=True)
+    }
+    return Figures(*values, images, intervals)
+
+
 @pytest.fixture
 def judgement():
     return Judgement(
-        overall=Figures(0.9, 0.8, 0.7, 0.6, 12),
-        classes={
-            "crack": Figures(0.91, 0.81, 0.71, 0.61, 5),
-            "a long class name": Figures(None, None, None, None, 0),
-        },
+        overall=_figures(0.8, 12),
+        classes={"crack": _figures(0.7, 5), "a long class name": _figures(None, 0)},
+        centre=None,
         images=12,
         seconds_per_image=0.0125,
         cases={},
@@ -62,11 +75,26 @@ def test_json_round_trip(judgement, tmp_path):
     write_json(judgement, path, ABOUT)
     content = json.loads(path.read_text())
     assert content["about"] == ABOUT
-    assert Figures(**content["overall"]) == judgement.overall
-    assert {k: Figures(**v) for k, v in content["classes"].items()} == judgement.classes
+    assert content["overall"] == json.loads(json.dumps(asdict(judgement.overall)))
+    assert content["overall"]["image_auroc"] == 0.8
+    assert content["overall"]["intervals"]["image_auroc"] == pytest.approx([0.7, 0.9])
+    assert list(content["classes"]) == list(judgement.classes)
     assert content["classes"]["a long class name"]["pixel_ap"] is None
+    assert content["classes"]["a long class name"]["intervals"]["pixel_ap"] is None
+    assert content["centre_224"] is None
+    assert "224 or less" in content["centre_224_not_defined"]
     assert content["images"] == 12
     assert content["seconds_per_image"] == 0.0125
+
+
+def test_json_of_both_protocols(judgement, tmp_path):
+    centre = Protocol(_figures(0.6, 12), {"crack": _figures(0.5, 5)})
+    write_json(replace(judgement, centre=centre), tmp_path / "evaluation.json", ABOUT)
+    content = json.loads((tmp_path / "evaluation.json").read_text())
+    assert content["overall"]["image_auroc"] == 0.8
+    assert content["centre_224"]["overall"]["image_auroc"] == 0.6
+    assert content["centre_224"]["classes"]["crack"]["images"] == 5
+    assert "centre_224_not_defined" not in content
 
 
 @pytest.mark.parametrize("step", ["fsync", "replace"])
@@ -93,17 +121,25 @@ def test_a_folder_that_cannot_be_made_is_one_line(judgement, tmp_path):
 
 
 def test_table_is_aligned_and_names_what_is_undefined(judgement):
-    lines = format_table(judgement).splitlines()
-    assert len({len(line) for line in lines[:6]}) == 1
-    assert lines[0].split() == [
-        *("class", "images", "image", "AUROC", "image", "AP"),
-        *("pixel", "AUROC", "pixel", "AP"),
-    ]
-    assert lines[2].split() == ["crack", "5", "0.910", "0.810", "0.710", "0.610"]
-    assert lines[3].count("not defined") == 4
-    assert lines[5].split() == ["all", "12", "0.900", "0.800", "0.700", "0.600"]
-    assert "7 good images" in lines[6]
-    assert "0.0125 s" in lines[7]
+    centre = Protocol(_figures(0.6, 12), {"crack": _figures(0.5, 5)})
+    for of, rows in ((judgement, 8), (replace(judgement, centre=centre), 13)):
+        lines = format_table(of).splitlines()
+        assert {len(line) for line in lines[:rows]} == {len(lines[0])}
+        assert len(lines[0]) < 100
+        assert lines[1].split() == [
+            *("class", "images", "AUROC", "AP", "F1max", "R@1%", "R@5%"),
+            *("AUROC", "AP", "F1max", "AUPRO", "AUPIMO"),
+        ]
+        assert lines[3].split()[:4] == ["crack", "5", "0.700", "0.690"]
+        assert lines[4].split()[-11:] == ["0", *["n.d."] * 10]
+        assert lines[5].split() == ["all", "12", *(f"{0.8 - i / 100:.3f}" for i in range(10))]
+        assert lines[6].split()[3:5] == ["0.700", "0.690"]
+        assert lines[7].split()[1:3] == ["0.900", "0.890"]
+        assert "7 good images" in lines[rows]
+        assert "not defined" in lines[rows + 1]
+        assert "0.0125 s" in lines[rows + 2]
+    assert "centre 224 x 224" in lines[8]
+    assert lines[10].split()[:3] == ["all", "12", "0.600"]
 
 
 def test_sheet_shows_each_panel_in_its_place(tmp_path):

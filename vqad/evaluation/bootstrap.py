@@ -30,7 +30,7 @@ class ImagePixels:
         """Keep what `StreamingCurve.count` returned of one image."""
         if len(coarse) > 1:
             self._defective.append(len(self._negatives))
-            self._positives.append(coarse[1:])
+            self._positives.append(coarse[1:].copy())
         self._negatives.append(coarse[0].copy())
 
     def resample(self, weights: np.ndarray) -> np.ndarray:

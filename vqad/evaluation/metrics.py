@@ -27,7 +27,7 @@ def _where_defined(
 
 
 def _divide(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """part / whole; 0 where the whole is 0 and so the part."""
+    """Divides; 0 where the whole is 0 and so the part."""
     return part / np.where(whole == 0, 1, whole)
 
 
@@ -104,14 +104,15 @@ def _mean_recall(
     from_, to = np.clip(before, *bounds), np.clip(after, *bounds)
     recalls = found - gain + gain * _divide((from_ + to) / 2 - before, step)
     area = np.where(to > from_, (scale(to) - scale(from_)) * recalls, 0).sum(-1)
-    return area / (scale(bounds[1]) - scale(bounds[0]))
+    return np.minimum(area / (scale(bounds[1]) - scale(bounds[0])), 1)  # rounding may pass 1
 
 
 def image_figures(negatives: np.ndarray, positives: np.ndarray) -> dict[str, np.ndarray]:
     """Figures of image scores.
 
     Args:
-        negatives, positives: [..., n] counts of good and of defective images per score.
+        negatives: [..., n] counts of good images per score.
+        positives: [..., n] counts of defective images per score.
 
     Returns:
         `image_auroc`, `image_ap`, `image_f1max` and, for each of `FALSE_ALARMS`, the recall
@@ -147,7 +148,8 @@ def pixel_figures(
     recalls, so histograms of weighted pixels give them and no image need be kept.
 
     Args:
-        negatives, positives: [..., n] counts of pixels per score.
+        negatives: [..., n] counts of good pixels per score, of defective images as well.
+        positives: [..., n] counts of defective pixels per score.
         regions: [..., n] sums of the positives' weights, 1 / size of a pixel's region.
         images: [..., n] sums of the positives' weights, 1 / defective pixels of its image.
         good: [..., n] counts of the pixels of good images.

@@ -103,7 +103,8 @@ class StreamingCurve:
         """Count the pixels of one image that `bin_scores` has binned.
 
         Args:
-            bins, tails: from `bin_scores`, or the same part of both.
+            bins: from `bin_scores`, or a part of it.
+            tails: the same part of its distances.
             labels: 0 or 1, same shape.
 
         Returns:
