@@ -9,6 +9,7 @@ from PIL import Image
 
 from vqad.errors import VqadError
 from vqad.evaluation.cases import Case
+from vqad.evaluation.evaluate import is_judged
 from vqad.evaluation.figures import Figures, Protocol
 from vqad.evaluation.judge import Judgement
 from vqad.evaluation.report import (
@@ -20,6 +21,7 @@ from vqad.evaluation.report import (
     format_table,
     write_json,
 )
+from vqad.training.config import base_config
 
 ABOUT = {"checkpoint": "run/checkpoints/90", "step": 90, "config": "demo"}
 
@@ -85,6 +87,24 @@ def test_json_round_trip(judgement, tmp_path):
     assert "224 or less" in content["centre_224_not_defined"]
     assert content["images"] == 12
     assert content["seconds_per_image"] == 0.0125
+
+
+def test_what_an_older_version_judged_is_judged_anew(judgement, tmp_path):
+    config = base_config("tiles")
+    checkpoint, path = tmp_path / "stage3", tmp_path / "evaluation.json"
+    about = {
+        "checkpoint": str(checkpoint),
+        "step": None,
+        "surface": config.surface,
+        "image_size": list(config.image_size),
+        "score_window": config.model.score_window,
+        "seed": config.seed,
+        "reinitialized": "",
+        "figures": 2,
+    }
+    for key in ("figures", "score_window", None):
+        write_json(judgement, path, {k: v for k, v in about.items() if k != key})
+        assert is_judged(config, tmp_path, checkpoint) == (key is None)
 
 
 def test_json_of_both_protocols(judgement, tmp_path):
