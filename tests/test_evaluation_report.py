@@ -90,7 +90,7 @@ def test_json_round_trip(judgement, tmp_path):
 
 
 def test_what_an_older_version_judged_is_judged_anew(judgement, tmp_path):
-    config = base_config("tiles")
+    config = base_config()
     checkpoint, path = tmp_path / "stage3", tmp_path / "evaluation.json"
     about = {
         "checkpoint": str(checkpoint),

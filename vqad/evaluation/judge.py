@@ -61,8 +61,8 @@ def judge(
 
     A defect class is judged against all good images: its image figures are of that class's images
     and every good image, its pixel figures of all pixels of the same images. Pixels are streamed,
-    image scores exact: memory is 20 MB a class and 3 kB an image, 12 kB if defective; twice that of
-    pixels where there is a centre to judge.
+    image scores exact: memory is 10 MB a class and 3 kB an image (12 kB if defective), twice that
+    where there is a centre to judge.
 
     Args:
         predict: takes uint8 [b, h, w, 3]; returns float arrays `score` [b] (higher = more
@@ -70,7 +70,8 @@ def judge(
             `specific` [b, h, w, 3] in [0, 1].
         batches: dicts of `image` uint8 [b, h, w, 3], `mask` uint8 [b, h, w] in {0, 1}, `label`
             int32 [b] (1 = defective), `class_id` int32 [b], `index` int32 [b], `valid` bool [b].
-            Rows that are not valid are padding and count in no figure.
+            Rows that are not valid are padding and count in no figure. All images are of one size,
+            and those of class 0, and no others, are good.
         classes: class names by `class_id`; the first is "good".
         names: an image's name by `index`.
         k: how many cases of each kind to keep, at least 1.
