@@ -13,6 +13,7 @@ from vqad import __version__
 from vqad.data.doctor_command import doctor_arguments, run_doctor
 from vqad.data.prepare_command import prepare_arguments, run_prepare
 from vqad.errors import VqadError, printable
+from vqad.evaluation.html.report_command import report_arguments, run_report
 from vqad.plan.command import plan_arguments, run_plan
 from vqad.prediction.calibrate_command import calibrate_arguments, run_calibrate
 from vqad.prediction.predict_command import predict_arguments, run_predict
@@ -89,6 +90,11 @@ COMMANDS = {
         "look for defects in pictures: scores, verdicts, masks and overlays",
         predict_arguments,
         run_predict,
+    ),
+    "report": Command(
+        "write what a run's judgement found as one HTML page, with all test images",
+        report_arguments,
+        run_report,
     ),
     "import-weights": Command(
         "turn a PyTorch checkpoint of DSR into a vqad checkpoint",

@@ -1,0 +1,156 @@
+"""The subcommand `vqad report`; what it needs is imported when it runs."""
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from vqad.errors import VqadError
+
+if TYPE_CHECKING:
+    from vqad.data.sources import Source
+    from vqad.evaluation.html.page import Card
+    from vqad.evaluation.judge import Predict
+    from vqad.prediction.thresholds import Thresholds
+
+logger = logging.getLogger(__name__)
+
+
+def report_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of the subcommand."""
+    parser.add_argument("workdir", metavar="WORKDIR", help="a run's workdir, which was judged")
+    parser.add_argument("--out", help="the file to write (WORKDIR/report.html)")
+    parser.add_argument(
+        "--surface", help="where the judged test images lie, if no longer where they were"
+    )
+    parser.add_argument(
+        "--side", type=int, default=192, help="pixels of the pictures' longest side (192)"
+    )
+
+
+def run_report(args: argparse.Namespace) -> int:
+    """Runs the subcommand.
+
+    Returns:
+      The exit code, 0.
+
+    Raises:
+      VqadError: bad arguments, nothing judged there, or other test images than were judged.
+    """
+    from etils import epath
+
+    from vqad.data.sources import open_source
+    from vqad.evaluation.evaluate import make_predict, whole_variables
+    from vqad.evaluation.html.page import render
+    from vqad.paths import write_whole
+    from vqad.prediction.detector import described
+    from vqad.training import checkpoints
+
+    out = epath.Path(args.out or epath.Path(args.workdir) / "report.html")
+    if out.is_dir():
+        raise VqadError(f"--out={out}: is a folder; give a file, as report.html")
+    if not 16 <= args.side <= 1024:
+        raise VqadError(f"--side={args.side}: must be between 16 and 1024")
+    folder = checkpoints.find_folder(args.workdir)
+    evaluation = _evaluation(args.workdir, checkpoints.latest_step(folder))
+    about = evaluation["about"]
+    variables, metadata = checkpoints.load_weights(folder)
+    settings = metadata.get("config", {"model": metadata.get("model")})
+    model = described(metadata, folder)[0].clone(score_window=about["score_window"])
+    variables = whole_variables(model, variables, folder)
+    source = open_source(
+        args.surface or about["surface"],
+        "test",
+        tuple(about["image_size"]),
+        data_dir=settings.get("data_dir") or None,
+        manual_dir=settings.get("manual_dir") or None,
+        allow_partial=settings.get("allow_partial", False),
+        cache_bytes=0,  # each image is read once
+    )
+    if len(source) != evaluation["images"]:
+        raise VqadError(
+            f"{source.name}: {len(source)} test images, but {evaluation['images']} were judged; "
+            "judge again with --mode=evaluate, or give the same ones with --surface"
+        )
+    limits = _limits(folder, about, model.score_window == metadata["model"].get("score_window"))
+    batch_size = settings.get("evaluation", {}).get("batch_size", 8)
+    predict = make_predict(model, variables)
+    cards = list(_cards(predict, source, batch_size, limits.pixel if limits else 0.5, args.side))
+    content = render(evaluation, settings, source.classes, cards, limits)
+    try:
+        write_whole(out, content)
+    except OSError as error:
+        raise VqadError(
+            f"{out}: cannot be written ({error.strerror or error}); free disk space or "
+            "permissions, or give another --out"
+        ) from error
+    print(f"{len(cards)} images, {len(content) / 1e6:.1f} MB; written: {out}")
+    return 0
+
+
+def _evaluation(workdir: str, step: int) -> dict[str, Any]:
+    """What `evaluation.json` holds, if it is of this step."""
+    from etils import epath
+
+    path = epath.Path(workdir) / "evaluation.json"
+    again = "judge with python launch/main.py --config=... --workdir=... --mode=evaluate"
+    if not path.exists():
+        raise VqadError(f"{path}: no such file; {again}")
+    try:
+        evaluation = json.loads(path.read_text())
+        about = evaluation["about"]
+        missing = {"overall", "classes", "images"} - evaluation.keys()
+        missing |= {"checkpoint", "step", "surface", "image_size", "score_window"} - about.keys()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise VqadError(f"{path}: cannot be read ({error!r}); {again}") from error
+    if missing:
+        raise VqadError(f"{path}: holds no {', '.join(sorted(missing))}; {again}")
+    if about["step"] != step:
+        raise VqadError(f"{path}: is of step {about['step']}, the model of step {step}; {again}")
+    return evaluation
+
+
+def _limits(folder: str, about: Mapping[str, Any], same_scores: bool) -> "Thresholds | None":
+    """The calibrated thresholds, if they are of scores like those that were judged."""
+    from vqad.prediction import thresholds
+
+    limits = thresholds.read(folder)
+    if limits is None:
+        return None
+    kind = (limits.step, list(limits.image_size), limits.tiled)
+    if same_scores and kind == (about["step"], about["image_size"], False):
+        return limits
+    logger.warning("warning: %s: thresholds of other scores than were judged are not used", folder)
+    return None
+
+
+def _cards(
+    predict: "Predict", source: "Source", batch_size: int, limit: float, side: int
+) -> Iterator["Card"]:
+    import numpy as np
+    from tqdm import tqdm
+
+    from vqad.data.pipeline import evaluation_batches
+    from vqad.evaluation.html.page import Card
+    from vqad.evaluation.html.pictures import drawing, thumbnail
+
+    with tqdm(total=len(source), unit="image", disable=not sys.stderr.isatty()) as bar:
+        for batch in evaluation_batches(source, batch_size=batch_size):
+            found = predict(batch["image"])
+            for row in np.flatnonzero(batch["valid"]):
+                name, score = source.names(int(batch["index"][row])), float(found["score"][row])
+                values = np.asarray(found["mask"][row], np.float32)
+                if not (np.isfinite(score) and np.isfinite(values).all()):
+                    raise VqadError(
+                        f"{name}: the prediction is not finite; the weights are damaged"
+                    )
+                yield Card(
+                    class_id=int(batch["class_id"][row]),
+                    name=name,
+                    score=score,
+                    picture=thumbnail(batch["image"][row], side),
+                    overlay=drawing(values, limit, batch["mask"][row], side),
+                )
+                bar.update()
