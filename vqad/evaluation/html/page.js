@@ -121,7 +121,9 @@
   const along = (score) => Math.min(Math.max((axis.to(score) - first) / (last - first), 0), 1);
 
   function ticks() {
-    if (axis === AXES.ends) return [1e-5, 1e-4, 0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999];
+    if (axis === AXES.ends) {
+      return [1e-5, 1e-4, 0.001, 0.01, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999, 0.9999, 0.99999];
+    }
     const rough = (last - first) / 5, power = 10 ** Math.floor(Math.log10(rough));
     const step = [1, 2, 5, 10].map((factor) => factor * power).find((value) => value >= rough);
     const start = Math.ceil(first / step);

@@ -116,13 +116,14 @@ def _about(evaluation: Mapping[str, Any], images: int, defective: int) -> str:
 def _start(limits: Thresholds | None) -> str:
     if limits is None:
         return (
-            "There are no calibrated thresholds. The first one is where F1 is highest on these "
-            "very images, so what it finds is told too well; <code>vqad calibrate</code> sets one "
-            "by good images alone."
+            "There is no calibrated one. It starts where F1 is highest on these very images, by "
+            "their labels: that is optimistic. <code>vqad calibrate</code> sets one by good images "
+            "alone."
         )
     return (
-        f"The first one is from <code>vqad calibrate</code>, by {limits.images} good images, so "
-        f"that at most {limits.rate:.3g} of good images like those are called defective."
+        "It starts at the one that <code>vqad calibrate</code> set (dashed): of good images like "
+        f"its {limits.images}, at most a share of {limits.rate:.3g} is called defective, on "
+        "average over calibrations."
     )
 
 

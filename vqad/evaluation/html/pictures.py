@@ -40,7 +40,9 @@ def drawing(values: np.ndarray, limit: float, truth: np.ndarray, side: int) -> s
     drawn = np.round(np.clip(small, 0, 1) * _LEVELS).astype(np.uint8)
     # Lines last: a marked or defective region of one pixel is to be seen.
     drawn[outline(_any(values > limit, size))] = _MARKED
-    drawn[outline(_any(truth > 0, size))] = _TRUE
+    # The truth's line runs just outside of it, where a mark that fits leaves it to be seen.
+    without = np.pad(~_any(truth > 0, size), 1, constant_values=True)
+    drawn[outline(without)[1:-1, 1:-1]] = _TRUE
     content = io.BytesIO()
     picture = Image.fromarray(drawn).convert("P")
     picture.putpalette(np.array(_PALETTE, np.uint8).tobytes())

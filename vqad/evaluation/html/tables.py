@@ -31,7 +31,7 @@ def figures(evaluation: Mapping[str, Any]) -> str:
 def title(key: str) -> str:
     """What a figure is called: ``image_recall_at_5`` becomes "image recall at 5 %"."""
     words = " ".join(_WORDS.get(word, word) for word in key.split("_"))
-    return re.sub(r" at (\d+)$", r" at \1 %", words)
+    return re.sub(r" at (\d+)$", " at \\1\u00a0%", words)
 
 
 def _protocol(found: Mapping[str, Any]) -> str:
@@ -48,7 +48,7 @@ def _protocol(found: Mapping[str, Any]) -> str:
     )
     html = f'<dl class="tiles">{tiles}</dl>'
     if _intervals(overall):
-        html += "<p>Small: 95 % intervals, from images drawn anew.</p>"
+        html += "<p>In small: 95 % intervals, by resampling the images.</p>"
     if not classes:
         return html
     head = "".join(f'<th scope="col">{escape(title(key))}</th>' for key in ["images", *names])
