@@ -15,12 +15,13 @@ from command_line import command, environment, launch, metrics, refused
 from etils import epath
 from gcs_server import served
 from raw_data import write_ksdd2
+from test_failures import read
 
 from vqad import paths
 from vqad.cli import main
 from vqad.data.sources import open_source
 from vqad.errors import VqadError
-from vqad.training.checkpoints import load_weights, set_aside_damaged, whole_steps
+from vqad.training.checkpoints import load_weights, whole_steps
 
 pytest.importorskip("gcsfs")
 
@@ -149,7 +150,7 @@ def test_damaged_checkpoints_are_set_aside(store, run_there):
     for name in store.names("damaged/stage3/12/variables/"):
         if "/d/" in name:
             store.put(name, store.objects[name][:-20])
-    set_aside_damaged("gs://bucket/damaged/stage3")
+    read("set_aside_damaged", "gs://bucket/damaged/stage3")
     assert whole_steps("gs://bucket/damaged/stage3") == [4, 8]
     assert store.names("damaged/stage3/damaged-12/variables/")
 
