@@ -120,8 +120,8 @@ def test_devices_that_share_the_height_give_the_same_figures(demo):
         reports.append(json.loads((workdir / "evaluation.json").read_text()))
     one, both = reports
     assert one["about"]["image_size"] == both["about"]["image_size"] == [64, 32]
-    for key, value in one["overall"].items():
-        assert both["overall"][key] == pytest.approx(value, abs=1e-3), key
+    for key in ("images", "image_auroc", "image_ap", "pixel_auroc", "pixel_ap"):
+        assert both["overall"][key] == pytest.approx(one["overall"][key], abs=1e-3), key
 
 
 def test_later_stages_keep_the_bytes_of_earlier_ones(demo):
