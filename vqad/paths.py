@@ -131,10 +131,15 @@ def copy_tree(source: str | os.PathLike, target: str | os.PathLike) -> None:
     """Copies the files below a folder, from a bucket to this machine or the other way.
 
     What is there with the same size, and not older, is taken for the same.
+
+    Raises:
+      VqadError: an object's name leads out of the folder.
     """
     source, target = epath.Path(source), epath.Path(target)
 
     def copy(name: str) -> None:
+        if ".." in name.split("/"):  # of objects any name will do
+            raise VqadError(f"{source}/{name}: a name that leads out of its folder; rename it")
         old, new = source / name, target / name
         size, written = size_and_time(old)
         if new.exists():

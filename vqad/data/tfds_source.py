@@ -55,6 +55,9 @@ class TfdsBackend:
         self.num_labelled = 0
         self.layout, self.findings = "prepared by TFDS", ()
         name = spec.partition(":")[2]
+        # With a namespace before the name, TFDS would load data and code from elsewhere.
+        if not re.fullmatch(r"\w+(/[\w.+-]+)?(:[\d.*]+)?", name, re.ASCII):
+            raise VqadError(f"{spec}: not the name of a data set; give tfds:<name>[/<config>]")
         data_dir = fetched(data_dir, name)
         self._place = name, data_dir
         with reading_prepared(*self._place):
@@ -137,9 +140,6 @@ def _prepared(
     spec: str, data_dir: str | None, manual_dir: str | None, allow_partial: bool
 ) -> tfds.core.DatasetBuilder:
     name = spec.partition(":")[2]
-    # With a namespace before the name, TFDS would load data and code from elsewhere.
-    if not re.fullmatch(r"\w+(/[\w.+-]+)?(:[\d.*]+)?", name, re.ASCII):
-        raise VqadError(f"{spec}: not the name of a data set; give tfds:<name>[/<config>]")
     check_files(name, data_dir)
     known, _, config = name.partition("/")
     if known == "surface_demo":

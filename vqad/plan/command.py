@@ -13,7 +13,7 @@ def plan_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
     parser.usage = (
         "vqad plan --config=FILE [--config.FIELD=VALUE ...] --topology=SLICE[,SLICE...] "
-        "[--images-per-chip=N] [--labelled]"
+        "[--images_per_chip=N] [--labelled]"
     )
     parser.add_argument(
         "--topology",
@@ -22,7 +22,7 @@ def plan_arguments(parser: argparse.ArgumentParser) -> None:
         help="a chip and the chips along each side, as v5e:16x16 or v4:2x2x4 (v4, v5e, v5p, v6e)",
     )
     parser.add_argument(
-        "--images-per-chip",
+        "--images_per_chip",
         type=int,
         metavar="N",
         help="in place of the configuration's batch sizes",
@@ -41,7 +41,7 @@ def run_plan(args: argparse.Namespace) -> None:
 
     topologies = [Topology.parse(name) for name in args.topology.split(",")]
     if args.images_per_chip is not None and args.images_per_chip < 1:
-        raise VqadError(f"--images-per-chip={args.images_per_chip}: must be at least 1")
+        raise VqadError(f"--images_per_chip={args.images_per_chip}: must be at least 1")
     config = load_config(args.config_flags)
 
     from vqad.plan.compile import use_libtpu

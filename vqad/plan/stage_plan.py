@@ -30,7 +30,7 @@ def check(config: ConfigDict, topologies: Sequence[Topology], images_per_chip: i
             field, size = f"config.{name}.batch_size", settings.batch_size
             if images_per_chip:
                 field, size = (
-                    f"--images-per-chip={images_per_chip}",
+                    f"--images_per_chip={images_per_chip}",
                     images_per_chip * topology.chips,
                 )
             placement.check_batch_size(field, size, settings.accumulate_steps)

@@ -1,8 +1,14 @@
 """The subcommand `vqad calibrate`; what it needs is imported when it runs."""
 
 import argparse
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from vqad.errors import VqadError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 def calibrate_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,8 +38,6 @@ def run_calibrate(args: argparse.Namespace) -> int:
     Raises:
       VqadError: bad arguments, too few pictures, or one that cannot be read.
     """
-    import sys
-
     from tqdm import tqdm
 
     from vqad.prediction import thresholds
@@ -42,11 +46,10 @@ def run_calibrate(args: argparse.Namespace) -> int:
 
     thresholds.check_rate("--false_alarms", args.false_alarms)
     inputs = gather(args.images)
-    # Before the long work: would they be enough?
-    thresholds.conformal_quantile([0.0] * len(inputs), args.false_alarms)
+    thresholds.conformal_rank(len(inputs), args.false_alarms)  # too few are told before the work
     detector = load(args.model)
 
-    def pictures() -> object:
+    def pictures() -> Iterator["np.ndarray"]:
         hidden = not sys.stderr.isatty()
         for _, picture in tqdm(decoded(inputs), total=len(inputs), unit="image", disable=hidden):
             if isinstance(picture, VqadError):
@@ -57,7 +60,7 @@ def run_calibrate(args: argparse.Namespace) -> int:
     path = thresholds.write(detector.metadata["folder"], limits)
     print(
         f"score {limits.score:.6g}, pixel {limits.pixel:.6g}: of good images like these "
-        f"{limits.images}, at most {limits.rate:.3g} are called defective, on average over "
-        f"calibrations; written: {path}"
+        f"{limits.images}, at most a share of {limits.rate:.3g} is called defective, on average "
+        f"over calibrations; written: {path}"
     )
     return 0

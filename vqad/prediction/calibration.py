@@ -20,7 +20,7 @@ def check_enough(config: ConfigDict, images: int) -> None:
       VqadError: it does.
     """
     try:
-        thresholds.conformal_quantile([0.0] * images, config.calibration.false_alarms)
+        thresholds.conformal_rank(images, config.calibration.false_alarms)
     except VqadError as error:
         raise VqadError(
             f"config.calibration.held_out: {config.calibration.held_out:g} of {config.surface}: "

@@ -36,8 +36,8 @@ class Prediction:
     Attributes:
       scores: float32 in [0, 1], higher where a defect is likelier.
       masks: float32 in [0, 1], for each pixel of the image as it was given.
-      verdicts: bool, defective or not; None without thresholds.
-      marks: bool, the pixels that are called defective; None without thresholds.
+      verdicts: bool, defective or not; None without thresholds of predictions of this kind.
+      marks: bool, the pixels that are called defective; None where there are no verdicts.
     """
 
     scores: np.ndarray
@@ -86,8 +86,8 @@ class Detector:
           images: one picture, or a sequence of them, or an array of several. A picture is a path or
             an RGB array [h, w, 3] (grey: [h, w]), uint8 or float in [0, 1]; several of one size may
             come as [n, h, w, 3].
-          tile: cut images that are larger than ``image_size`` on either side into tiles, in place
-            of resizing them. The instance norms see a tile alone then.
+          tile: cut images into tiles, in place of resizing them, unless a side is shorter than
+            that of ``image_size``. The instance norms see a tile alone then.
           overlap: pixels that neighbouring tiles share at least; a quarter of the shorter side if
             None.
           batch_size: images or tiles computed at a time.
@@ -96,8 +96,11 @@ class Detector:
           The prediction.
 
         Raises:
-          VqadError: a picture that cannot be read, or an array of another kind.
+          VqadError: a picture that cannot be read, an array of another kind, a bad ``overlap`` or
+            ``batch_size``.
         """
+        if batch_size < 1:
+            raise VqadError(f"batch_size: {batch_size}; must be at least 1")
         one = isinstance(images, str | os.PathLike) or (
             isinstance(images, np.ndarray) and images.ndim < 4
         )
@@ -106,7 +109,7 @@ class Detector:
             raise VqadError("images: none given; give at least one")
         scores, maps = self._scored(pictures, tile, overlap, batch_size)
         verdicts = marks = None
-        if self.thresholds is not None and self._comparable(tile):
+        if self.judges(tile):
             verdicts = scores > self.thresholds.score
             marks = [found > self.thresholds.pixel for found in maps]
         if one:
@@ -154,18 +157,10 @@ class Detector:
         )
         return self.thresholds
 
-    def _comparable(self, tile: bool) -> bool:
-        """Whether the thresholds are of predictions of this kind; if not, says so."""
+    def judges(self, tile: bool) -> bool:
+        """Whether there are thresholds, of predictions of this kind, and so verdicts."""
         limits = self.thresholds
-        if (limits.tiled, limits.image_size) == (tile, self.image_size):
-            return True
-        kind = "tiles" if limits.tiled else "whole images"
-        logger.warning(
-            "warning: no verdicts: the thresholds are of %s of %d x %d; calibrate for these",
-            kind,
-            *limits.image_size,
-        )
-        return False
+        return limits is not None and (limits.tiled, limits.image_size) == (tile, self.image_size)
 
     def _scored(
         self, pictures: list[np.ndarray], tile: bool, overlap: int | None, batch_size: int

@@ -49,7 +49,7 @@ def gather(given: Sequence[str]) -> list[Input]:
         elif os.path.exists(argument):
             new = {argument: Path(os.path.basename(argument))}
         else:
-            paths = sorted(path for path in glob.glob(argument, recursive=True))
+            paths = sorted(glob.glob(argument, recursive=True))
             new = {path: Path(os.path.basename(path)) for path in paths if os.path.isfile(path)}
         if not new:
             raise VqadError(f"{argument}: no picture there; check the path")

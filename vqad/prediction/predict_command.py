@@ -63,7 +63,7 @@ def run_predict(args: argparse.Namespace) -> int:
     inputs = gather(args.images)
     detector = load(args.model)
     _tell_thresholds(detector, args.tile)
-    skipped, seconds, timed, entries = 0, 0.0, 0, []
+    skipped, seconds, timed = 0, 0.0, 0
     try:
         out.mkdir(parents=True, exist_ok=True)
         with (
@@ -75,8 +75,7 @@ def run_predict(args: argparse.Namespace) -> int:
             rows.writeheader()
             begun = time.perf_counter()
             for batch in _batches(decoded(inputs), args.batch):
-                entries = _predict_batch(detector, batch, out, args)
-                for entry in entries:
+                for entry in _predict_batch(detector, batch, out, args):
                     if entry["error"]:
                         skipped += 1
                         logger.warning("skipped: %s", entry["error"])
@@ -101,10 +100,11 @@ def run_predict(args: argparse.Namespace) -> int:
 
 
 def _tell_thresholds(detector: "Detector", tile: bool) -> None:
-    if detector.thresholds is None:
+    if not detector.judges(tile):
         logger.warning(
-            "no thresholds, so no verdicts, and masks show what the network holds more likely "
-            "defective than not; vqad calibrate sets thresholds"
+            "no thresholds for such predictions, so no verdicts, and masks show what the network "
+            "holds more likely defective than not; vqad calibrate%s sets thresholds",
+            " --tile" if tile else "",
         )
 
 

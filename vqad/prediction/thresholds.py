@@ -46,6 +46,23 @@ class Thresholds:
     tiled: bool
 
 
+def conformal_rank(count: int, rate: float) -> int:
+    """The rank, from 1 for the smallest, of the value that ``conformal_quantile`` takes.
+
+    Raises:
+      VqadError: ``count`` is below 1 / rate - 1, too few for any value to promise the rate.
+    """
+    # Without the margin, rounding would ask for one image more where (n + 1) rate is whole.
+    rank = math.ceil((count + 1) * (1 - rate) - 1e-9)
+    if rank > count:
+        needed = math.ceil(1 / rate - 1 - 1e-9)
+        raise VqadError(
+            f"{count} good images are too few for a false-alarm rate of {rate:g}; give at least "
+            f"{needed}, or a rate of at least {1 / (count + 1):.3g}"
+        )
+    return rank
+
+
 def conformal_quantile(values: np.ndarray, rate: float) -> float:
     """The value that the next one exceeds with a probability of at most ``rate``.
 
@@ -57,18 +74,9 @@ def conformal_quantile(values: np.ndarray, rate: float) -> float:
       The ceil((n + 1) (1 - rate))-th smallest value.
 
     Raises:
-      VqadError: n is below 1 / rate - 1, too few for any value to promise that.
+      VqadError: too few values.
     """
-    values = np.sort(np.asarray(values, np.float64))
-    # Without the margin, rounding would ask for one image more where (n + 1) rate is whole.
-    rank = math.ceil((len(values) + 1) * (1 - rate) - 1e-9)
-    if rank > len(values):
-        needed = math.ceil(1 / rate - 1 - 1e-9)
-        raise VqadError(
-            f"{len(values)} good images are too few for a false-alarm rate of {rate:g}; give at "
-            f"least {needed}, or a rate of at least {1 / (len(values) + 1):.3g}"
-        )
-    return float(values[rank - 1])
+    return float(np.sort(values)[conformal_rank(len(values), rate) - 1])
 
 
 def check_rate(name: str, rate: float) -> None:

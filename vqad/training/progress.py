@@ -67,12 +67,7 @@ class Progress:
             entry = json.loads(line)
             step = entry.get("step", 0)
             return entry.get("stage") == self.stage and step > start
-        except (
-            ValueError,
-            RecursionError,
-            AttributeError,
-            TypeError,
-        ):  # cut off, or odd
+        except (ValueError, RecursionError, AttributeError, TypeError):  # cut off, or odd
             return True
 
     def report(self, step: int, metrics: Mapping[str, Any]) -> None:

@@ -1,0 +1,137 @@
+"""Reads one checkpoint, as if a stranger had written it: whole and unchanged, or not at all."""
+
+import contextlib
+import json
+import math
+import zlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+from etils import epath
+from jax.sharding import SingleDeviceSharding
+
+from vqad.data.tree import odd_files
+from vqad.errors import VqadError
+from vqad.paths import absolute, names_below, size_and_time
+from vqad.training.digest import digest
+
+_SMALL = 2**26  # bytes that arrays may have however small their files are
+
+
+class DamagedCheckpoint(VqadError):
+    """A checkpoint that was written whole and cannot be read, or holds other bits than were."""
+
+
+def load_item(path: str, step: int, item: str, target: Any = None) -> tuple[Any, dict]:
+    """Loads an item of a checkpoint, checked against its digest.
+
+    Args:
+      path: checkpoint folder.
+      step: which checkpoint.
+      item: ``variables`` or ``training``.
+      target: arrays or shapes whose containers the result is to have; dicts and lists if None.
+
+    Returns:
+      The item with NumPy arrays, and the metadata.
+
+    Raises:
+      DamagedCheckpoint: it cannot be read, or holds other bits than were written.
+    """
+    with _read(path, step) as folder:
+        stored_bytes = _stored(folder)
+        metadata = _metadata(folder)
+        # Each process reads by itself, and waits for no other.
+        alone = ocp.options.MultiprocessingOptions(
+            primary_host=jax.process_index(),
+            active_processes={jax.process_index()},
+            barrier_sync_key_prefix=f"process_{jax.process_index()}",
+        )
+        handler = ocp.StandardCheckpointHandler()
+        with ocp.Checkpointer(handler, multiprocessing_options=alone) as reader:
+            stored = handler.metadata(folder / item).tree
+            _check_size(stored, stored_bytes)
+            # Onto one device, whatever devices wrote it.
+            here = SingleDeviceSharding(jax.local_devices()[0])
+            target = jax.tree.map(
+                lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=here),
+                stored if target is None else target,
+            )
+            args = ocp.args.StandardRestore(target)
+            tree = jax.device_get(reader.restore(folder / item, args=args))
+        # Checkpoints from before there were digests have none.
+        digests = metadata.pop("digests", {})
+        for name, found in ((item, digest(tree)), ("metadata", json_digest(metadata))):
+            if digests.get(name, found) != found:
+                raise ValueError(f"its {name} are not those that were written")
+        if item == "variables":
+            _check_collections(tree)
+    return tree, metadata
+
+
+def load_description(path: str, step: int) -> dict:
+    """Loads only the metadata of a checkpoint.
+
+    Raises:
+      DamagedCheckpoint: they cannot be read.
+    """
+    with _read(path, step) as folder:
+        return _metadata(folder)
+
+
+def json_digest(metadata: Mapping[str, Any]) -> int:
+    """Digests metadata."""
+    return zlib.crc32(json.dumps(metadata, sort_keys=True).encode())
+
+
+def _metadata(folder: epath.Path) -> dict:
+    metadata = json.loads((folder / "metadata" / "metadata").read_text())
+    if not isinstance(metadata, dict):
+        raise ValueError("its metadata are not a JSON object")
+    for name in ("model", "fixed", "digests"):
+        if not isinstance(metadata.get(name, {}), dict):
+            raise ValueError(f"{name} in its metadata is not a JSON object")
+    return metadata
+
+
+def _check_size(arrays: Any, stored: int) -> None:
+    """Refuses arrays that the files cannot hold: weights do not compress a hundredfold."""
+    claimed = 0
+    for array in jax.tree.leaves(arrays):
+        # What is read at once may be larger than the array.
+        shapes = [array.shape, getattr(array.storage, "chunk_shape", None) or ()]
+        claimed += max(math.prod(shape) for shape in shapes) * array.dtype.itemsize
+    if claimed > _SMALL + 100 * stored:
+        raise ValueError(
+            f"its arrays are said to have {claimed:,} bytes, its files have {stored:,}"
+        )
+
+
+def _stored(folder: epath.Path) -> int:
+    """Bytes of all files below a folder."""
+    paths = (folder / name for name in names_below(folder))
+    return sum(size_and_time(path)[0] for path in paths if path.exists())
+
+
+def _check_collections(variables: Any) -> None:
+    """Refuses what is not ``{collection: {module: {name: ...}}}`` with both collections."""
+    for collection in ("params", "codebook"):
+        modules = variables.get(collection) if isinstance(variables, dict) else None
+        if not isinstance(modules, dict) or not all(isinstance(m, dict) for m in modules.values()):
+            raise ValueError(f"its variables hold no {collection} by modules")
+
+
+@contextlib.contextmanager
+def _read(path: str, step: int) -> Iterator[epath.Path]:
+    """Names a checkpoint's folder; what a failed read of it raises becomes one line."""
+    folder = absolute(path) / str(step)
+    try:
+        for odd in odd_files(folder):
+            raise ValueError(f"{odd} is a pipe or a device, not a file")
+        yield folder
+    except Exception as error:  # damaged files make Orbax and its libraries raise anything
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise DamagedCheckpoint(
+            f"{epath.Path(path) / str(step)}: a checkpoint that cannot be read ({reason})"
+        ) from error
