@@ -4,8 +4,8 @@
     pip install --no-deps anomalib && python tests/make_metric_fixtures.py
 
 The metrics need none of what anomalib's models and data need, which is replaced by nothing while
-they are imported. The versions that made the file are in it. Tests make the same maps again and compare `pixel_sum`
-first, so that figures are never compared of different maps.
+they are imported. The versions that made the file are in it. Tests make the same maps again and
+compare `pixel_sum` first, so that figures are never compared of different maps.
 """
 
 import importlib.abc
