@@ -143,7 +143,7 @@ def test_names_that_mean_something_else_are_no_slip(tmp_path, names):
 
 
 def test_files_that_may_not_be_read_are_findings(root, monkeypatch):
-    def refuse(path):
+    def refuse(path, formats=None):
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr("vqad.data.checks.size_and_time", refuse)

@@ -356,7 +356,7 @@ import numpy as np
 from vqad.errors import VqadError
 from vqad.training import checkpoints
 array = np.random.default_rng(0).normal(size=(400, 400)).astype("f4")
-variables = {"params": {"a": array}, "codebook": {}}
+variables = {"params": {"module": {"a": array}}, "codebook": {}}
 manager = checkpoints.open_manager(sys.argv[1], keep=1)
 checkpoints.save(manager, 1, variables, {"model": {}})
 manager.wait_until_finished()
@@ -385,4 +385,4 @@ def test_full_disk_loses_no_older_checkpoint(tmp_path):
     assert "checkpoints kept: 1" in lines[0]
     assert whole_steps(folder) == [1]
     variables, _ = load_weights(str(folder))
-    assert variables["params"]["a"].shape == (400, 400)
+    assert variables["params"]["module"]["a"].shape == (400, 400)

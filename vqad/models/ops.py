@@ -60,8 +60,8 @@ def _thin_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
     k, _, _, co = kernel.shape
     taps = jnp.dot(x, kernel.transpose(2, 0, 1, 3).reshape(ci, k * k * co))
     taps = taps.reshape(n, h, w, k, k, co)
-    rows = [sum(shift(taps[:, :, :, i, j], k // 2 - j, 2) for j in range(k)) for i in range(k)]
-    return sum(shift(row, k // 2 - i, 1) for i, row in enumerate(rows))
+    rows = [shift(taps[:, :, :, i], k // 2 - i, 1) for i in range(k)]
+    return sum(shift(row[:, :, :, j], k // 2 - j, 2) for row in rows for j in range(k))
 
 
 def _thin_conv_fwd(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple]:
