@@ -21,6 +21,11 @@ TINY = [
     *[f"--config.stage{i}.steps=12" for i in (1, 2, 3)],
     *[f"--config.stage{i}.batch_size=4" for i in (1, 2, 3)],
 ]
+# Runs of a few steps spend their time on compiling.
+QUICK = {
+    "XLA_FLAGS": "--xla_backend_optimization_level=0",
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+}
 
 
 def command(workdir, *flags, config="demo.py", mode="train", size=(32, 32)):

@@ -9,3 +9,20 @@ os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", tempfile.mkdtemp(prefix="vqad-cache-"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 os.environ.setdefault("TFDS_DATA_DIR", tempfile.mkdtemp(prefix="vqad-tfds-"))
+
+# Longest first, so that no process is left alone with one at the end.
+LONGEST = (
+    "equal_numbers",
+    "launch",
+    "processes",
+    "stages",
+    "training",
+    "launch_data",
+    "step_program",
+)
+
+
+def pytest_collection_modifyitems(items):
+    names = [f"test_{name}" for name in LONGEST]
+    rank = {name: i - len(names) for i, name in enumerate(names)}
+    items.sort(key=lambda item: rank.get(item.path.stem, 0))

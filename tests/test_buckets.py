@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 from broken_folders import write_sound
-from command_line import command, environment, launch, metrics, refused
+from command_line import QUICK, command, environment, launch, metrics, refused
 from etils import epath
 from gcs_server import served
 from raw_data import write_ksdd2
@@ -50,7 +50,7 @@ def surface(store, tmp_path_factory):
 @pytest.fixture(scope="module")
 def run_here(surface, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("here") / "run"
-    result = launch(workdir, *SHORT, f"--config.surface={surface}")
+    result = launch(workdir, *SHORT, f"--config.surface={surface}", variables=QUICK)
     assert result.returncode == 0, result.stderr
     return workdir
 
@@ -66,7 +66,7 @@ def run_there(store, run_here):
         "--config.surface=gs://bucket/surface",
         "--config.data_dir=gs://bucket/tfds",
     )
-    variables = environment()
+    variables = environment(**QUICK)
     del variables["JAX_COMPILATION_CACHE_DIR"]  # what is compiled is to go to the workdir
     process = subprocess.Popen(line, env=variables, stderr=subprocess.DEVNULL)
     while process.poll() is None and "run/stage3/4/commit_success.txt" not in store.objects:

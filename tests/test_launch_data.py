@@ -7,7 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
-from command_line import launch, metrics, refused
+from command_line import QUICK, launch, metrics, refused
 from PIL import Image
 from raw_data import write_ksdd2, write_mask, write_mvtec, write_picture
 
@@ -20,11 +20,6 @@ SHORT = [
     "--config.log.images_every_steps=2",
     *[f"--config.stage{i}.{field}=2" for i in (1, 2, 3) for field in ("steps", "batch_size")],
 ]
-# Runs of a few steps spend their time on compiling.
-QUICK = {
-    "XLA_FLAGS": "--xla_backend_optimization_level=0",
-    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-}
 KSDD2_SIZE = (640, 224)
 
 
