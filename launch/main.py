@@ -6,6 +6,7 @@ Exit codes: 0 done, 2 bad input, 75 stopped by SIGTERM or SIGINT (what was train
 """
 
 import logging
+import os
 import sys
 
 from absl import app, flags
@@ -53,7 +54,35 @@ def main(argv: list[str]) -> None:
             run(_CONFIG.value, _WORKDIR.value, _MODE.value, interruption)
     except Interrupted as reason:
         print(f"stopped: {reason}; the same command goes on", file=sys.stderr)
+        if reason.alone:
+            _leave_others(EXIT_CODE)
         sys.exit(EXIT_CODE)
+    except VqadError as error:
+        _tell(error)
+        _leave_others(2)
+        sys.exit(2)
+    except Exception:
+        logger.exception("unexpected error")
+        _leave_others(1)
+        sys.exit(1)
+
+
+def _tell(error: VqadError) -> None:
+    print(f"error: {printable(str(error))}", file=sys.stderr)
+
+
+def _leave_others(code: int) -> None:
+    """Ends this process, if there are others, without JAX's wait for them.
+
+    They wait for this one in the middle of something, and end with a message when it is gone.
+    """
+    import jax
+
+    if jax.process_count() > 1:
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 def _parse(argv: list[str]) -> list[str]:
@@ -64,6 +93,6 @@ def _parse(argv: list[str]) -> list[str]:
 if __name__ == "__main__":
     try:
         app.run(main, flags_parser=_parse)
-    except VqadError as error:
-        print(f"error: {printable(str(error))}", file=sys.stderr)
+    except VqadError as error:  # of the flags
+        _tell(error)
         sys.exit(2)

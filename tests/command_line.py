@@ -21,11 +21,9 @@ TINY = [
     *[f"--config.stage{i}.steps=12" for i in (1, 2, 3)],
     *[f"--config.stage{i}.batch_size=4" for i in (1, 2, 3)],
 ]
-# Runs of a few steps spend their time on compiling.
-QUICK = {
-    "XLA_FLAGS": "--xla_backend_optimization_level=0",
-    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-}
+# Runs of a few steps spend their time on compiling, and most of that on LLVM's optimizations.
+QUICK = "--xla_backend_optimization_level=0"
+OPTIMIZED = {"XLA_FLAGS": ""}
 
 
 def command(workdir, *flags, config="demo.py", mode="train", size=(32, 32)):
@@ -43,7 +41,18 @@ def command(workdir, *flags, config="demo.py", mode="train", size=(32, 32)):
 
 
 def environment(**more):
-    return {**os.environ, "XLA_FLAGS": "", "PYTHONPATH": str(ROOT), **more}
+    """The variables of a run of its own, compiled in little time unless ``OPTIMIZED`` is added."""
+    set_here = {
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "PYTHONPATH": str(ROOT),
+        "XLA_FLAGS": QUICK,
+    }
+    return {**os.environ, **set_here, **more}
+
+
+def devices(count):
+    """The variables of a run on so many virtual devices."""
+    return {"XLA_FLAGS": f"{QUICK} --xla_force_host_platform_device_count={count}"}
 
 
 def launch(*args, variables=None, **kwargs):

@@ -8,6 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from vqad.models import distances
+from vqad.training import step
+
+# Most of the compiler's time goes to LLVM, which changes rounding at most.
+QUICK = {"xla_backend_optimization_level": 0}
 
 
 @contextlib.contextmanager
@@ -22,6 +26,7 @@ def double_precision():
         jax.enable_x64(True),
         mock.patch.object(jnp, "float32", jnp.float64),
         mock.patch.object(distances, "ordered_bits", ordered_bits),
+        mock.patch.object(step, "compiler_options", lambda platform: QUICK),
     ):
         yield
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from command_line import ROOT, environment
+from command_line import OPTIMIZED, ROOT, environment
 
 from vqad.training import checkpoints
 
@@ -56,7 +56,7 @@ def finished(command, workdir, kills, seed=0):
     while True:
         before = whole_steps(workdir)
         with tempfile.TemporaryFile("w+") as log:
-            process = subprocess.Popen(command, env=environment(), stderr=log)
+            process = subprocess.Popen(command, env=environment(**OPTIMIZED), stderr=log)
             if kills:
                 wait(process, workdir, moments)
                 killed = process.poll() is None

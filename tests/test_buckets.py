@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 from broken_folders import write_sound
-from command_line import QUICK, command, environment, launch, metrics, refused
+from command_line import command, environment, launch, metrics, refused
 from etils import epath
 from gcs_server import served
 from raw_data import write_ksdd2
@@ -22,6 +22,7 @@ from vqad.cli import main
 from vqad.data.sources import open_source
 from vqad.errors import VqadError
 from vqad.training.checkpoints import load_weights, whole_steps
+from vqad.training.event_files import open_writer
 
 pytest.importorskip("gcsfs")
 
@@ -50,7 +51,7 @@ def surface(store, tmp_path_factory):
 @pytest.fixture(scope="module")
 def run_here(surface, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("here") / "run"
-    result = launch(workdir, *SHORT, f"--config.surface={surface}", variables=QUICK)
+    result = launch(workdir, *SHORT, f"--config.surface={surface}")
     assert result.returncode == 0, result.stderr
     return workdir
 
@@ -66,7 +67,7 @@ def run_there(store, run_here):
         "--config.surface=gs://bucket/surface",
         "--config.data_dir=gs://bucket/tfds",
     )
-    variables = environment(**QUICK)
+    variables = environment()
     del variables["JAX_COMPILATION_CACHE_DIR"]  # what is compiled is to go to the workdir
     process = subprocess.Popen(line, env=variables, stderr=subprocess.DEVNULL)
     while process.poll() is None and "run/stage3/4/commit_success.txt" not in store.objects:
@@ -264,9 +265,7 @@ def test_a_tree_is_copied_but_for_what_is_there(store, tmp_path):
 
 
 def test_event_files_that_cannot_be_written_stop_no_run(store, caplog):
-    from vqad.training.event_files import SummaryWriter
-
-    writer = SummaryWriter("gs://nobucket/tensorboard")
+    writer = open_writer(epath.Path("gs://nobucket/tensorboard"), 1)
     for step in range(30):
         writer.add_scalar("loss", 1.0, step)
     writer.close()

@@ -45,7 +45,8 @@ def test_devices_and_parts_of_a_batch_change_no_number(name):
     # precision what is left is the difference of the programs, and there must be none.
     one = run(name, 1, double=True)
     assert all(a.dtype == np.float64 for a in jax.tree.leaves(one.state.params))
-    for devices, parts in ((8, 1), (2, 4)):
+    # Each as its own program, which takes long to compile: stage 3 adds no other way to sum.
+    for devices, parts in ((8, 1), (2, 4)) if name != "stage3" else ((8, 2),):
         other = run(name, devices, double=True, accumulate_steps=parts)
         assert_equal_runs(one, other, 1e-10)
         if "target" in one.images:
@@ -55,12 +56,6 @@ def test_devices_and_parts_of_a_batch_change_no_number(name):
         assert one.images["target"].any()
 
 
-@pytest.mark.parametrize("name", list(STAGES))
-def test_eight_devices_equal_one_in_single_precision(name):
-    one, eight = run(name, 1), run(name, 8)
-    if name == "stage1":
-        assert_equal_runs(one, eight, 1e-5)
-        return
-    for i, (a, b) in enumerate(zip(one.metrics, eight.metrics, strict=True)):
-        np.testing.assert_allclose(a["loss"], b["loss"], rtol=1e-5 if i < 3 else 1e-3)
-    np.testing.assert_array_equal(one.images["target"], eight.images["target"])
+def test_eight_devices_equal_one_in_single_precision():
+    one, eight = run("stage1", 1), run("stage1", 8)
+    assert_equal_runs(one, eight, 1e-5)

@@ -9,7 +9,7 @@ import sys
 import jax
 import numpy as np
 import pytest
-from command_line import command, environment, launch, refused
+from command_line import OPTIMIZED, command, environment, launch, refused
 from kill_often import assert_same_bits, finished
 
 from vqad.training import checkpoints
@@ -22,14 +22,17 @@ STAGE1 = ["--config.stages=('stage1',)"]
 def trained(tmp_path_factory):
     """Stage 1 trained for 12 steps, with checkpoints at 4, 8 and 12."""
     workdir = tmp_path_factory.mktemp("trained") / "run"
-    result = launch(workdir, *STAGE1)
+    result = launch(workdir, *STAGE1, variables=OPTIMIZED)
     assert result.returncode == 0, result.stderr
     return workdir
 
 
 def start(workdir, *flags):
     return subprocess.Popen(
-        command(workdir, *STAGE1, *flags), env=environment(), stderr=subprocess.PIPE, text=True
+        command(workdir, *STAGE1, *flags),
+        env=environment(**OPTIMIZED),
+        stderr=subprocess.PIPE,
+        text=True,
     )
 
 
@@ -55,7 +58,7 @@ def test_a_run_that_is_asked_to_stop_saves_and_goes_on_later(tmp_path, number):
     step = int(re.search(r"stopped: stage1 is saved at step (\d+) of 3000", said)[1])
     assert checkpoints.whole_steps(tmp_path / "run/stage1") == [step]
     last = [f"--config.stage1.steps={step + 2}", *flags[1:]]
-    result = launch(tmp_path / "run", *STAGE1, *last)
+    result = launch(tmp_path / "run", *STAGE1, *last, variables=OPTIMIZED)
     assert result.returncode == 0, result.stderr
     assert f"continuing from step {step}" in result.stderr
 
@@ -98,7 +101,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(trained, tmp_p
     workdir = tmp_path / "run"
     shutil.copytree(trained, workdir)
     damage(workdir / "stage1" / "12" / item, how)
-    result = launch(workdir, *STAGE1)
+    result = launch(workdir, *STAGE1, variables=OPTIMIZED)
     assert result.returncode == 0, result.stderr
     assert f"{workdir}/stage1/12: a checkpoint that cannot be read" in result.stderr
     assert "continuing from step 8" in result.stderr

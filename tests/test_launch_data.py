@@ -7,7 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
-from command_line import QUICK, launch, metrics, refused
+from command_line import launch, metrics, refused
 from PIL import Image
 from raw_data import write_ksdd2, write_mask, write_mvtec, write_picture
 
@@ -24,7 +24,7 @@ KSDD2_SIZE = (640, 224)
 
 
 def run(workdir, *flags, config, size=None):
-    return launch(workdir, *SHORT, *flags, config=config, size=size, variables=QUICK)
+    return launch(workdir, *SHORT, *flags, config=config, size=size)
 
 
 def trained(workdir, stage, result):

@@ -1,5 +1,6 @@
 """Two processes with two devices each, on this machine."""
 
+import contextlib
 import signal
 import socket
 import subprocess
@@ -9,15 +10,12 @@ import time
 import jax
 import numpy as np
 import pytest
-from command_line import ROOT, command, environment, launch, metrics
+from command_line import ROOT, command, devices, environment, launch, metrics
 
 from vqad.training.checkpoints import load_weights, whole_steps
+from vqad.training.claim import Claim
 
 STAGE1 = ["--config.stages=('stage1',)", "--config.log.every_steps=1"]
-
-
-def devices(count):
-    return {"XLA_FLAGS": f"--xla_force_host_platform_device_count={count}"}
 
 
 def free_address():
@@ -78,7 +76,7 @@ def test_two_processes_give_the_numbers_of_one(tmp_path):
 
 @pytest.fixture(scope="module")
 def in_double(tmp_path_factory):
-    """Arrays by name after 20 steps of all stages: of two processes, and of one."""
+    """Arrays by name after 20 steps of stages 1 and 2: of two processes, and of one."""
     folder = tmp_path_factory.mktemp("in_double")
     script = [sys.executable, str(ROOT / "tests" / "steps_in_double.py")]
     two = [*script, str(folder / "two.npz"), free_address(), "2"]
@@ -89,10 +87,10 @@ def in_double(tmp_path_factory):
     return np.load(folder / "two.npz"), np.load(folder / "one.npz")
 
 
-def test_two_processes_give_the_numbers_of_one_in_all_stages(in_double):
+def test_two_processes_give_the_numbers_of_one_in_double_precision(in_double):
     two, one = in_double
     assert two.files == one.files
-    for stage in ("stage1", "stage2", "stage3"):
+    for stage in ("stage1", "stage2"):
         assert sum(name.startswith(f"{stage}/metrics/loss") for name in one.files) == 1
         assert any(name.startswith(f"{stage}/params") for name in one.files)
     for name in one.files:
@@ -108,6 +106,21 @@ def test_when_one_process_dies_the_other_ends_with_a_message(together):
     assert code != 0
     assert seconds < 60
     assert "another task died" in said(workdir, 0)
+
+
+def test_when_one_process_fails_the_others_end(tmp_path):
+    workdir = tmp_path / "run"
+    workdir.mkdir()
+    with contextlib.closing(Claim(workdir)) as claim:
+        claim.take()  # which only the first process of a run asks for
+        first, second = start_two(workdir)
+        assert first.wait(timeout=120) == 2, said(workdir, 0)
+        begun = time.monotonic()
+        assert second.wait(timeout=90) != 0
+    assert time.monotonic() - begun < 60
+    assert said(workdir, 0).count("error: ") == 1
+    assert "another run trains there" in said(workdir, 0)
+    assert "Traceback" not in said(workdir, 0)
 
 
 def test_both_go_on_after_that_and_a_signal_to_one_stops_both(together):

@@ -7,13 +7,13 @@ import subprocess
 import jax
 import jax.numpy as jnp
 import pytest
-from test_launch import command, environment
+from command_line import OPTIMIZED, command, environment
 
 from vqad.training.profiling import Profile
 
 
 def test_compiled_steps_are_kept_and_a_profile_is_left(tmp_path):
-    env = environment()
+    env = environment(**OPTIMIZED)
     env.pop("JAX_COMPILATION_CACHE_DIR")
     line = command(
         tmp_path / "run",

@@ -158,16 +158,21 @@ def load_weights(path: str) -> tuple[dict, dict]:
     oldest, *newer = whole_steps(folder)
     for step in reversed(newer):
         try:
-            return _load_step(folder, step)
+            return load_step(folder, step)
         except DamagedCheckpoint as error:
             logger.warning("warning: %s; the one before it is used", error)
     try:
-        return _load_step(folder, oldest)
+        return load_step(folder, oldest)
     except DamagedCheckpoint as error:
         raise _none_left(folder, error) from error
 
 
-def _load_step(folder: str, step: int) -> tuple[dict, dict]:
+def load_step(folder: str, step: int) -> tuple[dict, dict]:
+    """Loads variables and metadata of one checkpoint, as ``load_weights`` does of the newest.
+
+    Raises:
+      DamagedCheckpoint: it cannot be read.
+    """
     variables, metadata = load_item(folder, step, "variables")
     return variables, {**metadata, "step": step}
 

@@ -1,15 +1,46 @@
-"""TensorBoard's event files, in a folder of this machine or in a bucket."""
+"""TensorBoard's event files, in a folder of this machine or in a bucket.
+
+An error of a disk or a network would end the thread of tensorboardX that writes, and the run would
+wait for it for ever. It is told of, and the run goes on.
+"""
 
 import io
 import logging
+from typing import IO, Any
 
 from etils import epath
 from tensorboardX import SummaryWriter
 from tensorboardX.record_writer import register_writer_factory
 
-__all__ = ["SummaryWriter"]
+from vqad.paths import is_remote
 
 logger = logging.getLogger(__name__)
+
+
+class _File:
+    """An event file on a disk, which ends before the first part that could not be written."""
+
+    def __init__(self, path: str) -> None:
+        self._path = _without_prefix(path)
+        self._file: IO[bytes] | None = open(self._path, "wb")  # noqa: SIM115  closed by close
+
+    def write(self, data: bytes) -> None:
+        self._do("write", data)
+
+    def flush(self) -> None:
+        self._do("flush")
+
+    def close(self) -> None:
+        self._do("close")
+
+    def _do(self, what: str, *args: Any) -> None:
+        if self._file is None:
+            return
+        try:
+            getattr(self._file, what)(*args)
+        except OSError as error:
+            self._file = None
+            logger.warning("warning: %s: no more is written to it (%s)", self._path, error)
 
 
 class _Object:
@@ -25,16 +56,26 @@ class _Object:
     def flush(self) -> None:
         try:
             self._path.write_bytes(self._content.getvalue())
-        # An error would end the thread that writes, and the run would wait for it for ever.
-        except Exception as error:
+        except Exception as error:  # of networks and credentials
             logger.warning("warning: %s: not written now, but later (%s)", self._path, error)
 
     def close(self) -> None:
         self.flush()
 
 
-class _Objects:
+class _Files:
     """What tensorboardX asks for of paths with a prefix."""
+
+    open = _File
+
+    @staticmethod
+    def directory_check(path: str) -> None:
+        """Makes the folder."""
+        epath.Path(_without_prefix(path)).mkdir(parents=True, exist_ok=True)
+
+
+class _Objects:
+    """The same of buckets."""
 
     open = _Object
 
@@ -43,5 +84,15 @@ class _Objects:
         """A bucket needs no folders."""
 
 
-# In place of its own, which ends its thread at an error of the network.
+def _without_prefix(path: str) -> str:
+    return path.removeprefix("disk:")
+
+
+register_writer_factory("disk", _Files)
 register_writer_factory("gs", _Objects)
+
+
+def open_writer(folder: epath.Path, first_step: int) -> SummaryWriter:
+    """A writer of event files in a folder, which hides what earlier ones have from a step on."""
+    path = str(folder) if is_remote(folder) else f"disk:{folder}"
+    return SummaryWriter(path, purge_step=first_step)

@@ -2,7 +2,8 @@
 
 The first signal is heeded after the step that is being made, with a checkpoint; outside of steps,
 and with the second signal, at once. Either way the same command goes on later. Of several processes
-any may be asked, and all stop after the same step.
+any may be asked, and all stop after the same step; what they do outside of steps is finished first,
+up to the next stage or step.
 """
 
 import contextlib
@@ -23,7 +24,16 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Interrupted(BaseException):
-    """The run was asked to stop; not an error, so that nothing catches it on its way."""
+    """The run was asked to stop; not an error, so that nothing catches it on its way.
+
+    Attributes:
+      alone: whether other processes of the run, if there are any, go on.
+    """
+
+    def __init__(self, reason: str, alone: bool = False) -> None:
+        """Says where the run stopped."""
+        super().__init__(reason)
+        self.alone = alone
 
 
 class Interruption:
@@ -37,6 +47,7 @@ class Interruption:
         """Nobody has asked yet."""
         self.asked: str | None = None
         self._waiting = False
+        self._looks = 0
 
     @contextlib.contextmanager
     def heeded(self) -> Iterator[None]:
@@ -59,16 +70,19 @@ class Interruption:
         finally:
             self._waiting = False
 
-    def due(self, step: int) -> bool:
-        """Whether to stop after a step; of several processes all say the same."""
+    def due(self) -> bool:
+        """Whether to stop here; all processes must ask equally often, and are told the same."""
         if jax.process_count() == 1:
             return self.asked is not None
-        return multihost_utils.reached_preemption_sync_point(step)
+        # Not the step: what is agreed on is the first number that none has reached, and steps start
+        # again in the next stage, or start late in a run that goes on.
+        self._looks += 1
+        return multihost_utils.reached_preemption_sync_point(self._looks)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         first, self.asked = self.asked is None, signal.Signals(number).name
         if first and jax.process_count() > 1:
             signal.raise_signal(signal.SIGTERM)
         elif not (self._waiting and first):
-            raise Interrupted(self.asked)
+            raise Interrupted(self.asked, alone=True)
         logger.warning("%s: stopping after this step; once more stops at once", self.asked)

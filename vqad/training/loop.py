@@ -93,7 +93,8 @@ def train_stage(
             workdir, stage.name, start, settings.steps, settings.batch_size, is_first()
         )
         ending.callback(progress.close)
-        profile = Profile(str(epath.Path(workdir) / "profile" / stage.name), config.profile_steps)
+        traced = config.profile_steps if is_first() else 0
+        profile = Profile(str(epath.Path(workdir) / "profile" / stage.name), traced)
         ending.callback(profile.close)
         batches = placement.ahead(_batches(config, stage, source, start))
 
@@ -127,7 +128,7 @@ def _prepare(
             variables = jax.device_get(standardize_features(model, variables, image))
     else:
         logger.info("%s: continuing from step %d", stage.name, done)
-        variables, _ = checkpoints.load_weights(folder)
+        variables, _ = checkpoints.load_step(folder, done)
     params, codebook, frozen = split_variables(stage, variables)
     logger.info("%s trains\n%s", stage.name, parameter_overview.get_parameter_overview(params))
     shapes = jax.eval_shape(partial(create_state, optimizer=optimizer), params, codebook)
@@ -191,12 +192,12 @@ def _steps(
             pending, window = (step, window), []
         if due(config.log.images_every_steps):
             progress.show(step, shown(images))
-        stopping = interruption.due(step)
+        stopping = interruption.due()
         if stopping or due(config.checkpoint.every_steps):
             settle()
             _stop_if_nonfinite(int(metrics["nonfinite_step"]), stage)
             save(state)
-        if stopping and step < settings.steps:
+        if stopping:
             raise Interrupted(f"{stage.name} is saved at step {step} of {settings.steps}")
 
 

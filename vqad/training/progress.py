@@ -46,11 +46,11 @@ class Progress:
         self.primary = primary
         if not primary:
             return
-        from vqad.training.event_files import SummaryWriter
+        from vqad.training.event_files import open_writer
 
         folder.mkdir(parents=True, exist_ok=True)
         self._drop_after(start)
-        self.writer = SummaryWriter(str(folder / "tensorboard" / stage), purge_step=start + 1)
+        self.writer = open_writer(folder / "tensorboard" / stage, start + 1)
         if sys.stderr.isatty():
             self.bar = tqdm(total=total, initial=start, desc=stage, unit="step", dynamic_ncols=True)
 

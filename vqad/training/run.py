@@ -20,7 +20,7 @@ from vqad.training import checkpoints
 from vqad.training.claim import Claim
 from vqad.training.config import model_from_config, validate, where_data_is
 from vqad.training.continuation import check_units, steps_done
-from vqad.training.interruption import Interruption
+from vqad.training.interruption import Interrupted, Interruption
 from vqad.training.loop import train_stage
 from vqad.training.processes import is_first, wait_for_all
 from vqad.training.sharding import Placement
@@ -61,9 +61,11 @@ def run(
         )
     _keep_compiled(root / "compiled")
     try:
-        if mode == "evaluate" and is_first():
-            evaluate(config, workdir, checkpoints.find_folder(workdir))
-        elif mode == "train":
+        if mode == "evaluate":
+            if is_first():
+                evaluate(config, workdir, checkpoints.find_folder(workdir))
+            wait_for_all("the judgement")
+        else:
             with contextlib.closing(Claim(root)) as claim:
                 _train(config, workdir, interruption or Interruption(), claim)
     except OSError as error:
@@ -123,14 +125,26 @@ def _train(config: ConfigDict, workdir: str, interruption: Interruption, claim: 
     logger.info("devices: %s", ", ".join(str(device) for device in jax.devices()))
     model = model_from_config(config)
     for stage in left:
+        _stop_if_asked(interruption, f"before {stage.name}")
         earlier = _earlier(config, workdir, stage) if stage.needs else None
         # Taken out, so that what it keeps in memory goes with its last stage.
         train_stage(config, model, stage, sources.pop(stage.name), workdir, earlier, interruption)
+    _stop_if_asked(interruption, "after the last stage")
     if stages[-1].name == "stage3" and is_first():
         calibrate(config, last)
     if judged and is_first() and not is_judged(config, workdir, last):
         evaluate(config, workdir, last)
     wait_for_all("the end")
+
+
+def _stop_if_asked(interruption: Interruption, where: str) -> None:
+    """Heeds a signal that came where nothing could be stopped, as while a checkpoint was written.
+
+    Raises:
+      Interrupted: there was one.
+    """
+    if interruption.due():
+        raise Interrupted(where)
 
 
 def _tell_labelled(source: Source, share: float) -> None:

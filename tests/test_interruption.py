@@ -1,0 +1,53 @@
+"""When a run stops that was asked to, and what it does without a disk to write to."""
+
+import jax
+import pytest
+from etils import epath
+from jax.experimental import multihost_utils
+
+from vqad.training.event_files import _File, open_writer
+from vqad.training.interruption import Interrupted, Interruption
+from vqad.training.run import _stop_if_asked
+
+
+def test_processes_agree_on_a_look_that_none_has_taken(monkeypatch):
+    # What JAX does: the moment is one more than the highest number that it has been shown.
+    shown, asked = [0], []
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+
+    def reached(number):
+        shown.append(number)
+        return number in asked
+
+    monkeypatch.setattr(multihost_utils, "reached_preemption_sync_point", reached)
+    interruption = Interruption()
+    for _ in range(3):  # steps of a stage, and the look before the next
+        assert not interruption.due()
+    asked.append(max(shown) + 1)
+    assert interruption.due()
+
+
+def test_a_signal_between_stages_stops_there():
+    interruption = Interruption()
+    _stop_if_asked(interruption, "before stage2")
+    interruption.asked = "SIGTERM"
+    with pytest.raises(Interrupted, match="before stage2") as stop:
+        _stop_if_asked(interruption, "before stage2")
+    assert not stop.value.alone
+
+
+def test_a_full_disk_ends_an_event_file_and_no_run(tmp_path, caplog, monkeypatch):
+    file = _File("disk:/dev/full")
+    file.write(b"x")
+    for _ in range(2):
+        file.flush()
+        file.write(b"y")
+    file.close()
+    assert caplog.text.count("no more is written") == 1
+
+    monkeypatch.setattr(_File, "write", lambda self, data: self._do("seek", -1))
+    writer = open_writer(epath.Path(tmp_path / "tensorboard"), 1)
+    for step in range(30):  # more than its queue holds
+        writer.add_scalar("loss", 1.0, step)
+    writer.close()
+    assert "Invalid argument" in caplog.text
