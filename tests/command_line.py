@@ -50,9 +50,9 @@ def environment(**more):
     return {**os.environ, **set_here, **more}
 
 
-def devices(count):
+def devices(count, flags=QUICK):
     """The variables of a run on so many virtual devices."""
-    return {"XLA_FLAGS": f"{QUICK} --xla_force_host_platform_device_count={count}"}
+    return {"XLA_FLAGS": f"{flags} --xla_force_host_platform_device_count={count}"}
 
 
 def launch(*args, variables=None, **kwargs):

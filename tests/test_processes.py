@@ -24,14 +24,16 @@ def free_address():
         return f"localhost:{free.getsockname()[1]}"
 
 
-def start_two(workdir, *flags):
+def start_two(workdir, *flags, **kwargs):
     """Starts both processes of a run; what they say goes to files beside the workdir."""
     started, address = [], free_address()
     for index in (0, 1):
         joined = (f"--coordinator={address}", "--processes=2", f"--process={index}")
         with open(f"{workdir}.{index}.log", "w") as log:
             line = command(workdir, *STAGE1, *flags, *joined)
-            started.append(subprocess.Popen(line, env=environment(**devices(2)), stderr=log))
+            started.append(
+                subprocess.Popen(line, env=environment(**devices(2, **kwargs)), stderr=log)
+            )
     return started
 
 
@@ -60,10 +62,11 @@ def together(tmp_path_factory):
 
 
 def test_two_processes_give_the_numbers_of_one(tmp_path):
-    for process in start_two(tmp_path / "two"):
+    # What QUICK leaves differs in rounding by what a code can depend on.
+    for process in start_two(tmp_path / "two", flags=""):
         process.wait(timeout=300)
         assert process.returncode == 0, said(tmp_path / "two", 0) + said(tmp_path / "two", 1)
-    result = launch(tmp_path / "one", *STAGE1, variables=devices(4))
+    result = launch(tmp_path / "one", *STAGE1, variables=devices(4, flags=""))
     assert result.returncode == 0, result.stderr
     two, one = metrics(tmp_path / "two"), metrics(tmp_path / "one")
     assert [entry["step"] for entry in two] == list(range(1, 13))

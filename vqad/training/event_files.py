@@ -6,7 +6,6 @@ wait for it for ever. It is told of, and the run goes on.
 
 import io
 import logging
-from typing import IO, Any
 
 from etils import epath
 from tensorboardX import SummaryWriter
@@ -22,25 +21,25 @@ class _File:
 
     def __init__(self, path: str) -> None:
         self._path = _without_prefix(path)
-        self._file: IO[bytes] | None = open(self._path, "wb")  # noqa: SIM115  closed by close
+        self._file = open(self._path, "wb", buffering=0)  # noqa: SIM115  closed by close
+        self._whole = True
 
     def write(self, data: bytes) -> None:
-        self._do("write", data)
-
-    def flush(self) -> None:
-        self._do("flush")
-
-    def close(self) -> None:
-        self._do("close")
-
-    def _do(self, what: str, *args: Any) -> None:
-        if self._file is None:
+        if not self._whole:
             return
         try:
-            getattr(self._file, what)(*args)
+            self._whole = self._file.write(data) == len(data)
+            reason = "no space left"
         except OSError as error:
-            self._file = None
-            logger.warning("warning: %s: no more is written to it (%s)", self._path, error)
+            self._whole, reason = False, error.strerror
+        if not self._whole:
+            logger.warning("warning: %s: no more is written to it (%s)", self._path, reason)
+
+    def flush(self) -> None:
+        """Nothing is kept back."""
+
+    def close(self) -> None:
+        self._file.close()
 
 
 class _Object:
