@@ -193,6 +193,9 @@ def test_roofline():
     gathered = Collective("all-gather", reduced.arrays, 8, times=3)
     assert exchange_seconds(gathered, topology) == pytest.approx(seconds / 2)
     assert exchange_seconds(Collective("all-reduce", reduced.arrays, 1), topology) == 0
+    # To a neighbour: 100 MB through one link.
+    sent = Collective("collective-permute", reduced.arrays, 2)
+    assert exchange_seconds(sent, topology) == pytest.approx(1e8 / 5e10 + HOP_SECONDS)
     found = predict(Work(10**12, 394 * 10**9, 8190 * 10**6), [reduced, gathered], topology)
     assert found.products == pytest.approx(2e-3)
     assert found.memory == pytest.approx(10e-3)

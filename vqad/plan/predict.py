@@ -57,7 +57,8 @@ def exchange_seconds(one: Collective, topology: Topology) -> float:
     """Seconds of a collective over a ring through its devices, in both directions at once.
 
     A ring uses two of a chip's four or six links, so that it is there in any slice. What is small
-    goes along one side of the slice after the other.
+    goes along one side of the slice after the other. A permutation is taken for one among
+    neighbours, each of which sends everything over one link.
 
     Args:
       one: the collective; what it exchanges goes round once, or twice in an all-reduce.
@@ -65,6 +66,8 @@ def exchange_seconds(one: Collective, topology: Topology) -> float:
     """
     if one.group == 1:
         return 0.0
+    if one.kind == "collective-permute":
+        return one.nbytes / topology.chip.link_bandwidth + HOP_SECONDS
     rounds = 2 if one.kind == "all-reduce" else 1
     along_sides = sum(side - 1 for side in topology.sides)
     hops = along_sides if one.group == topology.chips else min(one.group - 1, along_sides)
