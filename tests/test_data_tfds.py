@@ -5,7 +5,7 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from vqad.data import checks
+from vqad.data import checks, mirror
 from vqad.data.sources import open_source
 from vqad.errors import VqadError
 
@@ -142,3 +142,11 @@ def test_defective_images_of_a_training_split_are_left_out(tmp_path):
     )
     assert [source.names(i) for i in range(len(source))] == ["train[0]"]
     assert source[0]["image"].max() == 9
+
+
+@pytest.mark.parametrize("path", ["gs://b/../../../../tmp/evil", "gs:///tmp/evil"])
+def test_a_copy_of_a_bucket_stays_in_the_cache(tmp_path, monkeypatch, path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(mirror, "check_reachable", lambda _: None)
+    with pytest.raises(VqadError, match="leads out of its bucket; give gs://<bucket>/<folder>"):
+        mirror.fetched(path, "ksdd2")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from etils import epath
 
+from vqad.errors import VqadError
 from vqad.paths import check_reachable, copy_tree, is_remote
 
 logger = logging.getLogger(__name__)
@@ -29,13 +30,14 @@ def fetched(data_dir: str | os.PathLike | None, name: str) -> str | os.PathLike 
       (XDG_CACHE_HOME).
 
     Raises:
-      VqadError: there is no such bucket.
+      VqadError: there is no such bucket, or its path leads out of it.
     """
     remote = bucket_of(data_dir)
     if not remote:
         return data_dir
+    here = _copy_of(remote)
     check_reachable(remote)
-    origin, here = epath.Path(remote) / name, _copy_of(remote)
+    origin = epath.Path(remote) / name
     if origin.is_dir():
         logger.info("copying what is new of %s to %s", origin, here / name)
         copy_tree(origin, here / name)
@@ -53,4 +55,7 @@ def send(data_dir: str | os.PathLike, name: str) -> None:
 
 def _copy_of(data_dir: str | os.PathLike) -> Path:
     caches = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-    return caches / "vqad" / os.fspath(data_dir).partition("://")[2]
+    path = os.fspath(data_dir).partition("://")[2]
+    if path.startswith("/") or ".." in path.split("/"):
+        raise VqadError(f"{data_dir}: leads out of its bucket; give gs://<bucket>/<folder>")
+    return caches / "vqad" / path
