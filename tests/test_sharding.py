@@ -55,3 +55,17 @@ def test_meshes_must_fit_the_devices():
         Placement.over_devices(3, 2)
     with pytest.raises(VqadError, match=r"config\.mesh: -1 x 3 .* for 8 devices"):
         Placement.over_devices(-1, 3)
+
+
+@dataclasses.dataclass
+class Device:
+    id: int
+    process_index: int
+
+
+def test_devices_of_a_process_lie_side_by_side(monkeypatch):
+    monkeypatch.setattr("vqad.training.sharding.Mesh", lambda devices, names: devices)
+    mixed = [Device(i, process) for i, process in enumerate((1, 0, 1, 0))]
+    mesh = Placement.over_devices(2, 2, devices=mixed).mesh
+    assert mesh.shape == (2, 2)
+    assert [device.id for device in mesh.flat] == [1, 3, 0, 2]

@@ -38,7 +38,10 @@ class Placement:
     def over_devices(
         cls, data: int = -1, model: int = 1, split: str = "nothing", devices: Any = None
     ) -> "Placement":
-        """Lays devices out as a mesh.
+        """Lays devices out as a mesh, those of a process side by side.
+
+        So a process's rows of a batch are its own in the order of all rows, too, and numbers do not
+        depend on which process has which devices.
 
         Args:
           data: devices along ``data``; -1 for all that ``model`` leaves.
@@ -49,7 +52,8 @@ class Placement:
         Raises:
           VqadError: the axes do not make up the number of devices.
         """
-        devices = np.asarray(jax.devices() if devices is None else devices)
+        devices = np.ravel(jax.devices() if devices is None else devices)
+        devices = np.asarray(sorted(devices, key=lambda device: device.process_index))
         along = devices.size // model if data == -1 else data
         if along * model != devices.size:
             raise VqadError(
