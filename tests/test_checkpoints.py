@@ -1,9 +1,14 @@
 """What a checkpoint must hold to be taken, and what a run may change when it goes on."""
 
+import errno
+import json
+import shutil
+
 import numpy as np
 import pytest
 
 from vqad.errors import VqadError
+from vqad.training import checkpoint_reader, checkpoints
 from vqad.training.checkpoints import merge
 from vqad.training.config import base_config
 from vqad.training.continuation import describe, steps_done
@@ -11,8 +16,8 @@ from vqad.training.stages import STAGES
 
 
 def tree(*layers, module="autoencoder"):
-    kernels = {layer: {"kernel": np.ones((2, 3))} for layer in layers}
-    return {"params": {module: kernels}, "codebook": {module: {"codes": np.ones(4)}}}
+    kernels = {layer: {"kernel": np.ones((2, 3), np.float32)} for layer in layers}
+    return {"params": {module: kernels}, "codebook": {module: {"codes": np.ones(4, np.float32)}}}
 
 
 def test_modules_must_fit_whole_and_others_may_be_there():
@@ -56,3 +61,89 @@ def test_a_stage_of_another_origin_is_told(tmp_path, monkeypatch):
     described["from_step"], steps["stage1"] = 9, None
     with pytest.raises(VqadError, match=r"from step 9 of .*stage1, .* go on from another stage1"):
         steps_done(config, STAGES["stage2"], str(tmp_path))
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """A folder with two checkpoints."""
+    folder = tmp_path_factory.mktemp("written") / "stage1"
+    manager = checkpoints.open_manager(str(folder))
+    for step in (1, 2):
+        checkpoints.save(
+            manager, step, tree("layer"), {"fixed": {"seed": 0}}, {"step": np.int32(0)}
+        )
+    checkpoints.finish(manager)
+    return folder
+
+
+@pytest.fixture
+def folder(written, tmp_path):
+    return shutil.copytree(written, tmp_path / "stage1")
+
+
+def test_links_below_a_checkpoint_are_refused_and_not_followed(folder, tmp_path):
+    linked = tmp_path / "linked"
+    linked.symlink_to(folder)
+    assert checkpoints.load_weights(str(linked))[1]["step"] == 2
+    for step in ("1", "2"):
+        (folder / step / "variables" / "loop").symlink_to(".")
+    with pytest.raises(checkpoints.DamagedCheckpoint, match="variables/loop is a link"):
+        checkpoints.load_weights(str(linked))
+
+
+@pytest.mark.parametrize("name", ["digests", "variables", "metadata"])
+def test_a_digest_whose_name_was_changed_is_missed(folder, name):
+    path = folder / "2" / "metadata" / "metadata"
+    found = json.loads(path.read_text())
+    named = found if name == "digests" else found["digests"]
+    named[name + "x"] = named.pop(name)
+    path.write_text(json.dumps(found))
+    with pytest.raises(checkpoints.DamagedCheckpoint, match="not those that were written"):
+        checkpoints.load_item(str(folder), 2, "variables")
+
+
+class Answer(Exception):
+    code = 503
+
+
+def wrapped():
+    error = Exception("Encountered error while reading array index")
+    error.__cause__ = ValueError("PERMISSION_DENIED: Error reading local file")
+    return error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ESTALE, "Stale file handle"),
+        OSError(errno.EMFILE, "Too many open files"),
+        PermissionError(errno.EACCES, "Permission denied"),
+        MemoryError(),
+        Answer("Service Unavailable"),
+        wrapped(),
+    ],
+    ids=repr,
+)
+def test_what_the_system_cannot_read_now_is_not_damaged(folder, monkeypatch, error):
+    def fail(_):
+        raise error
+
+    monkeypatch.setattr(checkpoint_reader, "_metadata", fail)
+    for reading in (checkpoints.load_weights, checkpoints.set_aside_damaged):
+        with pytest.raises(VqadError, match=r"stage1/2: cannot be read now \(.+\); run the same"):
+            reading(str(folder))
+    assert checkpoints.whole_steps(folder) == [1, 2]
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), ValueError("odd")])
+def test_what_may_stay_unreadable_is_damaged(folder, monkeypatch, error):
+    sound = checkpoint_reader._metadata
+
+    def fail(step):
+        if step.name == "2":
+            raise error
+        return sound(step)
+
+    monkeypatch.setattr(checkpoint_reader, "_metadata", fail)
+    checkpoints.set_aside_damaged(str(folder))
+    assert checkpoints.whole_steps(folder) == [1]

@@ -45,6 +45,13 @@ def odd_files(root: str | os.PathLike) -> Iterator[str]:
                 yield path
 
 
+def links_below(root: str | os.PathLike) -> Iterator[str]:
+    """Paths of the links below a folder, wherever they lead; none is followed."""
+    for folder, folders, names in os.walk(root):
+        paths = (os.path.join(folder, name) for name in folders + names)
+        yield from filter(os.path.islink, paths)
+
+
 def pictures_below(root: Path) -> Iterator[str]:
     """Paths of the pictures below or in a folder."""
     return (path for path in files_below(root) if is_picture(os.path.basename(path)))

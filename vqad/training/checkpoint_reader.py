@@ -1,8 +1,10 @@
 """Reads one checkpoint, as if a stranger had written it: whole and unchanged, or not at all."""
 
 import contextlib
+import errno
 import json
 import math
+import re
 import zlib
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -12,12 +14,19 @@ import orbax.checkpoint as ocp
 from etils import epath
 from jax.sharding import SingleDeviceSharding
 
-from vqad.data.tree import odd_files
+from vqad.data.tree import links_below, odd_files
 from vqad.errors import VqadError
 from vqad.paths import absolute, names_below, size_and_time
 from vqad.training.digest import digest
 
 _SMALL = 2**26  # bytes that arrays may have however small their files are
+# A disk that cannot read a place (EIO) is not among them: the checkpoint before it can be used.
+_OF_THE_SYSTEM = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.EAGAIN}
+_OF_A_BUCKET = {401, 403, 408, 429, 500, 502, 503, 504}  # of HTTP
+_STATUS = re.compile(  # of TensorStore
+    "(ABORTED|CANCELLED|DEADLINE_EXCEEDED|PERMISSION_DENIED|RESOURCE_EXHAUSTED|UNAUTHENTICATED"
+    "|UNAVAILABLE): "
+)
 
 
 class DamagedCheckpoint(VqadError):
@@ -38,6 +47,7 @@ def load_item(path: str, step: int, item: str, target: Any = None) -> tuple[Any,
 
     Raises:
       DamagedCheckpoint: it cannot be read, or holds other bits than were written.
+      VqadError: the system cannot read it now.
     """
     with _read(path, step) as folder:
         stored_bytes = _stored(folder)
@@ -60,11 +70,12 @@ def load_item(path: str, step: int, item: str, target: Any = None) -> tuple[Any,
             )
             args = ocp.args.StandardRestore(target)
             tree = jax.device_get(reader.restore(folder / item, args=args))
-        # Checkpoints from before there were digests have none.
         digests = metadata.pop("digests", {})
-        for name, found in ((item, digest(tree)), ("metadata", json_digest(metadata))):
-            if digests.get(name, found) != found:
-                raise ValueError(f"its {name} are not those that were written")
+        # Imported weights from before there were digests have none.
+        if digests or "fixed" in metadata:
+            for name, found in ((item, digest(tree)), ("metadata", json_digest(metadata))):
+                if digests.get(name) != found:
+                    raise ValueError(f"its {name} are not those that were written")
         if item == "variables":
             _check_collections(tree)
     return tree, metadata
@@ -75,6 +86,7 @@ def load_description(path: str, step: int) -> dict:
 
     Raises:
       DamagedCheckpoint: they cannot be read.
+      VqadError: the system cannot read them now.
     """
     with _read(path, step) as folder:
         return _metadata(folder)
@@ -127,11 +139,35 @@ def _read(path: str, step: int) -> Iterator[epath.Path]:
     """Names a checkpoint's folder; what a failed read of it raises becomes one line."""
     folder = absolute(path) / str(step)
     try:
+        for link in links_below(folder):  # two to "." would be read as 2^40 folders
+            raise ValueError(f"{link} is a link, not a file")
         for odd in odd_files(folder):
             raise ValueError(f"{odd} is a pipe or a device, not a file")
         yield folder
     except Exception as error:  # damaged files make Orbax and its libraries raise anything
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        name = epath.Path(path) / str(step)
+        if passing := _passing(error):
+            raise VqadError(
+                f"{name}: cannot be read now ({_first_line(passing)}); run the same command again "
+                "when that is mended"
+            ) from error
         raise DamagedCheckpoint(
-            f"{epath.Path(path) / str(step)}: a checkpoint that cannot be read ({reason})"
+            f"{name}: a checkpoint that cannot be read ({_first_line(error)})"
         ) from error
+
+
+def _passing(error: BaseException | None) -> BaseException | None:
+    """What an error comes from, if that surely is of the system and not of a file's content."""
+    while error is not None:
+        if isinstance(error, MemoryError | PermissionError | ConnectionError | TimeoutError):
+            return error
+        if isinstance(error, OSError) and error.errno in _OF_THE_SYSTEM:
+            return error
+        if getattr(error, "code", None) in _OF_A_BUCKET or _STATUS.match(str(error)):
+            return error
+        error = error.__cause__
+    return None
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
