@@ -6,6 +6,7 @@ import pickle
 import subprocess
 import sys
 import tarfile
+import time
 import zipfile
 from pathlib import Path
 
@@ -97,6 +98,15 @@ def test_the_watch_sees_what_is_done():
     with watched(lambda work: None) as work:
         (work / "file").write_text("inside")
         raise VqadError("bad input")
+
+
+def test_the_watch_sees_that_time_is_over_though_a_reader_takes_it_for_damage(monkeypatch):
+    monkeypatch.setattr("watch.LONGEST", 1)
+    with pytest.raises(Misdeed, match="take more than 1 s"), watched(lambda work: None):
+        try:
+            time.sleep(10)
+        except Exception as error:
+            raise VqadError("damaged") from error
 
 
 CHECKPOINT = """
