@@ -47,6 +47,25 @@ def test_what_changes_no_number_of_training_may_change(tmp_path, monkeypatch):
         steps_done(config, STAGES["stage1"], str(tmp_path))
 
 
+def test_settings_that_change_in_mid_stage_are_told(tmp_path, monkeypatch, caplog):
+    config = base_config()
+    config.pictures = "/data"
+    described = describe(config, STAGES["stage1"], str(tmp_path))
+    monkeypatch.setattr("vqad.training.checkpoints.latest_step", lambda _: 7)
+    monkeypatch.setattr("vqad.training.checkpoints.load_metadata", lambda _: described)
+    caplog.set_level("INFO", "vqad")
+    config.stage2.learning_rate = 1e-3
+    assert steps_done(config, STAGES["stage1"], str(tmp_path)) == 7
+    assert not caplog.messages
+    config.stage1.update(learning_rate=1e-3, hi_dropout=0.5)
+    steps_done(config, STAGES["stage1"], str(tmp_path))
+    told = "hi_dropout 0.0 -> 0.5, learning_rate 0.0002 -> 0.001"
+    assert caplog.messages == [f"stage1: goes on with other settings: {told}"]
+    config.stage1.steps = 7  # nothing is left to train
+    steps_done(config, STAGES["stage1"], str(tmp_path))
+    assert len(caplog.messages) == 1
+
+
 def test_a_stage_of_another_origin_is_told(tmp_path, monkeypatch):
     config = base_config()
     config.surface = "/data"

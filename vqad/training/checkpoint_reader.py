@@ -101,7 +101,7 @@ def _metadata(folder: epath.Path) -> dict:
     metadata = json.loads((folder / "metadata" / "metadata").read_text())
     if not isinstance(metadata, dict):
         raise ValueError("its metadata are not a JSON object")
-    for name in ("model", "fixed", "digests"):
+    for name in ("model", "fixed", "digests", "config"):
         if not isinstance(metadata.get(name, {}), dict):
             raise ValueError(f"{name} in its metadata is not a JSON object")
     return metadata

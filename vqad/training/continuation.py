@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,8 @@ from vqad.errors import VqadError
 from vqad.models.dsr import Dsr
 from vqad.training import checkpoints
 from vqad.training.stage import Stage
+
+logger = logging.getLogger(__name__)
 
 # Fields of the model that change nothing but rounding in its training.
 _FREE = ("remat", "score_window")
@@ -91,7 +94,21 @@ def steps_done(config: ConfigDict, stage: Stage, workdir: str) -> int | None:
             f"{folder}: was trained from {then}, and this run would go on from {now}; move it away "
             "to train it anew, or give another --workdir"
         )
+    if done < config[stage.name].steps:
+        _tell_changes(old, new, stage.name)
     return done
+
+
+def _tell_changes(old: Mapping, new: Mapping, stage: str) -> None:
+    """Says which settings of a stage are others than those it was trained with so far."""
+    then, now = (described.get("config", {}).get(stage, {}) for described in (old, new))
+    changes = [
+        f"{name} {then[name]} -> {value}"
+        for name, value in now.items()
+        if isinstance(then, Mapping) and then.get(name, value) != value
+    ]
+    if changes:
+        logger.info("%s: goes on with other settings: %s", stage, ", ".join(changes))
 
 
 def check_units(config: ConfigDict, variables: Mapping, metadata: Mapping, folder: str) -> None:
