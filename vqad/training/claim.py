@@ -1,6 +1,8 @@
 """A workdir is for one run at a time."""
 
+import errno
 import fcntl
+import logging
 from typing import TextIO
 
 from etils import epath
@@ -8,13 +10,16 @@ from etils import epath
 from vqad.errors import VqadError
 from vqad.paths import is_remote
 
+logger = logging.getLogger(__name__)
+
 _LOCK = ".lock"
+_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 
 
 class Claim:
     """A lock on a folder; it ends with the process, however that ends.
 
-    A bucket has no such lock, and nothing is claimed there.
+    A bucket has no such lock, and nothing is claimed there; nor where a file system has none.
     """
 
     def __init__(self, folder: epath.Path) -> None:
@@ -38,6 +43,15 @@ class Claim:
                 f"--workdir={self._folder}: another run trains there; wait until it ends, or give "
                 "another folder"
             ) from error
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            logger.warning(
+                "warning: --workdir=%s: its file system has no locks (%s); a second run there is "
+                "not noticed",
+                self._folder,
+                error.strerror,
+            )
 
     def close(self) -> None:
         """Gives the folder free."""

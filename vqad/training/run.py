@@ -1,8 +1,11 @@
 """A whole run: the stages of a configuration one after the other, then the judgement."""
 
 import contextlib
+import errno
 import json
 import logging
+import os
+from pathlib import Path
 
 import jax
 from etils import epath
@@ -11,7 +14,7 @@ from ml_collections import ConfigDict
 from vqad.data.findings import act_on
 from vqad.data.layouts import NoTestSplit
 from vqad.data.sources import Source, open_source
-from vqad.data.tree import links_out_of
+from vqad.data.tree import links_out_of, odd_files
 from vqad.errors import VqadError
 from vqad.evaluation.evaluate import check_split, evaluate, is_judged
 from vqad.paths import absolute, check_reachable, is_remote
@@ -59,6 +62,8 @@ def run(
             f"{link}: a link that leads out of --workdir, where nothing is to be written; take it "
             "away (a trained stage from elsewhere is given as --config.init_from)"
         )
+    if odd := next(odd_files(root), None):
+        raise VqadError(f"{odd}: a pipe or a device, where a run keeps files only; take it away")
     _keep_compiled(root / "compiled")
     try:
         if mode == "evaluate":
@@ -69,10 +74,25 @@ def run(
             with contextlib.closing(Claim(root)) as claim:
                 _train(config, workdir, interruption or Interruption(), claim)
     except OSError as error:
-        raise VqadError(
-            f"--workdir={workdir}: {error.filename or ''} cannot be written "
-            f"({error.strerror or error}); free disk space or permissions, or give another folder"
-        ) from error
+        raise VqadError(_told(error, workdir)) from error
+
+
+def _told(error: OSError, workdir: str) -> str:
+    """One line of what the system refused, which need not be about the workdir."""
+    reason = error.strerror or (str(error).splitlines() or [type(error).__name__])[0]
+    name = error.filename if isinstance(error.filename, str) else ""
+    if name and not is_remote(workdir):
+        here, path = (Path(os.path.abspath(each)) for each in (workdir, name))
+        making = here.is_relative_to(path) and not os.path.exists(here)
+        ours = making or path.is_relative_to(here)
+    else:
+        ours = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    if ours:
+        return (
+            f"--workdir={workdir}: {name and name + ' '}cannot be written ({reason}); free disk "
+            "space or permissions, or give another folder"
+        )
+    return f"{f'{name}: ' if name else ''}{reason}; mend that and run the same command again"
 
 
 def _keep_compiled(folder: epath.Path) -> None:
@@ -99,14 +119,17 @@ def _train(config: ConfigDict, workdir: str, interruption: Interruption, claim: 
             checkpoints.set_aside_damaged(root / stage.name)
         wait_for_all(f"checked {stage.name}")
         settings = config[stage.name]
-        placement.check_batch_size(
-            f"config.{stage.name}.batch_size", settings.batch_size, settings.accumulate_steps
-        )
         done = steps_done(config, stage, workdir)
-        if done is not None and done >= config[stage.name].steps:
+        if done is not None and done >= settings.steps:
             logger.info("%s: already trained for %d steps, nothing to do", stage.name, done)
-        else:
-            left.append(stage)
+            continue
+        placement.check_batch_size(
+            f"config.{stage.name}.batch_size",
+            settings.batch_size,
+            settings.accumulate_steps,
+            settled=done is not None,
+        )
+        left.append(stage)
     if left and any(
         checkpoints.latest_step(root / later.name) is not None
         for later in stages[stages.index(left[0]) + 1 :]

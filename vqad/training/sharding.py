@@ -128,13 +128,14 @@ class Placement:
 
         return place
 
-    def check_batch_size(self, name: str, size: int, parts: int = 1) -> None:
+    def check_batch_size(self, name: str, size: int, parts: int = 1, settled: bool = False) -> None:
         """Refuses a batch size that the devices cannot share evenly.
 
         Args:
           name: what the message calls the size.
           size: images in a batch.
           parts: parts that each device works on in turn (``accumulate_steps``).
+          settled: whether it cannot be changed, as of a stage that has begun.
 
         Raises:
           VqadError: ``size`` is not divisible by the number of devices times ``parts``.
@@ -143,9 +144,11 @@ class Placement:
         if size % share:
             above = -(-size // share) * share
             times = f" times accumulate_steps={parts}" if parts > 1 else ""
+            advice = f"give {above}"
+            if settled:
+                advice = "the stage was begun with it: run on a number of devices that divides it"
             raise VqadError(
-                f"{name}: {size} is not divisible by the {self.mesh.size} devices{times}; give "
-                f"{above}"
+                f"{name}: {size} is not divisible by the {self.mesh.size} devices{times}; {advice}"
             )
 
     def check_height(self, name: str, height: int, multiple: int) -> None:
