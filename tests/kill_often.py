@@ -44,7 +44,7 @@ def wait(process, workdir, moments):
 
 
 def finished(command, workdir, kills, seed=0):
-    """Runs a command to its end, killing it first; returns how often it had gone on before that.
+    """Runs a command to its end, killing it first; returns how often it went on.
 
     Args:
       command: what to run; made for `workdir`.
@@ -66,9 +66,13 @@ def finished(command, workdir, kills, seed=0):
             code = process.wait()
             log.seek(0)
             said = log.read()
-        for stage, step in re.findall(r"(stage\d): continuing from step (\d+)", said):
+        continued = dict(re.findall(r"(stage\d): continuing from step (\d+)", said))
+        for stage, step in continued.items():
             assert int(step) == before[stage], (stage, step, before)
-            went_on += code != 0
+        for stage, step in whole_steps(workdir).items():
+            if step > before[stage] > 0:
+                assert stage in continued, f"{stage} began anew, not at {before[stage]}:\n{said}"
+        went_on += len(continued)
         if code == 0:
             return went_on
         assert code == -9, said
@@ -105,7 +109,7 @@ def main():
     killed = args.workdir / "killed"
     went_on = finished(command(killed), killed, args.kills)
     assert_same_bits(args.workdir / "whole", killed)
-    print(f"killed {args.kills} times, {went_on} of them after going on: same bits")
+    print(f"killed {args.kills} times, went on {went_on} times: same bits")
 
 
 if __name__ == "__main__":

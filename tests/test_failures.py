@@ -70,15 +70,15 @@ def test_a_second_run_in_a_workdir_is_refused(tmp_path):
     assert "another run trains there" in line
     process.kill()
     process.communicate()
-    result = launch(tmp_path / "run", *STAGE1, "--config.stage1.steps=100000", mode="evaluate")
-    assert "another run" not in result.stderr
+    result = launch(tmp_path / "run", *STAGE1)
+    assert result.returncode == 0, result.stderr
 
 
 def test_a_run_killed_at_random_moments_ends_with_the_same_bits(trained, tmp_path):
     flags = ["--config.checkpoint.every_steps=1", "--config.checkpoint.keep=2"]
     long = [*STAGE1, "--config.stage1.steps=60", *flags]
     finished(command(tmp_path / "whole", *long), tmp_path / "whole", kills=0)
-    finished(command(tmp_path / "killed", *long), tmp_path / "killed", kills=2)
+    assert finished(command(tmp_path / "killed", *long), tmp_path / "killed", kills=2) > 0
     assert_same_bits(tmp_path / "whole", tmp_path / "killed")
 
 
