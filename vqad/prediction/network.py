@@ -1,0 +1,77 @@
+"""A trained model as network and variables: for what a detector's scores and masks do not show."""
+
+import dataclasses
+import functools
+import os
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vqad.data.decode import resize_image
+from vqad.evaluation.evaluate import whole_variables
+from vqad.models.compiler import compiler_options
+from vqad.models.dsr import Dsr
+from vqad.prediction.detector import Picture, as_picture, described
+from vqad.training import checkpoints
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """A network with its variables. ``load_network`` makes one of a folder.
+
+    Attributes:
+      model: the network.
+      variables: all its variables, ``params`` and ``codebook``.
+      image_size: height and width at which it was trained (256 x 256 for imported weights).
+    """
+
+    model: Dsr
+    variables: dict
+    image_size: tuple[int, int]
+
+    def reconstruct(self, image: Picture) -> tuple[np.ndarray, np.ndarray]:
+        """I_gen and I_spc of one image, resized to ``image_size``.
+
+        Args:
+          image: a path or an array, as for ``Detector.predict``.
+
+        Returns:
+          Both uint8 [h, w, 3], of ``image_size``.
+
+        Raises:
+          VqadError: the picture cannot be read, or is an array of another kind.
+        """
+        resized = resize_image(as_picture(image), self.image_size)
+        general, specific = jax.device_get(self._reconstruct(self.variables, resized[None]))
+        return general[0], specific[0]
+
+    @functools.cached_property
+    def _reconstruct(self) -> jax.stages.Wrapped:
+        def apply(variables: dict, image: jax.Array) -> tuple[jax.Array, jax.Array]:
+            image = image.astype(jnp.float32) / 255
+            _, _, general, specific, _ = self.model.apply(variables, image, method="compare")
+            return tuple(
+                jnp.round(255 * jnp.clip(shown, 0, 1)).astype(jnp.uint8)
+                for shown in (general, specific)
+            )
+
+        return jax.jit(apply, compiler_options=compiler_options(jax.default_backend()))
+
+
+def load_network(path: str | os.PathLike) -> Network:
+    """Loads a trained model.
+
+    Args:
+      path: a run's workdir, the folder of its stage 3, or imported weights of all parts.
+
+    Returns:
+      The network.
+
+    Raises:
+      VqadError: no whole model there, or a damaged one.
+    """
+    folder = checkpoints.find_folder(os.fspath(path))
+    variables, metadata = checkpoints.load_weights(folder)
+    model, size = described(metadata, folder)
+    return Network(model, whole_variables(model, variables, folder), tuple(size))
