@@ -16,6 +16,7 @@ from vqad.errors import VqadError, printable
 from vqad.evaluation.html.report_command import report_arguments, run_report
 from vqad.plan.command import plan_arguments, run_plan
 from vqad.prediction.calibrate_command import calibrate_arguments, run_calibrate
+from vqad.prediction.demo_command import demo_arguments, run_demo
 from vqad.prediction.predict_command import predict_arguments, run_predict
 
 
@@ -90,6 +91,11 @@ COMMANDS = {
         "look for defects in pictures: scores, verdicts, masks and overlays",
         predict_arguments,
         run_predict,
+    ),
+    "demo": Command(
+        "open a page to drop an image on: score, verdict, mask, I_gen and I_spc",
+        demo_arguments,
+        run_demo,
     ),
     "report": Command(
         "write what a run's judgement found as one HTML page, with all test images",

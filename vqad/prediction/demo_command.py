@@ -1,0 +1,185 @@
+"""The subcommand `vqad demo`, a page to drop images on; what it needs is imported when it runs."""
+
+import argparse
+import logging
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from vqad.errors import VqadError, printable
+
+if TYPE_CHECKING:
+    import gradio
+    import numpy as np
+
+    from vqad.prediction.detector import Detector
+    from vqad.prediction.network import Network
+
+logger = logging.getLogger(__name__)
+
+KEPT = 3600
+"""Seconds that Gradio keeps pictures in its folder; those that are left go when it stops."""
+HEIGHT = 280
+STYLE = ".image-frame img { width: 100%; height: 100%; object-fit: contain; }"
+"""Small pictures are enlarged."""
+
+
+def demo_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of the subcommand."""
+    parser.add_argument("model", metavar="MODEL", help="a run's workdir, or a checkpoint folder")
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on (127.0.0.1: this machine alone)"
+    )
+    parser.add_argument("--port", type=int, default=7860, help="port to listen on (7860)")
+
+
+def run_demo(args: argparse.Namespace) -> int:
+    """Runs the subcommand until it is interrupted.
+
+    Returns:
+      The exit code, 0.
+
+    Raises:
+      VqadError: bad arguments, no Gradio, no model there, or a port that is taken.
+    """
+    if not 1 <= args.port <= 65535:
+        raise VqadError(f"--port={args.port}: must be between 1 and 65535")
+    gradio = _gradio()
+    import numpy as np
+
+    from vqad.prediction.detector import load
+    from vqad.prediction.network import load_network
+
+    detector, network = load(args.model), load_network(args.model)
+    logger.info("compiling")
+    blank = np.zeros((*detector.image_size, 3), np.uint8)
+    detector.predict(blank)
+    network.reconstruct(blank)
+    page = build_page(gradio, viewer(detector, network), os.path.abspath(args.model))
+    try:
+        page.launch(
+            server_name=args.host,
+            server_port=args.port,
+            share=False,
+            ssr_mode=False,
+            quiet=True,
+            prevent_thread_lock=True,
+            footer_links=["api"],
+            css=STYLE,
+            # Fonts of the machine: the default ones would be fetched.
+            theme=gradio.themes.Default(font="system-ui", font_mono="ui-monospace"),
+        )
+    except OSError as error:
+        raise VqadError(
+            f"--host={args.host} --port={args.port}: cannot listen there "
+            f"({printable(str(error))}); give another port or address"
+        ) from error
+    print(f"http://{args.host}:{args.port} (Ctrl-C ends it)", flush=True)
+    page.block_thread()
+    return 0
+
+
+def _gradio() -> Any:
+    """Gradio, told to send nothing anywhere.
+
+    Raises:
+      VqadError: it is not installed.
+    """
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    try:
+        import gradio
+    except ImportError as error:
+        raise VqadError(f"vqad demo needs Gradio ({error}); pip install 'vqad[demo]'") from error
+    return gradio
+
+
+def viewer(detector: "Detector", network: "Network") -> Callable[[str], tuple]:
+    """Builds what the page asks for each picture.
+
+    Args:
+      detector: for score, verdict and mask.
+      network: the same model, for I_gen and I_spc.
+
+    Returns:
+      A function of a picture's path to score (of six digits), verdict, overlay and mask (of the
+      picture's size), I_gen and I_spc (of the networks' size); pictures are uint8.
+    """
+    from vqad.data.decode import decode_image
+    from vqad.prediction.overlay import overlay
+
+    def view(path: str) -> tuple[float, str, "np.ndarray", ...]:
+        image = decode_image(path)
+        found = detector.predict(image)
+        marked = found.masks > 0.5 if found.marks is None else found.marks
+        return (
+            float(f"{found.scores:.6g}"),
+            _verdict(detector, found.verdicts),
+            overlay(image, found.masks, marked),
+            (255 * found.masks).round().astype("uint8"),
+            *network.reconstruct(image),
+        )
+
+    return view
+
+
+def _verdict(detector: "Detector", verdict: "np.ndarray | None") -> str:
+    if verdict is None:
+        return "none without thresholds; vqad calibrate sets them"
+    told = "defective" if verdict else "good"
+    return f"{told} (the threshold is {detector.thresholds.score:.6g})"
+
+
+def build_page(gradio: Any, view: Callable[[str], tuple], model: str) -> "gradio.Blocks":
+    """Builds the page.
+
+    Args:
+      gradio: the module.
+      view: see ``viewer``.
+      model: what the page calls the model.
+    """
+
+    def shown(path: str | None) -> tuple:
+        if path is None:
+            return (None,) * 6
+        try:
+            return view(path)
+        except VqadError as error:  # the browser's user knows nothing of where the file lies
+            told = str(error).replace(path, os.path.basename(path))
+            raise gradio.Error(printable(told), print_exception=False) from error
+
+    def picture(label: str) -> "gradio.Image":
+        return gradio.Image(
+            label=label,
+            format="png",
+            interactive=False,
+            height=HEIGHT,
+            buttons=["download", "fullscreen"],
+        )
+
+    with gradio.Blocks(title="vqad", analytics_enabled=False, delete_cache=(KEPT, KEPT)) as page:
+        gradio.Markdown(f"# vqad\n`{printable(model)}`")
+        with gradio.Row():
+            given = gradio.Image(
+                label="Image",
+                type="filepath",
+                image_mode=None,
+                sources=["upload", "clipboard"],
+                height=HEIGHT,
+            )
+            # Only vqad reads the file: Gradio would open it with all of Pillow's readers.
+            given.preprocess = lambda payload: payload and payload.path
+            overlaid = picture("Found: the map in red, outlined what is marked")
+        with gradio.Row():
+            score = gradio.Number(label="Score", interactive=False)
+            verdict = gradio.Textbox(label="Verdict", interactive=False, scale=2)
+        with gradio.Row():
+            others = [picture(label) for label in ("Mask (M_up)", "I_gen", "I_spc")]
+        given.change(
+            shown,
+            given,
+            [score, verdict, overlaid, *others],
+            api_name="look",
+            show_progress="minimal",
+        )
+    return page
