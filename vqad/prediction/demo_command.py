@@ -3,6 +3,7 @@
 import argparse
 import logging
 import os
+import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 KEPT = 3600
-"""Seconds that Gradio keeps pictures in its folder; those that are left go when it stops."""
+"""Seconds that Gradio keeps pictures in its folder; Ctrl-C removes those that are left."""
 HEIGHT = 280
 STYLE = ".image-frame img { width: 100%; height: 100%; object-fit: contain; }"
 """Small pictures are enlarged."""
@@ -45,6 +46,7 @@ def run_demo(args: argparse.Namespace) -> int:
     if not 1 <= args.port <= 65535:
         raise VqadError(f"--port={args.port}: must be between 1 and 65535")
     gradio = _gradio()
+    _check_free(args.host, args.port)
     import numpy as np
 
     from vqad.prediction.detector import load
@@ -56,27 +58,39 @@ def run_demo(args: argparse.Namespace) -> int:
     detector.predict(blank)
     network.reconstruct(blank)
     page = build_page(gradio, viewer(detector, network), os.path.abspath(args.model))
-    try:
-        page.launch(
-            server_name=args.host,
-            server_port=args.port,
-            share=False,
-            ssr_mode=False,
-            quiet=True,
-            prevent_thread_lock=True,
-            footer_links=["api"],
-            css=STYLE,
-            # Fonts of the machine: the default ones would be fetched.
-            theme=gradio.themes.Default(font="system-ui", font_mono="ui-monospace"),
-        )
-    except OSError as error:
-        raise VqadError(
-            f"--host={args.host} --port={args.port}: cannot listen there "
-            f"({printable(str(error))}); give another port or address"
-        ) from error
+    page.launch(
+        server_name=args.host,
+        server_port=args.port,
+        share=False,
+        ssr_mode=False,
+        quiet=True,
+        prevent_thread_lock=True,
+        footer_links=["api"],
+        css=STYLE,
+        # Fonts of the machine: the default ones would be fetched.
+        theme=gradio.themes.Default(font="system-ui", font_mono="ui-monospace"),
+    )
     print(f"http://{args.host}:{args.port} (Ctrl-C ends it)", flush=True)
     page.block_thread()
     return 0
+
+
+def _check_free(host: str, port: int) -> None:
+    """Refuses an address that cannot be listened on, before the model is read and compiled.
+
+    Raises:
+      VqadError: it is taken, or not this machine's.
+    """
+    try:
+        kind, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][::4]
+        with socket.socket(kind) as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            trial.bind(address)
+    except OSError as error:
+        raise VqadError(
+            f"--host={host} --port={port}: cannot listen there ({error.strerror or error}); give "
+            "another port or address"
+        ) from error
 
 
 def _gradio() -> Any:
