@@ -11,7 +11,6 @@ from command_line import QUICK, ROOT, environment
 nbformat = pytest.importorskip("nbformat")
 nbclient = pytest.importorskip("nbclient")
 pytest.importorskip("matplotlib", reason="needs Matplotlib: pip install -e '.[notebooks]'")
-pytestmark = pytest.mark.filterwarnings("ignore:Proactor:RuntimeWarning")
 
 
 def notebook(name):
