@@ -17,13 +17,11 @@ def notebook(name):
     return nbformat.read(ROOT / "notebooks" / name, as_version=4)
 
 
-def execute(name, folder, monkeypatch, check):
+def execute(name, folder, check, **variables):
     """Executes a notebook in a folder, and a cell more that prints its variables as JSON.
 
     Returns what that printed, and all outputs before it.
     """
-    for key, value in environment(**QUICK, VQAD_TINY="1", VQAD_SOURCE=str(ROOT)).items():
-        monkeypatch.setenv(key, value)
     content = notebook(name)
     content.cells.append(nbformat.v4.new_code_cell(f"import json\nprint(json.dumps({check}))"))
     client = nbclient.NotebookClient(
@@ -32,7 +30,8 @@ def execute(name, folder, monkeypatch, check):
         kernel_name="python3",
         resources={"metadata": {"path": str(folder)}},
     )
-    client.execute()
+    variables |= {"VQAD_TINY": "1", "VQAD_SOURCE": str(ROOT)}
+    client.execute(env=environment(**QUICK, **variables))
     *cells, last = [cell for cell in content.cells if cell.cell_type == "code"]
     outputs = [output for cell in cells for output in cell.outputs]
     assert [output for output in outputs if output.output_type == "error"] == []
@@ -54,11 +53,13 @@ def test_they_are_kept_without_outputs(name):
         assert cell.get("execution_count") is None
 
 
-def test_train_and_judge(tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The workdir that train_and_judge leaves, its variables and its outputs."""
+    folder = tmp_path_factory.mktemp("train_and_judge")
     found, outputs = execute(
         "train_and_judge.ipynb",
-        tmp_path,
-        monkeypatch,
+        folder,
         """{
             "root": str(ROOT),
             "stages": sorted({entry["stage"] for entry in metrics}),
@@ -71,7 +72,11 @@ def test_train_and_judge(tmp_path, monkeypatch):
             "titles": titles,
         }""",
     )
-    workdir = tmp_path / "runs" / "notebook"
+    return folder / "runs" / "notebook", found, outputs
+
+
+def test_train_and_judge(trained):
+    workdir, found, outputs = trained
     assert found["root"] == str(ROOT)
     assert found["stages"] == ["stage1", "stage2", "stage3"]
     assert found["classes"] == ["dent", "pit", "scratch", "stain"]
@@ -89,18 +94,16 @@ def test_train_and_judge(tmp_path, monkeypatch):
     assert len(report) > (workdir / "report.html").stat().st_size
     told = "".join(output.text for output in outputs if output.output_type == "stream")
     assert "training starts" in told
-    assert (
-        f"image_auroc         {json.loads((workdir / 'evaluation.json').read_text())['overall']['image_auroc']:.3f}"
-        in told
-    )
+    auroc = json.loads((workdir / "evaluation.json").read_text())["overall"]["image_auroc"]
+    assert f"image_auroc         {auroc:.3f}" in told
 
 
-def test_what_dsr_sees(tmp_path, monkeypatch):
+def test_what_dsr_sees(trained, tmp_path):
     found, outputs = execute(
         "what_dsr_sees.ipynb",
         tmp_path,
-        monkeypatch,
-        """{
+        VQAD_MODEL=str(trained[0]),
+        check="""{
             "model": str(Path(MODEL).resolve()),
             "changed_lo": np.any(values_lo != encoding.lo.values[:1], -1).mean((1, 2)).tolist(),
             "changed_hi": np.any(values_hi != encoding.hi.values[:1], -1).mean((1, 2)).tolist(),
@@ -112,8 +115,7 @@ def test_what_dsr_sees(tmp_path, monkeypatch):
             "titles": titles,
         }""",
     )
-    assert found["model"] == str(tmp_path / "runs" / "demo")
-    assert (tmp_path / "runs" / "demo" / "evaluation.json").exists()
+    assert found["model"] == str(trained[0])
     assert found["sizes"] == [[5, 4, 4], [5, 8, 8], [5, 32, 32, 3]]
     assert found["names"] == ["good", "scratch", "pit", "stain", "dent"]
     assert 0.05 < found["covered"] < 0.4
