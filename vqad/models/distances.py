@@ -17,7 +17,8 @@ def over_columns(
 ) -> jax.Array:
     """Applies a function to blocks of columns of feature maps, so that its memory stays bounded.
 
-    Blocks are cut along the width: batch and height may be split over devices.
+    Blocks are cut along the width: batch and height may be split over devices. A batch of unknown
+    size, as in an exported program, is worked on image by image.
 
     Args:
       function: from arrays [n, h, r, ...] to an array [n, h, r, ...], position by position.
@@ -29,6 +30,12 @@ def over_columns(
       What the function returns for the whole arrays, [n, h, w, ...].
     """
     n, h, w = arrays[0].shape[:3]
+    if not isinstance(n, int):
+
+        def of_one(image: list[jax.Array]) -> jax.Array:
+            return over_columns(function, elements, limit, *(a[None] for a in image))[0]
+
+        return lax.map(of_one, list(arrays))
     columns = max(1, limit // max(1, n * h * elements))
     if columns >= w:
         return function(*arrays)

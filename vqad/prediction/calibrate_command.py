@@ -41,8 +41,8 @@ def run_calibrate(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from vqad.prediction import thresholds
-    from vqad.prediction.detector import load
     from vqad.prediction.inputs import decoded, gather
+    from vqad.prediction.loading import load
 
     thresholds.check_rate("--false_alarms", args.false_alarms)
     inputs = gather(args.images)

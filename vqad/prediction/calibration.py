@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 from vqad.data.sources import open_source
 from vqad.errors import VqadError
 from vqad.prediction import thresholds
-from vqad.prediction.detector import load
+from vqad.prediction.loading import load
 from vqad.training.config import where_data_is
 
 logger = logging.getLogger(__name__)

@@ -1,7 +1,6 @@
 """A trained detector in Python: images in; scores, masks and verdicts out."""
 
 import dataclasses
-import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -11,14 +10,8 @@ from PIL import Image
 
 from vqad.data.decode import decode_image, resize_image
 from vqad.errors import VqadError
-from vqad.evaluation.evaluate import make_predict, whole_variables
-from vqad.models.dsr import Dsr, check_image_size
 from vqad.prediction import thresholds, tiles
 from vqad.prediction.thresholds import Thresholds
-from vqad.training import checkpoints
-from vqad.training.config import base_config, check_model, model_from_config
-
-logger = logging.getLogger(__name__)
 
 Picture = np.ndarray | str | os.PathLike
 OVERLAP = 1 / 4
@@ -47,7 +40,7 @@ class Prediction:
 
 
 class Detector:
-    """A trained detector. ``load`` makes one of a folder.
+    """A trained detector. ``vqad.load`` makes one of a folder or an export.
 
     Attributes:
       image_size: height and width at which the networks see an image.
@@ -242,58 +235,3 @@ def resize_map(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         (size[1], size[0]), Image.Resampling.BILINEAR
     )
     return np.asarray(resized)
-
-
-def load(path: str | os.PathLike, image_size: tuple[int, int] | None = None) -> Detector:
-    """Loads a trained detector.
-
-    Args:
-      path: a run's workdir, the folder of its stage 3, or imported weights of all parts.
-      image_size: height and width at which the networks see images; those of training if None
-        (256 x 256 for imported weights).
-
-    Returns:
-      The detector, with the thresholds that ``vqad calibrate`` left there.
-
-    Raises:
-      VqadError: no whole model there, or a damaged one.
-    """
-    folder = checkpoints.find_folder(os.fspath(path))
-    variables, metadata = checkpoints.load_weights(folder)
-    metadata = {**metadata, "folder": folder}
-    model, trained_size = described(metadata, folder)
-    size = tuple(trained_size if image_size is None else image_size)
-    check_image_size(size, "image_size")
-    limits = thresholds.read(folder)
-    if limits is not None and limits.step != metadata["step"]:
-        logger.warning(
-            "warning: %s: thresholds of step %d are not used, the model is of step %d; run vqad "
-            "calibrate again",
-            folder,
-            limits.step,
-            metadata["step"],
-        )
-        limits = None
-    return Detector(
-        make_predict(model, whole_variables(model, variables, folder)), size, metadata, limits
-    )
-
-
-def described(metadata: Mapping[str, Any], folder: str) -> tuple[Dsr, tuple[int, int]]:
-    """The network that a checkpoint's metadata describe, and the size of its images.
-
-    Raises:
-      VqadError: the metadata describe none.
-    """
-    config = base_config()
-    try:
-        config.model.update({**metadata["model"]})
-        if "config" in metadata:
-            config.image_size = tuple(metadata["config"]["image_size"])
-        check_model(config.model)
-        check_image_size(config.image_size, "image_size")
-        return model_from_config(config), config.image_size
-    except (KeyError, TypeError, ValueError) as error:
-        raise VqadError(
-            f"{folder}: its metadata do not describe a model ({error}); give another checkpoint"
-        ) from error

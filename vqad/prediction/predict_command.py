@@ -52,8 +52,8 @@ def run_predict(args: argparse.Namespace) -> int:
     """
     from tqdm import tqdm
 
-    from vqad.prediction.detector import load
     from vqad.prediction.inputs import decoded, gather
+    from vqad.prediction.loading import load
 
     out = Path(args.out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):

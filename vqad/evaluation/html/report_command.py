@@ -45,7 +45,7 @@ def run_report(args: argparse.Namespace) -> int:
     from vqad.evaluation.evaluate import make_predict, whole_variables
     from vqad.evaluation.html.page import render
     from vqad.paths import write_whole
-    from vqad.prediction.detector import described
+    from vqad.prediction.loading import described
     from vqad.training import checkpoints
 
     out = epath.Path(args.out or epath.Path(args.workdir) / "report.html")

@@ -1,0 +1,1 @@
+"""Trained detectors as files for other programs: StableHLO, ONNX and safetensors."""

@@ -1,0 +1,116 @@
+"""What every export holds: one function from bytes of pixels to verdicts, and its description."""
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from vqad import __version__
+from vqad.errors import VqadError
+from vqad.models.dsr import Dsr, check_image_size
+from vqad.prediction import thresholds
+from vqad.prediction.loading import Trained
+from vqad.prediction.thresholds import Thresholds
+
+FORMAT = "vqad-export-1"
+CODES = ("encoding_lo", "encoding_hi", "restored_lo", "restored_hi")
+"""Outputs with the codes of the four quantizations, for the check of an export."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Description:
+    """What an export says of itself, as far as a program needs it.
+
+    Attributes:
+      image_size: height and width of the images that it takes.
+      limits: its thresholds, or None.
+      model: the fields of ``Dsr``.
+      whole: all of it, as it is written.
+    """
+
+    image_size: tuple[int, int]
+    limits: Thresholds | None
+    model: Mapping[str, Any]
+    whole: Mapping[str, Any]
+
+
+def usable_limits(trained: Trained) -> Thresholds | None:
+    """The thresholds, where they belong to predictions at the model's size."""
+    limits = trained.limits
+    return limits if limits is not None and limits.image_size == trained.image_size else None
+
+
+def describe(trained: Trained) -> dict[str, Any]:
+    """The description of an export, JSON-able, before it was checked."""
+    limits = usable_limits(trained)
+    return {
+        "format": FORMAT,
+        "vqad": __version__,
+        "step": int(trained.metadata["step"]),
+        "image_size": list(trained.image_size),
+        "channel_order": "RGB",
+        "input": "uint8 [n, height, width, 3]; division by 255 is inside",
+        "resize": "bilinear with antialiasing: Pillow's Image.resize(..., BILINEAR)",
+        "thresholds": None if limits is None else dataclasses.asdict(limits),
+        "model": dict(trained.metadata["model"]),
+    }
+
+
+def parse(text: str | bytes, name: str) -> Description:
+    """Reads the description of an export.
+
+    Args:
+      text: JSON.
+      name: what a message calls the file.
+
+    Raises:
+      VqadError: it is none.
+    """
+    try:
+        whole = json.loads(text)
+        if not isinstance(whole, dict) or whole.get("format") != FORMAT:
+            raise ValueError(f"its format is not {FORMAT}")
+        size = whole["image_size"]
+        if not isinstance(size, list) or [type(side) for side in size] != [int, int]:
+            raise ValueError("image_size must be two whole numbers")
+        check_image_size(tuple(size), "image_size")
+        if type(whole["step"]) is not int or not isinstance(whole["model"], dict):
+            raise ValueError("step must be a whole number and model hold fields")
+        limits = whole["thresholds"]
+        limits = None if limits is None else thresholds.from_json(limits)
+        return Description(tuple(size), limits, whole["model"], whole)
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        raise VqadError(
+            f"{name}: not an export of vqad ({reason[:200]}); write it again with vqad export"
+        ) from error
+
+
+def judging(
+    model: Dsr, limits: Thresholds | None
+) -> Callable[[Mapping, jax.Array], dict[str, jax.Array]]:
+    """The function that is exported.
+
+    Args:
+      model: the network.
+      limits: thresholds for verdicts; without them there are none.
+
+    Returns:
+      A function of all variables and images uint8 [n, h, w, 3] to ``score`` float32 [n], ``mask``
+      float32 [n, h, w], with thresholds ``verdict`` bool [n] and ``marks`` bool [n, h, w], and the
+      codes int32 [n, h/8, w/8] and [n, h/4, w/4] under the names in ``CODES``.
+    """
+
+    def judge(variables: Mapping, image: jax.Array) -> dict[str, jax.Array]:
+        found = model.apply(variables, image.astype(jnp.float32) / 255)
+        outputs = {"score": found.score, "mask": found.upsampled_mask[..., 1]}
+        if limits is not None:
+            outputs["verdict"] = outputs["score"] > limits.score
+            outputs["marks"] = outputs["mask"] > limits.pixel
+        levels = (found.encoding.lo, found.encoding.hi, found.restored.lo, found.restored.hi)
+        return outputs | {name: level.codes for name, level in zip(CODES, levels, strict=True)}
+
+    return judge

@@ -1,0 +1,123 @@
+"""From a folder or an exported file to a detector."""
+
+import dataclasses
+import logging
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from vqad.errors import VqadError
+from vqad.evaluation.evaluate import make_predict, whole_variables
+from vqad.models.dsr import Dsr, check_image_size
+from vqad.paths import is_remote
+from vqad.prediction import thresholds
+from vqad.prediction.detector import Detector
+from vqad.prediction.thresholds import Thresholds
+from vqad.training import checkpoints
+from vqad.training.config import base_config, check_model, model_from_config
+
+logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A trained model and what is known of it.
+
+    Attributes:
+      model: the network.
+      variables: all its variables, NumPy arrays.
+      image_size: height and width of the images that it was trained on.
+      limits: its thresholds, or None.
+      metadata: what the checkpoint says of its training, with ``model``, the fields of ``Dsr``,
+        and ``step``.
+    """
+
+    model: Dsr
+    variables: Mapping
+    image_size: tuple[int, int]
+    limits: Thresholds | None
+    metadata: Mapping[str, Any]
+
+
+def load(path: str | os.PathLike, image_size: tuple[int, int] | None = None) -> Detector:
+    """Loads a trained detector.
+
+    Args:
+      path: a run's workdir, the folder of its stage 3, imported weights of all parts, or a file
+        that ``vqad export`` wrote as StableHLO or safetensors.
+      image_size: height and width at which the networks see images; those of training if None
+        (256 x 256 for imported weights). A StableHLO export works at one size only.
+
+    Returns:
+      The detector, with the thresholds that ``vqad calibrate`` left there.
+
+    Raises:
+      VqadError: no whole model there, or a damaged one.
+    """
+    path = os.fspath(path)
+    if _is_file(path) and not path.endswith(".safetensors"):
+        from vqad.interop.export import stablehlo
+
+        return stablehlo.load(path, image_size)
+    trained = read_trained(path)
+    size = tuple(trained.image_size if image_size is None else image_size)
+    check_image_size(size, "image_size")
+    predict = make_predict(trained.model, trained.variables)
+    return Detector(predict, size, trained.metadata, trained.limits)
+
+
+def read_trained(path: str) -> Trained:
+    """Reads a model from a folder or from a safetensors file.
+
+    Raises:
+      VqadError: no whole model there, or a damaged one.
+    """
+    if _is_file(path):
+        from vqad.interop.export import safetensors
+
+        return safetensors.read(path)
+    folder = checkpoints.find_folder(path)
+    variables, metadata = checkpoints.load_weights(folder)
+    metadata = {**metadata, "folder": folder}
+    model, size = described(metadata, folder)
+    variables = whole_variables(model, variables, folder)
+    return Trained(model, variables, size, _limits(folder, metadata["step"]), metadata)
+
+
+def _is_file(path: str) -> bool:
+    """Whether it is something else than a folder; exports are read from this machine only."""
+    return not is_remote(path) and os.path.exists(path) and not os.path.isdir(path)
+
+
+def _limits(folder: str, step: int) -> Thresholds | None:
+    limits = thresholds.read(folder)
+    if limits is not None and limits.step != step:
+        logger.warning(
+            "warning: %s: thresholds of step %d are not used, the model is of step %d; run vqad "
+            "calibrate again",
+            folder,
+            limits.step,
+            step,
+        )
+        return None
+    return limits
+
+
+def described(metadata: Mapping[str, Any], folder: str) -> tuple[Dsr, tuple[int, int]]:
+    """The network that a checkpoint's metadata describe, and the size of its images.
+
+    Raises:
+      VqadError: the metadata describe none.
+    """
+    config = base_config()
+    try:
+        config.model.update({**metadata["model"]})
+        if "config" in metadata:
+            config.image_size = tuple(metadata["config"]["image_size"])
+        check_model(config.model)
+        check_image_size(config.image_size, "image_size")
+        return model_from_config(config), config.image_size
+    except (KeyError, TypeError, ValueError) as error:
+        raise VqadError(
+            f"{folder}: its metadata do not describe a model ({error}); give another checkpoint"
+        ) from error
