@@ -14,6 +14,7 @@ from vqad.data.doctor_command import doctor_arguments, run_doctor
 from vqad.data.prepare_command import prepare_arguments, run_prepare
 from vqad.errors import VqadError, printable
 from vqad.evaluation.html.report_command import report_arguments, run_report
+from vqad.interop.export.command import export_arguments, run_export
 from vqad.plan.command import plan_arguments, run_plan
 from vqad.prediction.calibrate_command import calibrate_arguments, run_calibrate
 from vqad.prediction.demo_command import demo_arguments, run_demo
@@ -101,6 +102,11 @@ COMMANDS = {
         "write what a run's judgement found as one HTML page, with all test images",
         report_arguments,
         run_report,
+    ),
+    "export": Command(
+        "write a model as one file for other programs, and compare it with the model",
+        export_arguments,
+        run_export,
     ),
     "import-weights": Command(
         "turn a PyTorch checkpoint of DSR into a vqad checkpoint",

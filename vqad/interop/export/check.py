@@ -1,0 +1,227 @@
+"""Whether an export says what its model says, on images.
+
+Two programs round differently. Where two codes are equally near to a feature, to rounding, one
+program may take the one and another the other; from there on the images differ visibly, and neither
+is wrong. So codes are compared too. Where an image has the same codes in both, its masks must be
+equal. Where codes differ, each must be a tie: the model is run again with the export's codes forced
+in, so that later features are the export's too, and there a feature must have no further to the
+border between the two codes than rounding moves it. With these codes the masks must be equal.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vqad.errors import VqadError
+from vqad.interop.export import contents
+from vqad.interop.export.plain import quantized
+from vqad.models import distances
+from vqad.models.compiler import compiler_options
+from vqad.models.quantizer import VectorQuantizer
+from vqad.prediction.loading import Trained
+
+MASK_TOLERANCE = 1e-4
+"""How far masks and scores may differ, all codes being the same."""
+
+TIE_TOLERANCE = 1e-4
+"""How far a feature may be from the border between two codes that count as equally near, as a share
+of the features' root mean square length."""
+
+Outputs = Mapping[str, np.ndarray]
+
+_BATCH = 8
+_BOOKS = {"quantizer_lo": contents.CODES[::2], "quantizer_hi": contents.CODES[1::2]}
+
+
+@dataclasses.dataclass
+class Figures:
+    """What the comparison found.
+
+    Attributes:
+      images: how many were compared.
+      images_with_equal_codes: of how many all codes are equal.
+      mask_difference: largest difference of masks, of images with equal codes.
+      mask_difference_same_codes: the same of all images, the export's codes being forced on the
+        model.
+      mask_difference_plain: the same of all images, as both programs come.
+      score_difference: as ``mask_difference_same_codes``, of scores.
+      codes: how many codes were compared.
+      ties: how many of them differ, each a tie.
+      tie_distance: how far a feature was from the border between two such codes, at most; in the
+        unit of ``TIE_TOLERANCE``.
+      verdicts: how many images both call defective; None without thresholds.
+      marks: share of the pixels of which one program alone says that they are defective.
+    """
+
+    images: int = 0
+    images_with_equal_codes: int = 0
+    mask_difference: float = 0.0
+    mask_difference_same_codes: float = 0.0
+    mask_difference_plain: float = 0.0
+    score_difference: float = 0.0
+    codes: int = 0
+    ties: int = 0
+    tie_distance: float = 0.0
+    verdicts: int | None = None
+    marks: float | None = None
+
+
+class Model:
+    """The model that an export is compared with, as a checkpoint runs it."""
+
+    def __init__(self, trained: Trained) -> None:
+        """Puts the weights onto the device; programs are compiled at their first use."""
+        judge = contents.judging(trained.model, contents.usable_limits(trained))
+        options = {"compiler_options": compiler_options()}
+        self._variables = jax.device_put(trained.variables)
+        self._judge = jax.jit(judge, **options)
+        self._forced = jax.jit(lambda *args: _with_codes(judge, *args), **options)
+
+    def __call__(self, images: np.ndarray) -> Outputs:
+        """The outputs for images uint8 [n, h, w, 3]; see ``contents.judging``."""
+        return jax.device_get(self._judge(self._variables, images))
+
+    def with_codes(self, images: np.ndarray, codes: Outputs) -> tuple[Outputs, Outputs]:
+        """The outputs with given codes, and how far each was from being the nearest one.
+
+        The distances are of the feature from the border between the given and the nearest code, as
+        a share of the features' root mean square length.
+        """
+        return jax.device_get(self._forced(self._variables, images, dict(codes)))
+
+
+def _with_codes(
+    judge: Callable[..., dict], variables: Mapping, images: jax.Array, codes: Mapping
+) -> tuple[dict, dict]:
+    waiting = {book: list(names) for book, names in _BOOKS.items()}
+    moves = {}
+
+    def force(original: Callable, args: tuple, kwargs: Mapping, context: Any) -> Any:
+        module = context.module
+        if not isinstance(module, VectorQuantizer) or context.method_name != "__call__":
+            return original(*args, **kwargs)
+        name = waiting[module.name].pop(0)
+        moves[name] = _move(args[0].astype(jnp.float32), module.codes.value, codes[name])
+        return quantized(module.codes.value, codes[name])
+
+    with nn.intercept_methods(force):
+        return judge(variables, images), moves
+
+
+def _move(features: jax.Array, table: jax.Array, codes: jax.Array) -> jax.Array:
+    """Distance of features [n, h, w, d] from the border between given and nearest codes."""
+    nearest = jnp.take(table, distances.nearest_code(features, table), axis=0)
+    given = jnp.take(table, codes, axis=0, mode="clip")
+    apart = nearest - given
+    length = jnp.sqrt(jnp.square(apart).sum(-1))
+    beyond = (apart * (features - (nearest + given) / 2)).sum(-1) / jnp.maximum(length, 1e-30)
+    typical = jnp.sqrt(jnp.square(features).sum(-1).mean())
+    return jnp.where(length > 0, beyond, 0) / jnp.maximum(typical, 1e-30)
+
+
+def compare(
+    model: Model,
+    export: Callable[[np.ndarray], Outputs],
+    images: Iterable[np.ndarray],
+    path: str,
+) -> Figures:
+    """Compares an export with its model.
+
+    Args:
+      model: the model.
+      export: the export, loaded again.
+      images: uint8 [h, w, 3] of the model's size.
+      path: what a message calls the export.
+
+    Returns:
+      The figures.
+
+    Raises:
+      VqadError: a mask or a score differs by more than ``MASK_TOLERANCE`` where codes are the same,
+        a code differs that is no tie, or a verdict differs.
+    """
+    figures = Figures()
+    marks = pixels = 0
+    for batch, count in _batches(images):
+        ours, theirs = ({name: a[:count] for name, a in f(batch).items()} for f in (model, export))
+        if ours.keys() != theirs.keys():
+            raise _failed(path, f"it says {', '.join(theirs)} and not {', '.join(ours)}")
+        differ = {name: ours[name] != theirs[name] for name in contents.CODES}
+        equal = ~np.any([d.any((1, 2)) for d in differ.values()], axis=0)
+        figures.images += count
+        figures.images_with_equal_codes += int(equal.sum())
+        figures.codes += sum(d.size for d in differ.values())
+        off = np.abs(ours["mask"] - theirs["mask"]).max((1, 2))
+        figures.mask_difference_plain = max(figures.mask_difference_plain, float(off.max()))
+        figures.mask_difference = max(figures.mask_difference, *map(float, off[equal]), 0.0)
+        same = ours
+        if not equal.all():
+            same = _same_codes(model, batch, count, theirs, differ, figures, path)
+        _equal_values(same, theirs, figures, path)
+        if "verdict" in ours:
+            if (ours["verdict"] != theirs["verdict"]).any():
+                raise _failed(path, "a verdict differs from the model's")
+            figures.verdicts = (figures.verdicts or 0) + int(ours["verdict"].sum())
+            marks += int((ours["marks"] != theirs["marks"]).sum())
+            pixels += ours["marks"].size
+    figures.marks = marks / pixels if pixels else None
+    return figures
+
+
+def _same_codes(
+    model: Model,
+    batch: np.ndarray,
+    count: int,
+    theirs: Outputs,
+    differ: Outputs,
+    figures: Figures,
+    path: str,
+) -> Outputs:
+    """The model's outputs with the export's codes, once each that differs is known to be a tie."""
+    padded = {name: _padded(theirs[name], len(batch)) for name in contents.CODES}
+    same, moves = model.with_codes(batch, padded)
+    # Also where codes are equal: what is a tie upstream may decide for another code further on.
+    far = float(np.max([np.abs(moves[name][:count]).max() for name in contents.CODES]))
+    figures.ties += sum(int(d.sum()) for d in differ.values())
+    figures.tie_distance = max(figures.tie_distance, far)
+    if not far <= TIE_TOLERANCE:
+        raise _failed(
+            path,
+            f"a code differs from the model's that is no tie (a feature is {far:.2g} of its length "
+            f"past the border between both codes, {TIE_TOLERANCE:g} is rounding)",
+        )
+    return {name: a[:count] for name, a in same.items()}
+
+
+def _equal_values(ours: Outputs, theirs: Outputs, figures: Figures, path: str) -> None:
+    for name in ("mask", "score"):
+        off = float(np.abs(ours[name] - theirs[name]).max())
+        field = f"{name}_difference" + ("_same_codes" if name == "mask" else "")
+        setattr(figures, field, max(getattr(figures, field), off))
+        if not off <= MASK_TOLERANCE:
+            raise _failed(path, f"a {name} differs by {off:.2g}, {MASK_TOLERANCE:g} is allowed")
+
+
+def _batches(images: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, int]]:
+    """Batches of one size, the last one padded, and how many of each are images."""
+    waiting = []
+    for image in images:
+        waiting.append(image)
+        if len(waiting) == _BATCH:
+            yield np.stack(waiting), _BATCH
+            waiting = []
+    if waiting:
+        yield _padded(np.stack(waiting), _BATCH), len(waiting)
+
+
+def _padded(array: np.ndarray, size: int) -> np.ndarray:
+    return np.concatenate([array, np.repeat(array[-1:], size - len(array), axis=0)])
+
+
+def _failed(path: str, reason: str) -> VqadError:
+    return VqadError(f"{path}: not written, the export fails its check: {reason}")

@@ -1,0 +1,69 @@
+"""The subcommand `vqad export`; what it needs is imported when it runs."""
+
+import argparse
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from vqad.errors import VqadError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+FORMATS = ("stablehlo", "onnx", "safetensors")
+
+
+def export_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of the subcommand."""
+    parser.add_argument("model", metavar="MODEL", help="a run's workdir, or a checkpoint folder")
+    parser.add_argument("out", metavar="OUT", help="the file to write; ends in .<format>")
+    parser.add_argument("--format", required=True, choices=FORMATS, help="the file's format")
+    parser.add_argument(
+        "--images",
+        nargs="+",
+        metavar="IMAGES",
+        help="pictures, folders or patterns to compare export and model on (drawn surfaces)",
+    )
+
+
+def run_export(args: argparse.Namespace) -> int:
+    """Runs the subcommand.
+
+    Returns:
+      The exit code, 0.
+
+    Raises:
+      VqadError: no model, pictures that cannot be read, or an export that fails its check.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    from vqad.interop.export.write import export
+    from vqad.prediction.inputs import decoded, gather
+
+    def pictures() -> Iterator["np.ndarray"]:
+        for _, picture in decoded(inputs):
+            if isinstance(picture, VqadError):
+                raise picture
+            yield picture
+
+    inputs = gather(args.images) if args.images else []
+    images = pictures() if args.images else None
+    found, size = export(args.model, args.out, args.format, images)
+    equal = found.images_with_equal_codes
+    print(f"{found.images} images, all codes equal in {equal}", end="")
+    if equal:
+        print(f", whose masks differ by {found.mask_difference:.2g} at most", end="")
+    if found.ties:
+        print(
+            f"\n{found.ties} of {found.codes} codes are ties that fell the other way (features "
+            f"within {found.tie_distance:.2g} of the border): masks differ by "
+            f"{found.mask_difference_plain:.2g} at most there, and by "
+            f"{found.mask_difference_same_codes:.2g} with the same codes",
+            end="",
+        )
+    print(f"\nscores differ by {found.score_difference:.2g} at most", end="")
+    if found.verdicts is None:
+        print("; no thresholds, so no verdicts (vqad calibrate sets them)")
+    else:
+        print(f"; verdicts are equal, {found.verdicts} defective")
+    print(f"written: {args.out} ({size / 1e6:.1f} MB)")
+    return 0
