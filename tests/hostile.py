@@ -6,7 +6,7 @@ way that there is, and may raise VqadError alone. With ``strict`` the first way 
 """
 
 from hostile_data import Archives, Pictures, Prepared
-from hostile_models import Checkpoint, Config, Weights
+from hostile_models import Checkpoint, Config, Exports, Weights
 
 READERS = {
     "config": Config,
@@ -15,4 +15,5 @@ READERS = {
     "prepared": Prepared,
     "weights": Weights,
     "archives": Archives,
+    "exports": Exports,
 }

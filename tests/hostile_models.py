@@ -1,4 +1,4 @@
-"""Hostile settings, checkpoints and PyTorch weights; see `tests/hostile.py`."""
+"""Hostile settings, checkpoints, PyTorch weights and exports; see `tests/hostile.py`."""
 
 import importlib.util
 import io
@@ -14,6 +14,8 @@ from mutations import (
     ODD,
     PICKLE,
     TEXTS,
+    Link,
+    Pipe,
     changed_bytes,
     changed_json,
     changed_tree,
@@ -221,6 +223,77 @@ def _saved(value):
     data = io.BytesIO()
     torch.save(value, data)
     return data.getvalue()
+
+
+class Exports:
+    """Files that `vqad export` writes as StableHLO and safetensors."""
+
+    def __init__(self, folder):
+        from small_model import write_small_model
+
+        from vqad.interop.export import contents, safetensors, stablehlo
+        from vqad.prediction.loading import read_trained
+
+        trained = read_trained(str(write_small_model(folder / "weights")))
+        text = contents.text(contents.describe(trained))
+        weights = safetensors.pack(trained, text)
+        whole = stablehlo.pack(trained, stablehlo.build(trained), text)
+        with zipfile.ZipFile(io.BytesIO(whole)) as archive:
+            members = {name: archive.read(name) for name in archive.namelist()}
+        self.sound = [{"m.safetensors": weights}, {"m.stablehlo": whole}]
+        texts = changed_json(json.loads(text)).map(json.dumps)
+        headers = st.one_of(
+            changed_json(_header(weights)).map(lambda header: _with_header(weights, header)),
+            texts.map(lambda text: safetensors.pack(trained, text)),
+            changed_bytes(weights),
+            CHOSEN([PICKLE, b"", _with_header(weights, {})]),
+        )
+        archives = st.one_of(
+            *[changed_bytes(data).map(_replacing(members, n)) for n, data in members.items()],
+            headers.map(_replacing(members, "weights.safetensors")),
+            texts.map(str.encode).map(_replacing(members, "metadata.json")),
+            changed_tree(members).map(_archive),
+            changed_bytes(whole),
+            CHOSEN([_compressed(whole), PICKLE]),
+        )
+        self.samples = st.one_of(
+            headers.map(lambda data: {"m.safetensors": data}),
+            archives.map(lambda data: {"m.stablehlo": data}),
+            CHOSEN([{"m.stablehlo": odd} for odd in (Pipe(), Link("loop"), Link("outside/file"))]),
+        )
+
+    def lay(self, sample, work):
+        write_tree(sample, work)
+
+    def read(self, sample, work, strict=False):
+        import vqad
+
+        for path in work.iterdir():
+            vqad.load(path)
+
+
+def _header(data):
+    return json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+
+
+def _with_header(data, header):
+    """A safetensors file with another header."""
+    text = json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + data[8 + int.from_bytes(data[:8], "little") :]
+
+
+def _archive(members):
+    """A zip whose checksums are right, of a folder's files."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, data in members.items():
+            if isinstance(data, bytes):
+                archive.writestr(zipfile.ZipInfo(name.replace("\0", "_")), data)
+    return file.getvalue()
+
+
+def _replacing(members, name):
+    return lambda data: _archive({**members, name: data})
 
 
 @st.composite

@@ -28,7 +28,14 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore::UserWarning", "ignore::RuntimeWarning", "ignore::DeprecationWarning"
 )
 
-EXAMPLES = {"config": 150, "pictures": 150, "prepared": 60, "weights": 60, "archives": 60}
+EXAMPLES = {
+    "config": 150,
+    "pictures": 150,
+    "prepared": 60,
+    "weights": 60,
+    "archives": 60,
+    "exports": 60,
+}
 
 
 @pytest.fixture(scope="module")

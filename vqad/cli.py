@@ -14,6 +14,7 @@ from vqad.data.doctor_command import doctor_arguments, run_doctor
 from vqad.data.prepare_command import prepare_arguments, run_prepare
 from vqad.errors import VqadError, printable
 from vqad.evaluation.html.report_command import report_arguments, run_report
+from vqad.interop.benchmark_command import benchmark_arguments, run_benchmark
 from vqad.interop.export.command import export_arguments, run_export
 from vqad.plan.command import plan_arguments, run_plan
 from vqad.prediction.calibrate_command import calibrate_arguments, run_calibrate
@@ -107,6 +108,11 @@ COMMANDS = {
         "write a model as one file for other programs, and compare it with the model",
         export_arguments,
         run_export,
+    ),
+    "benchmark": Command(
+        "time a model on this machine's CPU with JAX, ONNX Runtime and OpenVINO",
+        benchmark_arguments,
+        run_benchmark,
     ),
     "import-weights": Command(
         "turn a PyTorch checkpoint of DSR into a vqad checkpoint",

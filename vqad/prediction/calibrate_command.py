@@ -48,6 +48,11 @@ def run_calibrate(args: argparse.Namespace) -> int:
     inputs = gather(args.images)
     thresholds.conformal_rank(len(inputs), args.false_alarms)  # too few are told before the work
     detector = load(args.model)
+    if "folder" not in detector.metadata:
+        raise VqadError(
+            f"{args.model}: an export keeps the thresholds that it was written with; calibrate the "
+            "folder that it came from, and export it again"
+        )
 
     def pictures() -> Iterator["np.ndarray"]:
         hidden = not sys.stderr.isatty()

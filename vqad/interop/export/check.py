@@ -4,8 +4,9 @@ Two programs round differently. Where two codes are equally near to a feature, t
 program may take the one and another the other; from there on the images differ visibly, and neither
 is wrong. So codes are compared too. Where an image has the same codes in both, its masks must be
 equal. Where codes differ, each must be a tie: the model is run again with the export's codes forced
-in, so that later features are the export's too, and there a feature must have no further to the
-border between the two codes than rounding moves it. With these codes the masks must be equal.
+in, so that later features are the export's too, and there the distance of a feature to the export's
+code must exceed that to the nearest one by no more than rounding. With these codes the masks must
+be equal.
 """
 
 import dataclasses
@@ -28,9 +29,9 @@ from vqad.prediction.loading import Trained
 MASK_TOLERANCE = 1e-4
 """How far masks and scores may differ, all codes being the same."""
 
-TIE_TOLERANCE = 1e-4
-"""How far a feature may be from the border between two codes that count as equally near, as a share
-of the features' root mean square length."""
+TIE_TOLERANCE = 1e-5
+"""How much further a code may be that counts as equally near: the difference of squared distances,
+as a share of (|feature| + |code|)^2, which they are rounded in the units of."""
 
 Outputs = Mapping[str, np.ndarray]
 
@@ -52,8 +53,8 @@ class Figures:
       score_difference: as ``mask_difference_same_codes``, of scores.
       codes: how many codes were compared.
       ties: how many of them differ, each a tie.
-      tie_distance: how far a feature was from the border between two such codes, at most; in the
-        unit of ``TIE_TOLERANCE``.
+      tie_excess: how much further than the nearest one such a code was, at most; in the unit of
+        ``TIE_TOLERANCE``.
       verdicts: how many images both call defective; None without thresholds.
       marks: share of the pixels of which one program alone says that they are defective.
     """
@@ -66,7 +67,7 @@ class Figures:
     score_difference: float = 0.0
     codes: int = 0
     ties: int = 0
-    tie_distance: float = 0.0
+    tie_excess: float = 0.0
     verdicts: int | None = None
     marks: float | None = None
 
@@ -87,11 +88,7 @@ class Model:
         return jax.device_get(self._judge(self._variables, images))
 
     def with_codes(self, images: np.ndarray, codes: Outputs) -> tuple[Outputs, Outputs]:
-        """The outputs with given codes, and how far each was from being the nearest one.
-
-        The distances are of the feature from the border between the given and the nearest code, as
-        a share of the features' root mean square length.
-        """
+        """The outputs with given codes, and how much further than the nearest one each was."""
         return jax.device_get(self._forced(self._variables, images, dict(codes)))
 
 
@@ -99,29 +96,28 @@ def _with_codes(
     judge: Callable[..., dict], variables: Mapping, images: jax.Array, codes: Mapping
 ) -> tuple[dict, dict]:
     waiting = {book: list(names) for book, names in _BOOKS.items()}
-    moves = {}
+    excess = {}
 
     def force(original: Callable, args: tuple, kwargs: Mapping, context: Any) -> Any:
         module = context.module
         if not isinstance(module, VectorQuantizer) or context.method_name != "__call__":
             return original(*args, **kwargs)
         name = waiting[module.name].pop(0)
-        moves[name] = _move(args[0].astype(jnp.float32), module.codes.value, codes[name])
+        excess[name] = _excess(args[0].astype(jnp.float32), module.codes.value, codes[name])
         return quantized(module.codes.value, codes[name])
 
     with nn.intercept_methods(force):
-        return judge(variables, images), moves
+        return judge(variables, images), excess
 
 
-def _move(features: jax.Array, table: jax.Array, codes: jax.Array) -> jax.Array:
-    """Distance of features [n, h, w, d] from the border between given and nearest codes."""
+def _excess(features: jax.Array, table: jax.Array, codes: jax.Array) -> jax.Array:
+    """How much further from features [n, h, w, d] given codes are than the nearest ones."""
     nearest = jnp.take(table, distances.nearest_code(features, table), axis=0)
     given = jnp.take(table, codes, axis=0, mode="clip")
-    apart = nearest - given
-    length = jnp.sqrt(jnp.square(apart).sum(-1))
-    beyond = (apart * (features - (nearest + given) / 2)).sum(-1) / jnp.maximum(length, 1e-30)
-    typical = jnp.sqrt(jnp.square(features).sum(-1).mean())
-    return jnp.where(length > 0, beyond, 0) / jnp.maximum(typical, 1e-30)
+    # |f - g|^2 - |f - n|^2, without the rounding of either.
+    further = ((nearest - given) * (2 * features - nearest - given)).sum(-1)
+    lengths = jnp.linalg.norm(features, axis=-1) + jnp.linalg.norm(given, axis=-1)
+    return further / jnp.maximum(jnp.square(lengths), 1e-30)
 
 
 def compare(
@@ -184,16 +180,16 @@ def _same_codes(
 ) -> Outputs:
     """The model's outputs with the export's codes, once each that differs is known to be a tie."""
     padded = {name: _padded(theirs[name], len(batch)) for name in contents.CODES}
-    same, moves = model.with_codes(batch, padded)
+    same, excess = model.with_codes(batch, padded)
     # Also where codes are equal: what is a tie upstream may decide for another code further on.
-    far = float(np.max([np.abs(moves[name][:count]).max() for name in contents.CODES]))
+    far = float(np.max([np.abs(excess[name][:count]).max() for name in contents.CODES]))
     figures.ties += sum(int(d.sum()) for d in differ.values())
-    figures.tie_distance = max(figures.tie_distance, far)
+    figures.tie_excess = max(figures.tie_excess, far)
     if not far <= TIE_TOLERANCE:
         raise _failed(
             path,
-            f"a code differs from the model's that is no tie (a feature is {far:.2g} of its length "
-            f"past the border between both codes, {TIE_TOLERANCE:g} is rounding)",
+            f"a code differs from the model's that is no tie (its distance is {far:.2g} beyond the "
+            f"nearest one's, {TIE_TOLERANCE:g} is rounding)",
         )
     return {name: a[:count] for name, a in same.items()}
 

@@ -54,8 +54,8 @@ def run_export(args: argparse.Namespace) -> int:
         print(f", whose masks differ by {found.mask_difference:.2g} at most", end="")
     if found.ties:
         print(
-            f"\n{found.ties} of {found.codes} codes are ties that fell the other way (features "
-            f"within {found.tie_distance:.2g} of the border): masks differ by "
+            f"\n{found.ties} of {found.codes} codes are ties that fell the other way (at most "
+            f"{found.tie_excess:.2g} further): masks differ by "
             f"{found.mask_difference_plain:.2g} at most there, and by "
             f"{found.mask_difference_same_codes:.2g} with the same codes",
             end="",

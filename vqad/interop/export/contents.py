@@ -59,6 +59,11 @@ def describe(trained: Trained) -> dict[str, Any]:
     }
 
 
+def text(description: Mapping[str, Any]) -> str:
+    """A description as it is written."""
+    return json.dumps(description)
+
+
 def parse(text: str | bytes, name: str) -> Description:
     """Reads the description of an export.
 

@@ -4,7 +4,7 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -76,9 +76,13 @@ def pack(model: bytes, metadata: str) -> bytes:
 
 
 def open_export(
-    path: str,
+    path: str, only: Sequence[str] | None = None
 ) -> tuple[Callable[[np.ndarray], dict[str, np.ndarray]], contents.Description]:
     """The exported function, run by ONNX Runtime on CPU, and its description.
+
+    Args:
+      path: the file.
+      only: the outputs that are wanted; all if None.
 
     Raises:
       VqadError: ONNX Runtime is not installed.
@@ -89,10 +93,10 @@ def open_export(
         raise VqadError(f"{path}: ONNX needs onnxruntime: {_INSTALL}") from error
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     text = session.get_modelmeta().custom_metadata_map.get(KEY, "")
-    names = [output.name for output in session.get_outputs()]
+    names = list(only or [output.name for output in session.get_outputs()])
 
     def predict(images: np.ndarray) -> dict[str, np.ndarray]:
-        return dict(zip(names, session.run(None, {"image": images}), strict=True))
+        return dict(zip(names, session.run(names, {"image": images}), strict=True))
 
     return predict, contents.parse(text, path)
 

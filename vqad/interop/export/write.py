@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import json
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -81,7 +80,7 @@ def export(
     pictures = _drawn() if images is None else images
     resized = (resize_image(picture, trained.image_size) for picture in pictures)
     with _beside(out) as path:
-        path.write_bytes(how.pack(trained, built, json.dumps(description)))
+        path.write_bytes(how.pack(trained, built, contents.text(description)))
         loaded, _ = how.open(str(path))
         figures = check.compare(check.Model(trained), loaded, resized, out)
         if not figures.images:
@@ -92,7 +91,7 @@ def export(
             "tie_tolerance": check.TIE_TOLERANCE,
             "found": dataclasses.asdict(figures),
         }
-        path.write_bytes(how.pack(trained, built, json.dumps(description)))
+        path.write_bytes(how.pack(trained, built, contents.text(description)))
         how.open(str(path))
         size = path.stat().st_size
     return figures, size

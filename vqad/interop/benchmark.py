@@ -1,0 +1,161 @@
+"""Runtimes on this machine's CPU, timed side by side: JAX, ONNX Runtime and OpenVINO."""
+
+import dataclasses
+import importlib.util
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from vqad.data.decode import resize_image
+from vqad.data.surface_demo.draw import CLASSES, draw_tile
+from vqad.evaluation.evaluate import make_predict
+from vqad.interop.export import contents, onnx
+from vqad.prediction.loading import Trained
+
+logger = logging.getLogger(__name__)
+
+Predict = Callable[[np.ndarray], object]
+
+_FEWEST = 5  # timed calls of each, however long they take
+
+
+@dataclasses.dataclass(frozen=True)
+class Timing:
+    """What was measured of a runtime with batches of one size.
+
+    Attributes:
+      runtime: its name.
+      dtype: what it computes in.
+      batch: images at a time.
+      warm_up: seconds of its first call, which compiles, or makes plans.
+      seconds: of each call after that.
+    """
+
+    runtime: str
+    dtype: str
+    batch: int
+    warm_up: float
+    seconds: list[float]
+
+    @property
+    def images_per_second(self) -> float:
+        """Images by the seconds of all calls."""
+        return self.batch * len(self.seconds) / sum(self.seconds)
+
+
+def cpu_has_bfloat16() -> bool:
+    """Whether the CPU multiplies bfloat16 (AVX512_BF16 or AMX), as far as Linux tells."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text().split()
+    except OSError:
+        return False
+    return not {"avx512_bf16", "amx_bf16"}.isdisjoint(flags)
+
+
+def missing(module: str, extra: str) -> bool:
+    """Whether a runtime is not installed, which is told with how to install it."""
+    if importlib.util.find_spec(module) is not None:
+        return False
+    logger.warning("%s is not installed and left out; pip install 'vqad[%s]'", module, extra)
+    return True
+
+
+def measure(trained: Trained, batches: Sequence[int], seconds: float) -> Iterator[Timing]:
+    """Times every runtime that is installed.
+
+    The runtimes of a size of batch take turns, call by call, so that a machine that slows down
+    slows all of them.
+
+    Args:
+      trained: the model.
+      batches: sizes of batches.
+      seconds: how long each runtime is timed for each size.
+
+    Yields:
+      The timings, by size of batch.
+
+    Raises:
+      VqadError: the model cannot be exported as ONNX.
+    """
+    opened = list(_runtimes(trained))
+    for batch in batches:
+        images = np.stack(
+            [
+                resize_image(draw_tile(i, CLASSES[i % len(CLASSES)]).image, trained.image_size)
+                for i in range(batch)
+            ]
+        )
+        warm_up = [_timed(predict, images) for _, _, predict in opened]
+        taken: list[list[float]] = [[] for _ in opened]
+        for _, _, predict in opened:  # a second call, which may still fill buffers
+            predict(images)
+        while any(sum(times) < seconds or len(times) < _FEWEST for times in taken):
+            for times, (_, _, predict) in zip(taken, opened, strict=True):
+                times.append(_timed(predict, images))
+        for (name, dtype, _), first, times in zip(opened, warm_up, taken, strict=True):
+            yield Timing(name, dtype, batch, first, times)
+
+
+def _timed(predict: Predict, images: np.ndarray) -> float:
+    begun = time.perf_counter()
+    predict(images)
+    return time.perf_counter() - begun
+
+
+def _runtimes(trained: Trained) -> Iterator[tuple[str, str, Predict]]:
+    """Names, dtypes and functions of what is installed; all see float32 weights."""
+    dtypes = ["float32"]
+    if cpu_has_bfloat16():
+        dtypes.append("bfloat16")
+    else:
+        logger.info("bfloat16 is left out: this CPU has neither AVX512_BF16 nor AMX")
+    for dtype in dtypes:
+        model = trained.model.clone(dtype=jax.numpy.dtype(dtype))
+        yield "JAX", dtype, make_predict(model, trained.variables)
+    if missing("jax2onnx", "onnx") or missing("onnxruntime", "onnx"):
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "model.onnx")
+        float32 = dataclasses.replace(
+            trained, model=trained.model.clone(dtype=jax.numpy.dtype("float32"))
+        )
+        text = contents.text(contents.describe(trained))
+        Path(path).write_bytes(onnx.pack(onnx.build(float32), text))
+        session, _ = onnx.open_export(path, only=("score", "mask"))
+        yield "ONNX Runtime", "float32", session
+        if missing("openvino", "openvino"):
+            return
+        for dtype in dtypes:
+            yield "OpenVINO", dtype, _openvino(path, dtype)
+
+
+def _openvino(path: str, dtype: str) -> Predict:
+    import openvino
+
+    core = openvino.Core()
+    hints = {"INFERENCE_PRECISION_HINT": "f32" if dtype == "float32" else "bf16"}
+    compiled = core.compile_model(path, "CPU", {"PERFORMANCE_HINT": "LATENCY", **hints})
+    request = compiled.create_infer_request()
+    return lambda images: request.infer({"image": images})
+
+
+def table(timings: Sequence[Timing]) -> str:
+    """A Markdown table of timings."""
+    lines = [
+        "| runtime | dtype | batch | images/s | median ms | p95 ms | calls | warm-up s |",
+        "|---|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for timing in timings:
+        median, late = 1e3 * np.quantile(timing.seconds, [0.5, 0.95])
+        lines.append(
+            f"| {timing.runtime} | {timing.dtype} | {timing.batch} | "
+            f"{timing.images_per_second:.1f} | {median:.1f} | {late:.1f} | {len(timing.seconds)} | "
+            f"{timing.warm_up:.1f} |"
+        )
+    return "\n".join(lines)
