@@ -29,7 +29,7 @@ def pictures(count=8, seed=0):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    folder = write_small_model(tmp_path_factory.mktemp("model") / "weights")
+    folder = write_small_model(tmp_path_factory.mktemp("model") / "weights", codes=0.1)
     detector = vqad.load(folder)
     detector.calibrate(pictures(9, seed=1), 0.3)
     thresholds.write(str(folder), detector.thresholds)
@@ -84,7 +84,7 @@ def test_an_export_describes_itself(exported, trained):
         program = jax.export.deserialize(bytearray(archive.read("program")))
         assert json.loads(archive.read("metadata.json"))["thresholds"] == about["thresholds"]
     assert program.platforms == ("cpu", "cuda", "tpu")
-    assert str(program.in_avals[-1]) == "ShapedArray(uint8[n,32,32,3])"
+    assert "uint8[n,32,32,3]" in str(program.in_avals[-1])
 
 
 def test_plain_layers_mean_the_same(trained):

@@ -10,6 +10,7 @@ be equal.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -23,8 +24,10 @@ from vqad.interop.export import contents
 from vqad.interop.export.plain import quantized
 from vqad.models import distances
 from vqad.models.compiler import compiler_options
+from vqad.models.dsr import Dsr
 from vqad.models.quantizer import VectorQuantizer
 from vqad.prediction.loading import Trained
+from vqad.prediction.thresholds import Thresholds
 
 MASK_TOLERANCE = 1e-4
 """How far masks and scores may differ, all codes being the same."""
@@ -77,11 +80,8 @@ class Model:
 
     def __init__(self, trained: Trained) -> None:
         """Puts the weights onto the device; programs are compiled at their first use."""
-        judge = contents.judging(trained.model, contents.usable_limits(trained))
-        options = {"compiler_options": compiler_options()}
         self._variables = jax.device_put(trained.variables)
-        self._judge = jax.jit(judge, **options)
-        self._forced = jax.jit(lambda *args: _with_codes(judge, *args), **options)
+        self._judge, self._forced = _programs(trained.model, contents.usable_limits(trained))
 
     def __call__(self, images: np.ndarray) -> Outputs:
         """The outputs for images uint8 [n, h, w, 3]; see ``contents.judging``."""
@@ -90,6 +90,14 @@ class Model:
     def with_codes(self, images: np.ndarray, codes: Outputs) -> tuple[Outputs, Outputs]:
         """The outputs with given codes, and how much further than the nearest one each was."""
         return jax.device_get(self._forced(self._variables, images, dict(codes)))
+
+
+@functools.lru_cache(maxsize=2)
+def _programs(model: Dsr, limits: Thresholds | None) -> tuple[Callable, Callable]:
+    """Jitted functions of ``Model``, shared by models that differ in their weights alone."""
+    judge = contents.judging(model, limits)
+    options = {"compiler_options": compiler_options()}
+    return jax.jit(judge, **options), jax.jit(functools.partial(_with_codes, judge), **options)
 
 
 def _with_codes(

@@ -1,0 +1,145 @@
+"""ONNX exports, their use without vqad, and the table of runtimes."""
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command_line import environment
+from PIL import Image
+from sklearn.metrics import roc_auc_score
+from small_model import write_small_model
+
+import vqad
+from vqad.cli import main
+from vqad.errors import VqadError
+from vqad.interop import benchmark
+from vqad.interop.export import onnx
+from vqad.prediction import thresholds
+from vqad.prediction.loading import read_trained
+
+pytest.importorskip("jax2onnx")
+pytest.importorskip("onnxruntime")
+
+EXAMPLE = Path(__file__).parent.parent / "examples" / "onnx_alone.py"
+# What the example must do without.
+ALONE = """
+import runpy, sys
+sys.modules.update(dict.fromkeys(["vqad", "jax", "jaxlib", "flax", "onnx", "jax2onnx", "torch"]))
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def pictures(count, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = write_small_model(tmp_path_factory.mktemp("model") / "weights", codes=0.1)
+    detector = vqad.load(folder)
+    detector.calibrate(pictures(9, seed=1), 0.3)
+    thresholds.write(str(folder), detector.thresholds)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def path(folder, tmp_path_factory):
+    path = tmp_path_factory.mktemp("exports") / "model.onnx"
+    assert main(["export", folder, str(path), "--format=onnx"]) == 0
+    return path
+
+
+def test_batches_of_any_size_say_what_the_model_says(path, folder):
+    import onnx as format
+
+    format.checker.check_model(str(path), full_check=True)
+    predict, description = onnx.open_export(str(path))
+    detector = vqad.load(folder)
+    images = pictures(8)
+    ours, theirs = detector.predict(images), predict(images)
+    np.testing.assert_allclose(theirs["mask"], ours.masks, atol=1e-4)
+    np.testing.assert_allclose(theirs["score"], ours.scores, atol=1e-4)
+    np.testing.assert_array_equal(theirs["verdict"], ours.verdicts)
+    for size in (1, 3):
+        part = predict(images[:size])
+        np.testing.assert_allclose(part["mask"], theirs["mask"][:size], atol=1e-5)
+        assert part["marks"].dtype == part["verdict"].dtype == bool
+    assert description.limits == detector.thresholds
+    found = description.whole["check"]["found"]
+    assert found["images"] == 10
+    assert found["mask_difference_same_codes"] <= 1e-4
+
+
+def test_it_is_judged_without_this_package(path, folder, tmp_path):
+    images = pictures(8)
+    for i, image in enumerate(images):
+        file = tmp_path / "test" / ("good" if i % 3 else "scratch") / f"{i}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).resize((40, 36)).save(file)
+    line = [sys.executable, "-c", ALONE, str(EXAMPLE), str(path), str(tmp_path / "test")]
+    done = subprocess.run(
+        [*line, "--batch=3"], env=environment(PYTHONPATH=""), capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    *rows, last = done.stdout.splitlines()
+    files = sorted((tmp_path / "test").rglob("*.png"))
+    ours = vqad.load(folder).predict(files)
+    for row, file, score, bad in zip(rows, files, ours.scores, ours.verdicts, strict=True):
+        name, said, verdict = row.split()
+        assert name == f"{file.parent.name}/{file.name}"
+        assert float(said) == pytest.approx(score, abs=1e-4)
+        assert verdict == ("defective" if bad else "good")
+    said = [float(row.split()[1]) for row in rows]
+    wanted = roc_auc_score([file.parent.name != "good" for file in files], said)
+    assert float(last.removeprefix("image AUROC ")) == pytest.approx(wanted, abs=1e-3)
+
+
+def test_vqad_load_tells_what_runs_it(path):
+    with pytest.raises(VqadError, match=r"model\.onnx: an ONNX file, which ONNX Runtime runs"):
+        vqad.load(path)
+
+
+def test_models_in_bfloat16_are_refused(folder):
+    trained = read_trained(folder)
+    with pytest.raises(VqadError, match="computes in bfloat16"):
+        onnx.build(
+            type(trained)(**{**vars(trained), "model": trained.model.clone(dtype="bfloat16")})
+        )
+
+
+def test_runtimes_are_timed(folder, capsys, monkeypatch):
+    monkeypatch.setattr(benchmark, "cpu_has_bfloat16", lambda: False)
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    assert main(["benchmark", folder, "--batch=2", "--seconds=0.05"]) == 0
+    captured = capsys.readouterr()
+    rows = [line.split("|")[1:-1] for line in captured.out.splitlines() if line.startswith("| ")]
+    names = [row[0].strip() for row in rows[1:]]
+    assert names[:2] == ["JAX", "ONNX Runtime"]
+    assert names[2:] == ["OpenVINO"] or "pip install 'vqad[openvino]'" in captured.err
+    for row in rows[1:]:
+        assert row[1].strip() == "float32"
+        batch, speed, median, late, calls, warm_up = map(float, row[2:])
+        assert batch == 2
+        assert calls >= 5
+        assert 0 < median <= late
+        assert speed == pytest.approx(1e3 * batch / median, rel=1)
+        assert warm_up >= 0
+    assert "bfloat16 is left out" in captured.err
+
+
+@pytest.mark.parametrize("flag", ["--batch=0", "--batch=a", "--seconds=0", "--seconds=nan"])
+def test_bad_settings_of_the_benchmark(folder, flag, capsys):
+    assert main(["benchmark", folder, flag]) == 2
+    assert f"error: {flag}: " in capsys.readouterr().err
+
+
+def test_figures_of_a_timing():
+    timing = benchmark.Timing("x", "float32", 8, 3.0, [0.1] * 19 + [0.3])
+    assert timing.images_per_second == pytest.approx(8 * 20 / 2.2)
+    row = benchmark.table([timing]).splitlines()[-1]
+    assert row == "| x | float32 | 8 | 72.7 | 100.0 | 110.0 | 20 | 3.0 |"
