@@ -29,7 +29,7 @@ def pictures(count=8, seed=0):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    folder = write_small_model(tmp_path_factory.mktemp("model") / "weights", codes=0.1)
+    folder = write_small_model(tmp_path_factory.mktemp("model") / "weights", lively=True)
     detector = vqad.load(folder)
     detector.calibrate(pictures(9, seed=1), 0.3)
     thresholds.write(str(folder), detector.thresholds)

@@ -40,7 +40,7 @@ def pictures(count, seed=0):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    folder = write_small_model(tmp_path_factory.mktemp("model") / "weights", codes=0.1)
+    folder = write_small_model(tmp_path_factory.mktemp("model") / "weights", lively=True)
     detector = vqad.load(folder)
     detector.calibrate(pictures(9, seed=1), 0.3)
     thresholds.write(str(folder), detector.thresholds)
@@ -107,9 +107,7 @@ def test_vqad_load_tells_what_runs_it(path):
 def test_models_in_bfloat16_are_refused(folder):
     trained = read_trained(folder)
     with pytest.raises(VqadError, match="computes in bfloat16"):
-        onnx.build(
-            type(trained)(**{**vars(trained), "model": trained.model.clone(dtype="bfloat16")})
-        )
+        onnx.build(dataclasses.replace(trained, model=trained.model.clone(dtype="bfloat16")))
 
 
 def test_runtimes_are_timed(folder, capsys, monkeypatch):
