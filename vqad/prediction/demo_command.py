@@ -49,7 +49,7 @@ def run_demo(args: argparse.Namespace) -> int:
     _check_free(args.host, args.port)
     import numpy as np
 
-    from vqad.prediction.detector import load
+    from vqad.prediction.loading import load
     from vqad.prediction.network import load_network
 
     detector, network = load(args.model), load_network(args.model)

@@ -9,11 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from vqad.data.decode import resize_image
-from vqad.evaluation.evaluate import whole_variables
 from vqad.models.compiler import compiler_options
 from vqad.models.dsr import Dsr
-from vqad.prediction.detector import Picture, as_picture, described
-from vqad.training import checkpoints
+from vqad.prediction.detector import Picture, as_picture
+from vqad.prediction.loading import read_trained
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +62,8 @@ def load_network(path: str | os.PathLike) -> Network:
     """Loads a trained model.
 
     Args:
-      path: a run's workdir, the folder of its stage 3, or imported weights of all parts.
+      path: a run's workdir, the folder of its stage 3, imported weights of all parts, or a file
+        that ``vqad export`` wrote as safetensors.
 
     Returns:
       The network.
@@ -71,7 +71,5 @@ def load_network(path: str | os.PathLike) -> Network:
     Raises:
       VqadError: no whole model there, or a damaged one.
     """
-    folder = checkpoints.find_folder(os.fspath(path))
-    variables, metadata = checkpoints.load_weights(folder)
-    model, size = described(metadata, folder)
-    return Network(model, whole_variables(model, variables, folder), tuple(size))
+    trained = read_trained(os.fspath(path))
+    return Network(trained.model, trained.variables, tuple(trained.image_size))
