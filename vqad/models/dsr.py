@@ -46,6 +46,14 @@ def check_image_size(size: tuple[int, int], name: str = "image") -> None:
 
     Raises:
       VqadError: a side is not divisible by 32 (the codes are 8x smaller, pooled twice more).
+
+    Example:
+      >>> check_image_size((640, 224))
+      >>> check_image_size((630, 230))
+      Traceback (most recent call last):
+        ...
+      vqad.errors.VqadError: image: 630 x 230 (height x width), but both sides must be divisible by
+      32; the nearest sizes that work are 608 x 224 or 640 x 256
     """
     if all(side > 0 and side % SIDE_MULTIPLE == 0 for side in size):
         return

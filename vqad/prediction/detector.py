@@ -91,6 +91,22 @@ class Detector:
         Raises:
           VqadError: a picture that cannot be read, an array of another kind, a bad ``overlap`` or
             ``batch_size``.
+
+        Example:
+          >>> import numpy as np
+          >>> import vqad
+          >>> model = vqad.load("runs/demo")
+          >>> one = model.predict("pictures/1.png")  # a picture of 96 x 80
+          >>> one.scores.shape, one.masks.shape
+          ((), (96, 80))
+          >>> batch = model.predict(np.zeros((3, 64, 64, 3), np.uint8))
+          >>> batch.scores.shape, batch.masks.shape, batch.masks.dtype
+          ((3,), (3, 64, 64), dtype('float32'))
+          >>> mixed = model.predict(["pictures/1.png", np.zeros((64, 64), np.float32)])
+          >>> [mask.shape for mask in mixed.masks]
+          [(96, 80), (64, 64)]
+          >>> batch.verdicts is None  # until it is calibrated
+          True
         """
         if batch_size < 1:
             raise VqadError(f"batch_size: {batch_size}; must be at least 1")
@@ -132,6 +148,15 @@ class Detector:
 
         Raises:
           VqadError: too few images for this rate.
+
+        Example:
+          >>> import numpy as np
+          >>> import vqad
+          >>> model = vqad.load("runs/demo")
+          >>> good = np.random.default_rng(0).random((9, 64, 64, 3))
+          >>> limits = model.calibrate(good, rate=0.1)
+          >>> model.predict(good).verdicts.sum() <= 1  # each below the highest score but itself
+          True
         """
         thresholds.check_rate("rate", rate)
         scores, highest = [], []

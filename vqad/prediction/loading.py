@@ -53,6 +53,12 @@ def load(path: str | os.PathLike, image_size: tuple[int, int] | None = None) -> 
 
     Raises:
       VqadError: no whole model there, or a damaged one.
+
+    Example:
+      >>> import vqad
+      >>> model = vqad.load("runs/demo")
+      >>> model.image_size
+      (64, 64)
     """
     path = os.fspath(path)
     if _is_file(path) and not path.endswith(".safetensors"):

@@ -51,6 +51,10 @@ def conformal_rank(count: int, rate: float) -> int:
 
     Raises:
       VqadError: ``count`` is below 1 / rate - 1, too few for any value to promise the rate.
+
+    Example:
+      >>> conformal_rank(99, 0.01), conformal_rank(500, 0.01)
+      (99, 496)
     """
     # Without the margin, rounding would ask for one image more where (n + 1) rate is whole.
     rank = math.ceil((count + 1) * (1 - rate) - 1e-9)
@@ -75,6 +79,10 @@ def conformal_quantile(values: np.ndarray, rate: float) -> float:
 
     Raises:
       VqadError: too few values.
+
+    Example:
+      >>> conformal_quantile(np.array([0.3, 0.1, 0.4, 0.2]), 0.4)
+      0.3
     """
     return float(np.sort(values)[conformal_rank(len(values), rate) - 1])
 

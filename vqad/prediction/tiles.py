@@ -17,6 +17,10 @@ def starts(length: int, tile: int, overlap: int) -> list[int]:
 
     Returns:
       Starts, ascending.
+
+    Example:
+      >>> starts(100, 64, overlap=16), starts(150, 64, overlap=16)
+      ([0, 36], [0, 43, 86])
     """
     count = 1 + -(-(length - tile) // (tile - overlap))
     return [round(i * (length - tile) / max(count - 1, 1)) for i in range(count)]
@@ -32,6 +36,10 @@ def corners(shape: tuple[int, int], tile: tuple[int, int], overlap: int) -> list
 
     Raises:
       VqadError: the overlap is negative or not below the tile's sides.
+
+    Example:
+      >>> corners((64, 100), (64, 64), overlap=16)
+      [(0, 0), (0, 36)]
     """
     if not 0 <= overlap < min(tile):
         raise VqadError(f"overlap: {overlap}; give 0 to {min(tile) - 1} for tiles of {tile}")

@@ -22,6 +22,11 @@ def draw_ranks(uniform: jax.Array, strength: jax.Array, num_codes: int) -> jax.A
 
     Returns:
       int32 like ``uniform``; rank 0 is the nearest code.
+
+    Example:
+      >>> draws = jnp.array([[0.0, 0.999]])
+      >>> draw_ranks(draws, jnp.array([0.5]), num_codes=100).tolist()  # of 5 to 50
+      [[5, 50]]
     """
     nearest = int(0.05 * num_codes)
     farthest = jnp.maximum(1, jnp.minimum(jnp.floor(strength * num_codes) + 1, num_codes - 1))

@@ -1,0 +1,291 @@
+"""The documentation: its examples run, commands and fields exist, numbers are the code's."""
+
+import doctest
+import importlib
+import inspect
+import re
+import shlex
+import warnings
+from argparse import ArgumentParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command_line import ROOT
+from PIL import Image
+from small_model import write_small_model
+
+from vqad.cli import COMMANDS
+from vqad.data.builders import BUILDERS
+from vqad.data.builders.ksdd2 import labelled_ids
+from vqad.data.builders.magnetic_tile import NUMBERS
+from vqad.data.builders.mvtec_ad import CATEGORIES
+from vqad.data.builders.visa import NORMAL
+from vqad.data.surface_demo.builder import PICTURES, TEST_TILES, TRAIN_TILES
+from vqad.training.config import base_config
+from vqad.training.flags import load_config
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+MODULES = [
+    ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    for path in sorted((ROOT / "vqad").rglob("*.py"))
+    if ">>> " in path.read_text()
+]
+FENCE = re.compile(
+    r"^(?:<!-- (?P<mark>not run: .+) -->\n)?```(?P<kind>\w*)\n(?P<text>.*?)^```", re.M | re.S
+)
+LAUNCHER_FLAGS = {"workdir", "mode", "distributed", "coordinator", "processes", "process", "help"}
+
+
+def name(page):
+    return str(page.relative_to(ROOT))
+
+
+def blocks(page, kind):
+    return [found for found in FENCE.finditer(page.read_text()) if found["kind"] == kind]
+
+
+def commands(page):
+    """The commands of a page's shell blocks, each as its words."""
+    for block in blocks(page, "bash"):
+        for line in block["text"].replace("\\\n", " ").splitlines():
+            for part in line.split("&&"):
+                yield shlex.split(part, comments=True)
+
+
+def spans(page):
+    """What stands in a page as code within a line."""
+    return re.findall(r"`([^`\n]+)`", FENCE.sub("", page.read_text()))
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with what the examples take for granted: a model in runs/demo, and pictures."""
+    folder = tmp_path_factory.mktemp("docs")
+    write_small_model(folder / "runs" / "demo", size=(64, 64))
+    (folder / "pictures").mkdir()
+    rng = np.random.default_rng(0)
+    for i in (1, 2):
+        image = rng.integers(0, 256, (96, 80, 3), dtype=np.uint8)
+        Image.fromarray(image).save(folder / "pictures" / f"{i}.png")
+    return folder
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_examples_in_docstrings(module, place, monkeypatch):
+    monkeypatch.chdir(place)
+    flags = doctest.NORMALIZE_WHITESPACE
+    result = doctest.testmod(importlib.import_module(module), optionflags=flags)
+    assert result.attempted > 0
+    assert result.failed == 0
+
+
+def test_the_api_in_python_has_examples():
+    from vqad.prediction.detector import Detector
+    from vqad.prediction.loading import load
+
+    assert all(">>> " in inspect.getdoc(each) for each in (load, Detector.predict))
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "python")], ids=name)
+def test_python_blocks(page, place, monkeypatch):
+    monkeypatch.chdir(place)
+    for block in blocks(page, "python"):
+        code = compile(block["text"], f"{name(page)}: {block['text'].splitlines()[0]}", "exec")
+        if not block["mark"]:
+            exec(code, {})
+
+
+def check_launch(words):
+    """A command of the launcher: flags that exist, a configuration that can be made of them."""
+    config = [word for word in words if word.startswith("--config")]
+    config[0] = config[0].replace("=configs/", f"={ROOT}/configs/")
+    load_config(config)
+    rest = [word for word in words if word not in words[:2] and not word.startswith("--config")]
+    assert {re.match(r"--(\w+)", word)[1] for word in rest} <= LAUNCHER_FLAGS
+
+
+def check_vqad(words):
+    """A command of vqad: a subcommand that takes these arguments."""
+    command = COMMANDS[words[1]]
+    parser = ArgumentParser(exit_on_error=False)
+    command.arguments(parser)
+    _, rest = parser.parse_known_args(words[2:])
+    if command.takes_config:
+        rest[0] = rest[0].replace("=configs/", f"={ROOT}/configs/")
+        load_config(rest)
+    else:
+        assert not rest
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_commands_in_shell_blocks(page):
+    for words in commands(page):
+        if words[:1] == ["vqad"]:
+            check_vqad(words)
+        elif "launch/main.py" in words[:2]:
+            check_launch(words)
+        elif words[:1] == ["python"] and words[1].endswith(".py"):
+            assert words[1] in ("launch/main.py",) or (ROOT / words[1]).is_file()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_names_in_the_text(page):
+    """Subcommands, their flags, fields of the configuration and configurations exist."""
+    fields = dict(base_config().items())
+    sections = [key for key, value in fields.items() if hasattr(value, "items")]
+    known = {
+        option
+        for command in COMMANDS.values()
+        for action in arguments(command)
+        for option in action.option_strings
+    }
+    for span in spans(page):
+        if found := re.match(r"vqad ([a-z][\w-]*)", span):
+            assert found[1] in COMMANDS, span
+            options = re.findall(r"(?<=\s)--(?!config\b)\w+", span)
+            assert set(options) <= known, span
+        pattern = rf"--config\.([\w.]+)|config\.([a-z_.]+)|((?:{'|'.join(sections)})\.[a-z_]+)"
+        if found := re.match(rf"(?:{pattern})(?=[ =`]|$)", span):
+            at = base_config()
+            for part in next(filter(None, found.groups())).split("."):
+                assert part in at, span
+                at = at[part]
+    for file in re.findall(r"configs/\w+\.py", page.read_text()):
+        assert (ROOT / file).is_file(), file
+    for found in re.findall(r"(?<=configs/)(stage[23])\.py:([\w/]*\w)", page.read_text()):
+        load_config([f"--config={ROOT}/configs/{found[0]}.py:{found[1]}"])
+
+
+def arguments(command):
+    parser = ArgumentParser()
+    command.arguments(parser)
+    return parser._actions
+
+
+def anchors(page):
+    titles = re.findall(r"^#+ (.+)$", page.read_text(), re.M)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_links_lead_somewhere(page):
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if re.match(r"https?://", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), link
+        if anchor:
+            assert anchor in anchors(target), link
+
+
+def test_pictures_are_small():
+    pictures = sorted((ROOT / "docs" / "pictures").glob("*.png"))
+    assert len(pictures) >= 4
+    assert all(picture.stat().st_size < 150_000 for picture in pictures)
+
+
+def test_every_page_is_in_the_index():
+    index = ROOT / "docs" / "index.md"
+    listed = {(index.parent / path).resolve() for path in links(index)}
+    data_sets = ROOT / "docs" / "datasets"
+    listed |= {(data_sets / path).resolve() for path in links(data_sets / "README.md")}
+    assert listed >= {page.resolve() for page in PAGES[1:] if page != index}
+
+
+def links(page):
+    return re.findall(r"\]\(([\w./]+\.md)", page.read_text())
+
+
+def rows(data_set):
+    """The rows of the tables on a data set's page, by their first cells."""
+    text = (ROOT / "docs" / "datasets" / f"{data_set}.md").read_text()
+    cells = [
+        [cell.strip().strip("`") for cell in line.strip("|").split("|")]
+        for line in text.splitlines()
+        if line.startswith("|")
+    ]
+    return {row[0]: row[1:] for row in cells}
+
+
+@pytest.mark.parametrize("data_set", [*BUILDERS, "surface_demo", "imagenet2012", "folders"])
+def test_every_data_set_has_a_page(data_set):
+    page = ROOT / "docs" / "datasets" / f"{data_set}.md"
+    text = page.read_text()
+    assert text.startswith(f"# {data_set}\n") or data_set == "folders"
+    assert "## Tried" in text
+    if data_set in BUILDERS:
+        assert f"vqad prepare {data_set}" in text
+        homepage = BUILDERS[data_set].HOMEPAGE
+        assert homepage is None or homepage in text
+        noncommercial = "non-commercial" in BUILDERS[data_set].MANUAL_DOWNLOAD_INSTRUCTIONS
+        assert ("For non-commercial use" in text.replace("\n", " ")) == noncommercial
+
+
+def test_numbers_of_the_data_sets(tmp_path):
+    builder = BUILDERS["ksdd2"](config="unsupervised", data_dir=tmp_path)
+    published = builder.expected()
+    test = [str(published["test good"]), str(published["test defective"])]
+    good = str(published["train good"])
+    found = rows("ksdd2")
+    assert found["unsupervised"] == [good, "0", *test]
+    for number, ids in labelled_ids().items():
+        assert found[f"supervised_{number}"] == [good, str(len(ids)), *test]
+    assert {config.name for config in builder.BUILDER_CONFIGS} <= found.keys()
+    found = rows("mvtec_ad")
+    for category, known in CATEGORIES.items():
+        counts = [str(count) for count in known[:3]]
+        assert found[category] == [*counts, known.defects.replace(" ", ", ")]
+    found = rows("visa")
+    for thing, (train, test) in NORMAL.items():
+        assert found[thing] == [str(train), str(test), "100"]
+    found = rows("magnetic_tile")
+    assert {key: found[key] for key in NUMBERS} == {k: [str(n)] for k, n in NUMBERS.items()}
+    text = (ROOT / "docs" / "datasets" / "kolektor_sdd.md").read_text()
+    counts = BUILDERS["kolektor_sdd"](data_dir=tmp_path).expected()
+    assert f"{counts['good']} good and {counts['defect']} defective" in text
+    text = (ROOT / "docs" / "datasets" / "surface_demo.md").read_text()
+    assert f"| train | {PICTURES} |" in text
+    assert f"| train | {TRAIN_TILES} good |" in text
+    kinds = ", ".join(list(TEST_TILES)[1:])
+    assert f"| test | {TEST_TILES['good']} good, {TEST_TILES['pit']} each of {kinds} |" in text
+
+
+def test_the_method_names_what_is_there():
+    """Names in code on the page about the method are names in the modules that it links to."""
+    page = ROOT / "docs" / "method.md"
+    sources = "".join(
+        (page.parent / link).resolve().read_text()
+        for link in set(re.findall(r"\]\((\.\./vqad/[\w/]+\.py)\)", page.read_text()))
+    )
+    called = [span for span in spans(page) if re.fullmatch(r"[A-Z]\w+(\.\w+)?|\w+_\w+", span)]
+    assert len(called) > 8
+    for span in called:
+        assert all(re.search(rf"\b{part}\b", sources) for part in span.split(".")), span
+
+
+def test_reference_is_built_without_warnings(tmp_path, monkeypatch):
+    pytest.importorskip("pdoc")
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    monkeypatch.chdir(ROOT)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pages = importlib.import_module("make_api").build(tmp_path)
+    written = {str(page.relative_to(tmp_path)) for page in pages}
+    for page, names in {
+        "vqad.html": ["load"],
+        "vqad/prediction/detector.html": ["Detector.predict", "Prediction.scores"],
+        "vqad/prediction/loading.html": ["load"],
+        "vqad/models/dsr.html": ["Dsr.__call__", "Inference.score"],
+        "vqad/synthesis/codes.html": ["replace_codes"],
+        "vqad/training/losses.html": ["focal_loss"],
+        "vqad/data/builders.html": ["Ksdd2"],
+        "vqad/evaluation/metrics.html": ["pixel_figures"],
+        "vqad/interop/import_weights.html": ["import_weights"],
+        "vqad/plan/predict.html": [],
+    }.items():
+        assert page in written
+        text = Path(tmp_path, page).read_text()
+        assert all(f'id="{anchor}"' in text for anchor in names), page
+    assert not any("command" in page for page in written)
