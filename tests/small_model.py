@@ -2,24 +2,37 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from test_training import tiny_config
 
 from vqad.training.checkpoints import save_weights
 from vqad.training.config import model_from_config
 
 
+def _enliven(model, variables):
+    """Larger kernels, and codes that are features of noise, so that much depends on an image."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(variables["params"]):
+        if path[-1].key == "kernel" and path[0].key not in ("detector", "upsampler"):
+            leaf *= 5 if path[0].key == "object_decoder" else 2
+    noise = jax.random.uniform(jax.random.key(4), (8, 32, 32, 3))
+    encode = jax.jit(lambda variables: model.apply(variables, noise).encoding)
+    for level in ("lo", "hi"):  # the features of hi depend on the codes of lo
+        book = variables["codebook"]["autoencoder"][f"quantizer_{level}"]
+        features = jax.device_get(getattr(encode(variables), f"features_{level}"))
+        features = features.reshape(-1, features.shape[-1])
+        book["codes"] = features[:: len(features) // len(book["codes"])][: len(book["codes"])]
+
+
 def write_small_model(folder, size=(32, 32), lively=False):
-    """Writes it; a lively one tells images apart, as if it were trained, by larger weights."""
+    """Writes it; a lively one tells images apart, as if it were trained."""
     config = tiny_config()
     config.image_size = size
     model = model_from_config(config)
     variables = jax.jit(model.init)(jax.random.key(3), jnp.zeros((1, 32, 32, 3)))
     variables = {name: variables[name] for name in ("params", "codebook")}
+    variables = jax.tree.map(np.array, variables)
     if lively:
-        variables["codebook"] = jax.tree.map(lambda a: a * 0.1, variables["codebook"])
-        for name in ("object_decoder", "detector", "upsampler"):
-            larger = jax.tree.map(lambda a: a * 10, variables["params"][name])
-            variables["params"][name] = larger
+        _enliven(model, variables)
     metadata = {"model": config.model.to_dict(), "config": {"image_size": list(size)}}
-    save_weights(str(folder), jax.device_get(variables), metadata)
+    save_weights(str(folder), variables, metadata)
     return folder
