@@ -4,6 +4,7 @@ import dataclasses
 import importlib.util
 import logging
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -136,6 +137,8 @@ def _runtimes(trained: Trained) -> Iterator[tuple[str, str, Predict]]:
 
 
 def _openvino(path: str, dtype: str) -> Predict:
+    # Or it would fork this process to tell its makers of the use.
+    sys.modules.setdefault("openvino_telemetry", None)
     import openvino
 
     core = openvino.Core()
