@@ -34,7 +34,7 @@ EXAMPLES = {
     "prepared": 60,
     "weights": 60,
     "archives": 60,
-    "exports": 60,
+    "exports": 30,
 }
 
 
