@@ -15,11 +15,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 from vqad.data.sources import Source, open_source
 from vqad.models.dsr import Dsr
-from vqad.prediction.detector import described
+from vqad.prediction.loading import read_trained
 from vqad.synthesis.disturbance import Disturbance, draw_disturbance
 from vqad.synthesis.perlin import MAX_CELLS, THRESHOLD, perlin_masks, perlin_noise
 from vqad.synthesis.smudge import random_smudges
-from vqad.training import checkpoints
 from vqad.training.stage2 import disturb
 
 SURFACE = "tfds:surface_demo/tiles"
@@ -198,9 +197,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("workdir", help="the demo's workdir")
     parser.add_argument("--out", default=Path(__file__).parent / "pictures", type=Path)
     args = parser.parse_args(argv)
-    folder = checkpoints.find_folder(args.workdir)
-    variables, metadata = checkpoints.load_weights(folder)
-    model, size = described(metadata, folder)
+    trained = read_trained(args.workdir)
+    model, variables, size = trained.model, trained.variables, trained.image_size
     train, test = (open_source(SURFACE, split, size) for split in ("train", "test"))
     args.out.mkdir(parents=True, exist_ok=True)
     sheet(inference(model, variables, test), args.out / "inference.png")
