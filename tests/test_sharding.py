@@ -20,7 +20,7 @@ def parts(tree):
 
 @pytest.fixture(scope="module")
 def one():
-    return Run(STAGES["stage3"], 1, 3, double=True)
+    return Run(STAGES["stage1"], 1, 3, double=True)
 
 
 @pytest.mark.parametrize(
@@ -29,13 +29,12 @@ def one():
 )
 def test_a_split_state_gives_the_same_numbers(one, split, of_params, of_optimizer):
     placement = dataclasses.replace(Placement.over_devices(4, 2, split), min_size=0)
-    run = Run(STAGES["stage3"], 8, 3, placement=placement, double=True)
+    run = Run(STAGES["stage1"], 8, 3, placement=placement, double=True)
     assert parts(run.state.params)[0] == of_params
     assert parts(run.state.opt_state)[0] == of_optimizer
     for a, b in zip(one.metrics, run.metrics, strict=True):
         for key in a:
             np.testing.assert_allclose(a[key], b[key], rtol=1e-10, err_msg=key)
-    np.testing.assert_array_equal(one.images["target"], run.images["target"])
 
 
 def test_small_arrays_and_odd_sides_are_not_split():
