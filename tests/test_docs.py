@@ -1,6 +1,7 @@
 """The documentation: its examples run, commands and fields exist, numbers are the code's."""
 
 import doctest
+import functools
 import importlib
 import inspect
 import re
@@ -9,11 +10,13 @@ import warnings
 from argparse import ArgumentParser
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from command_line import ROOT
 from PIL import Image
-from small_model import write_small_model
+from test_training import tiny_config
 
 from vqad.cli import COMMANDS
 from vqad.data.builders import BUILDERS
@@ -22,7 +25,9 @@ from vqad.data.builders.magnetic_tile import NUMBERS
 from vqad.data.builders.mvtec_ad import CATEGORIES
 from vqad.data.builders.visa import NORMAL
 from vqad.data.surface_demo.builder import PICTURES, TEST_TILES, TRAIN_TILES
-from vqad.training.config import base_config
+from vqad.evaluation import evaluate
+from vqad.training.checkpoints import save_weights
+from vqad.training.config import base_config, model_from_config
 from vqad.training.flags import load_config
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -60,11 +65,33 @@ def spans(page):
     return re.findall(r"`([^`\n]+)`", FENCE.sub("", page.read_text()))
 
 
+def write_model(folder):
+    """A small model of random weights, for which nothing has to be compiled."""
+    config = tiny_config()
+    model = model_from_config(config)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
+    rng = np.random.default_rng(0)
+    variables = jax.tree.map(
+        lambda array: rng.normal(0, 0.1, array.shape).astype(np.float32),
+        {name: shapes[name] for name in ("params", "codebook")},
+    )
+    metadata = {"model": config.model.to_dict(), "config": {"image_size": [64, 64]}}
+    save_weights(str(folder), variables, metadata)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled_once():
+    """Each load of the same model would compile the same programs again."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluate, "jit_predict", functools.cache(evaluate.jit_predict))
+        yield
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """A folder with what the examples take for granted: a model in runs/demo, and pictures."""
     folder = tmp_path_factory.mktemp("docs")
-    write_small_model(folder / "runs" / "demo", size=(64, 64))
+    write_model(folder / "runs" / "demo")
     (folder / "pictures").mkdir()
     rng = np.random.default_rng(0)
     for i in (1, 2):
