@@ -9,7 +9,7 @@ import urllib.request
 
 import numpy as np
 import pytest
-from command_line import QUICK, environment
+from command_line import environment
 from PIL import Image
 from small_model import write_small_model
 
@@ -44,7 +44,7 @@ def server(folder, tmp_path_factory):
     kept = tmp_path_factory.mktemp("gradio")
     process = subprocess.Popen(
         [sys.executable, "-m", "vqad", "demo", str(folder), f"--port={free_port()}"],
-        env=environment(**QUICK, GRADIO_TEMP_DIR=str(kept)),
+        env=environment(GRADIO_TEMP_DIR=str(kept)),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

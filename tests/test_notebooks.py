@@ -6,7 +6,7 @@ import sys
 import zipfile
 
 import pytest
-from command_line import QUICK, ROOT, environment
+from command_line import ROOT, environment
 
 nbformat = pytest.importorskip("nbformat")
 nbclient = pytest.importorskip("nbclient")
@@ -31,7 +31,7 @@ def execute(name, folder, check, **variables):
         resources={"metadata": {"path": str(folder)}},
     )
     variables |= {"VQAD_TINY": "1", "VQAD_SOURCE": str(ROOT)}
-    client.execute(env=environment(**QUICK, **variables))
+    client.execute(env=environment(**variables))
     *cells, last = [cell for cell in content.cells if cell.cell_type == "code"]
     outputs = [output for cell in cells for output in cell.outputs]
     assert [output for output in outputs if output.output_type == "error"] == []
