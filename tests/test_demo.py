@@ -7,6 +7,7 @@ import subprocess
 import sys
 import urllib.request
 
+import jax
 import numpy as np
 import pytest
 from command_line import environment
@@ -15,7 +16,6 @@ from small_model import write_small_model
 
 import vqad
 from vqad.cli import main
-from vqad.evaluation.evaluate import make_predict
 from vqad.prediction import thresholds
 from vqad.prediction.network import load_network
 from vqad.prediction.overlay import overlay
@@ -101,11 +101,11 @@ def test_it_says_what_the_detector_says(look, folder, tmp_path, shape):
 def test_reconstructions_are_those_of_the_whole_network(folder):
     network = load_network(folder)
     image = np.random.default_rng(3).integers(0, 256, (32, 32, 3), dtype=np.uint8)
-    found = make_predict(network.model, network.variables)(image[None])
+    found = jax.jit(network.model.apply)(network.variables, image[None] / np.float32(255))
     assert network.image_size == (32, 32)
     for shown, name in zip(network.reconstruct(image), ("general", "specific"), strict=True):
         assert shown.dtype == np.uint8
-        np.testing.assert_allclose(shown, 255 * np.clip(found[name][0], 0, 1), atol=0.51)
+        np.testing.assert_allclose(shown, 255 * np.clip(getattr(found, name)[0], 0, 1), atol=0.51)
 
 
 def test_what_is_no_picture_is_told_in_one_line(look, tmp_path):

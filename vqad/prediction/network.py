@@ -3,13 +3,12 @@
 import dataclasses
 import functools
 import os
+from collections.abc import Callable
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from vqad.data.decode import resize_image
-from vqad.models.compiler import compiler_options
+from vqad.evaluation.evaluate import make_predict
 from vqad.models.dsr import Dsr
 from vqad.prediction.detector import Picture, as_picture
 from vqad.prediction.loading import read_trained
@@ -42,20 +41,16 @@ class Network:
           VqadError: the picture cannot be read, or is an array of another kind.
         """
         resized = resize_image(as_picture(image), self.image_size)
-        general, specific = jax.device_get(self._reconstruct(self.variables, resized[None]))
-        return general[0], specific[0]
+        found = self._predict(resized[None])
+        general, specific = (
+            np.round(255 * np.clip(found[name][0], 0, 1)).astype(np.uint8)
+            for name in ("general", "specific")
+        )
+        return general, specific
 
     @functools.cached_property
-    def _reconstruct(self) -> jax.stages.Wrapped:
-        def apply(variables: dict, image: jax.Array) -> tuple[jax.Array, jax.Array]:
-            image = image.astype(jnp.float32) / 255
-            _, _, general, specific, _ = self.model.apply(variables, image, method="compare")
-            return tuple(
-                jnp.round(255 * jnp.clip(shown, 0, 1)).astype(jnp.uint8)
-                for shown in (general, specific)
-            )
-
-        return jax.jit(apply, compiler_options=compiler_options(jax.default_backend()))
+    def _predict(self) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
+        return make_predict(self.model, self.variables)
 
 
 def load_network(path: str | os.PathLike) -> Network:
