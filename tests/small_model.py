@@ -5,6 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 from test_training import tiny_config
 
+import vqad
+from vqad.prediction import thresholds
 from vqad.training.checkpoints import save_weights
 from vqad.training.config import model_from_config
 
@@ -36,3 +38,17 @@ def write_small_model(folder, size=(32, 32), lively=False):
     metadata = {"model": config.model.to_dict(), "config": {"image_size": list(size)}}
     save_weights(str(folder), variables, metadata)
     return folder
+
+
+def noise(count=8, seed=0):
+    """Pictures of its size, uint8."""
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
+
+
+def write_calibrated_model(folder, lively=False):
+    """Writes one that has thresholds."""
+    write_small_model(folder, lively=lively)
+    detector = vqad.load(folder)
+    thresholds.write(str(folder), detector.calibrate(noise(9, seed=1), 0.3))
+    return str(folder)

@@ -6,29 +6,24 @@ import socket
 import subprocess
 import sys
 import urllib.request
+import zipfile
 
 import jax
 import numpy as np
 import pytest
 from command_line import environment
 from PIL import Image
-from small_model import write_small_model
+from small_model import write_calibrated_model
 
 import vqad
 from vqad.cli import main
-from vqad.prediction import thresholds
 from vqad.prediction.network import load_network
 from vqad.prediction.overlay import overlay
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    folder = write_small_model(tmp_path_factory.mktemp("model") / "weights")
-    detector = vqad.load(folder)
-    rng = np.random.default_rng(1)
-    good = [rng.integers(0, 256, (32, 32, 3), dtype=np.uint8) for _ in range(9)]
-    thresholds.write(str(folder), detector.calibrate(good, 0.1))
-    return folder
+    return write_calibrated_model(tmp_path_factory.mktemp("model") / "weights")
 
 
 def free_port():
@@ -171,6 +166,12 @@ def test_without_a_model(tmp_path, capsys):
     pytest.importorskip("gradio", reason="needs Gradio: pip install -e '.[demo]'")
     assert main(["demo", str(tmp_path)]) == 2
     assert str(tmp_path) in capsys.readouterr().err
+    export = tmp_path / "model.stablehlo"
+    with zipfile.ZipFile(export, "w") as archive:
+        archive.writestr("program", b"")
+    assert main(["demo", str(export)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{export}: neither a folder nor a .safetensors file" in line
 
 
 def test_without_gradio(folder, monkeypatch, capsys):

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import safetensors
-from small_model import write_small_model
+from small_model import noise, write_calibrated_model
 
 import vqad
 from vqad.cli import main
@@ -18,22 +18,12 @@ from vqad.errors import VqadError
 from vqad.interop.export import check, contents, stablehlo, write
 from vqad.interop.export.plain import plainly
 from vqad.models.compiler import compiler_options
-from vqad.prediction import thresholds
 from vqad.prediction.loading import read_trained
-
-
-def pictures(count=8, seed=0):
-    rng = np.random.default_rng(seed)
-    return rng.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    folder = write_small_model(tmp_path_factory.mktemp("model") / "weights", lively=True)
-    detector = vqad.load(folder)
-    detector.calibrate(pictures(9, seed=1), 0.3)
-    thresholds.write(str(folder), detector.thresholds)
-    return str(folder)
+    return write_calibrated_model(tmp_path_factory.mktemp("model") / "weights", lively=True)
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +51,7 @@ def test_an_export_says_the_same_bits_as_the_folder(exported, folder, name):
     ours, theirs = vqad.load(folder), vqad.load(exported[name])
     assert theirs.image_size == ours.image_size
     assert theirs.thresholds == ours.thresholds
-    for images in (pictures(8), pictures(1)[0], [np.zeros((50, 41, 3), np.uint8)]):
+    for images in (noise(8), noise(1)[0], [np.zeros((50, 41, 3), np.uint8)]):
         a, b = ours.predict(images), theirs.predict(images)
         for field in ("scores", "masks", "verdicts", "marks"):
             np.testing.assert_array_equal(getattr(a, field), getattr(b, field))
@@ -90,8 +80,8 @@ def test_an_export_describes_itself(exported, trained):
 def test_plain_layers_mean_the_same(trained):
     judge = contents.judging(trained.model, None)
     options = {"compiler_options": compiler_options()}
-    a = jax.jit(judge, **options)(trained.variables, pictures())
-    b = jax.jit(plainly(judge), **options)(trained.variables, pictures())
+    a = jax.jit(judge, **options)(trained.variables, noise())
+    b = jax.jit(plainly(judge), **options)(trained.variables, noise())
     for name in a:
         np.testing.assert_allclose(a[name], b[name], atol=2e-5, err_msg=name)
 
@@ -113,7 +103,7 @@ def test_ties_may_fall_either_way_and_other_codes_may_not(trained):
         codes = {name: (model(images)[name] + half) % (2 * half) for name in contents.CODES}
         return model.with_codes(images, codes)[0]
 
-    found = check.compare(model, other_twin, pictures(), "m")
+    found = check.compare(model, other_twin, noise(), "m")
     assert found.ties == found.codes == 8 * 2 * (16 + 64)
     assert found.images_with_equal_codes == 0
     assert 0 < found.tie_excess < 1e-6
@@ -125,7 +115,7 @@ def test_ties_may_fall_either_way_and_other_codes_may_not(trained):
         return model.with_codes(images, codes)[0]
 
     with pytest.raises(VqadError, match="a code differs from the model's that is no tie"):
-        check.compare(model, another, pictures(), "m")
+        check.compare(model, another, noise(), "m")
 
 
 @pytest.mark.parametrize(
@@ -143,9 +133,9 @@ def test_what_differs_fails_the_check(model, name, change, message):
         return {**found, name: change(found[name])}
 
     with pytest.raises(VqadError, match=message):
-        check.compare(model, export, pictures(), "m")
+        check.compare(model, export, noise(), "m")
     # In a batch that is padded, too, and no more than is allowed is let through.
-    found = check.compare(model, model, pictures(11), "m")
+    found = check.compare(model, model, noise(11), "m")
     assert (found.images, found.images_with_equal_codes) == (11, 11)
 
 
@@ -175,7 +165,7 @@ def test_a_wrong_export_is_not_written_and_the_older_one_stays(
 def test_the_command_compares_on_given_images(folder, tmp_path, capsys):
     from PIL import Image
 
-    for i, image in enumerate(pictures(3)):
+    for i, image in enumerate(noise(3)):
         Image.fromarray(image).resize((40, 48)).save(tmp_path / f"{i}.png")
     out = tmp_path / "new" / "m.safetensors"
     line = ["export", folder, str(out), "--format=safetensors", "--images"]
@@ -203,7 +193,7 @@ def test_places_that_are_refused(folder, out, message):
 def test_an_export_is_no_place_for_thresholds_and_has_one_size(exported, tmp_path, capsys):
     from PIL import Image
 
-    for i, image in enumerate(pictures(3)):
+    for i, image in enumerate(noise(3)):
         Image.fromarray(image).save(tmp_path / f"{i}.png")
     line = ["calibrate", str(exported["stablehlo"]), str(tmp_path), "--false_alarms=0.3"]
     assert main(line) == 2
@@ -246,7 +236,7 @@ def test_programs_that_are_not_ours_are_refused(trained, tmp_path):
     }
     path = tmp_path / "m.stablehlo"
     path.write_bytes(packed(trained, lambda weights, image: outputs(image)))
-    assert vqad.load(path).predict(pictures(1)[0]).masks.shape == (32, 32)
+    assert vqad.load(path).predict(noise(1)[0]).masks.shape == (32, 32)
     for reason, function in programs.items():
         path.write_bytes(packed(trained, function))
         with pytest.raises(VqadError, match=rf"m\.stablehlo: holds no program .*{reason}"):

@@ -10,14 +10,13 @@ import pytest
 from command_line import environment
 from PIL import Image
 from sklearn.metrics import roc_auc_score
-from small_model import write_small_model
+from small_model import noise, write_calibrated_model
 
 import vqad
 from vqad.cli import main
 from vqad.errors import VqadError
 from vqad.interop import benchmark
 from vqad.interop.export import onnx
-from vqad.prediction import thresholds
 from vqad.prediction.loading import read_trained
 
 pytest.importorskip("jax2onnx")
@@ -33,18 +32,9 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
-def pictures(count, seed=0):
-    rng = np.random.default_rng(seed)
-    return rng.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    folder = write_small_model(tmp_path_factory.mktemp("model") / "weights", lively=True)
-    detector = vqad.load(folder)
-    detector.calibrate(pictures(9, seed=1), 0.3)
-    thresholds.write(str(folder), detector.thresholds)
-    return str(folder)
+    return write_calibrated_model(tmp_path_factory.mktemp("model") / "weights", lively=True)
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +50,7 @@ def test_batches_of_any_size_say_what_the_model_says(path, folder):
     format.checker.check_model(str(path), full_check=True)
     predict, description = onnx.open_export(str(path))
     detector = vqad.load(folder)
-    images = pictures(8)
+    images = noise(8)
     ours, theirs = detector.predict(images), predict(images)
     np.testing.assert_allclose(theirs["mask"], ours.masks, atol=1e-4)
     np.testing.assert_allclose(theirs["score"], ours.scores, atol=1e-4)
@@ -76,7 +66,7 @@ def test_batches_of_any_size_say_what_the_model_says(path, folder):
 
 
 def test_it_is_judged_without_this_package(path, folder, tmp_path):
-    images = pictures(8)
+    images = noise(8)
     for i, image in enumerate(images):
         file = tmp_path / "test" / ("good" if i % 3 else "scratch") / f"{i}.png"
         file.parent.mkdir(parents=True, exist_ok=True)

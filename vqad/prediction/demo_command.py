@@ -27,7 +27,11 @@ STYLE = ".image-frame img { width: 100%; height: 100%; object-fit: contain; }"
 
 def demo_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of the subcommand."""
-    parser.add_argument("model", metavar="MODEL", help="a run's workdir, or a checkpoint folder")
+    parser.add_argument(
+        "model",
+        metavar="MODEL",
+        help="a run's workdir, a checkpoint folder, or a safetensors export",
+    )
     parser.add_argument(
         "--host", default="127.0.0.1", help="address to listen on (127.0.0.1: this machine alone)"
     )
@@ -52,7 +56,7 @@ def run_demo(args: argparse.Namespace) -> int:
     from vqad.prediction.loading import load
     from vqad.prediction.network import load_network
 
-    detector, network = load(args.model), load_network(args.model)
+    network, detector = load_network(args.model), load(args.model)
     logger.info("compiling")
     blank = np.zeros((*detector.image_size, 3), np.uint8)
     detector.predict(blank)

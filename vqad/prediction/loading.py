@@ -79,6 +79,11 @@ def read_trained(path: str) -> Trained:
       VqadError: no whole model there, or a damaged one.
     """
     if _is_file(path):
+        if not path.endswith(".safetensors"):
+            raise VqadError(
+                f"{path}: neither a folder nor a .safetensors file, so that there is no network to "
+                "look into; give the run's workdir or a safetensors export"
+            )
         from vqad.interop.export import safetensors
 
         return safetensors.read(path)
