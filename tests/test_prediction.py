@@ -3,7 +3,10 @@
 import csv
 import itertools
 import json
+import os
+from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -11,8 +14,9 @@ from small_model import write_small_model
 
 import vqad
 from vqad.cli import main
+from vqad.data.decode import resize_image
 from vqad.errors import VqadError
-from vqad.prediction import thresholds, tiles
+from vqad.prediction import loading, thresholds, tiles
 from vqad.prediction.inputs import gather
 
 RNG = np.random.default_rng(0)
@@ -86,6 +90,8 @@ def test_masks_have_the_size_of_their_images(detector):
         (np.zeros((8, 8, 3), np.int32), "int32"),
         (np.full((8, 8, 3), 1.5), r"outside \[0, 1\]"),
         (np.full((8, 8, 3), np.nan), r"outside \[0, 1\]"),
+        (np.zeros((2, 2, 8, 8, 3), np.uint8), r"shape \(2, 8, 8, 3\)"),
+        (Image.new("P", (8, 8)), "mode P; give its path"),
         ([], "none given"),
         ("nowhere.png", "no such file"),
     ],
@@ -95,6 +101,15 @@ def test_other_arrays_are_refused(detector, image, message):
         detector.predict(image)
 
 
+def test_pictures_of_other_libraries(detector):
+    image = picture(40, 30)
+    expected = detector.predict(image)
+    for other in (jnp.asarray(image), Image.fromarray(image)):
+        found = detector.predict(other)
+        np.testing.assert_array_equal(found.masks, expected.masks)
+    assert detector.predict(jnp.stack([image, image])).masks.shape == (2, 40, 30)
+
+
 def test_programs_are_compiled_once_for_a_size(detector, monkeypatch):
     sizes = []
     predict = detector._predict
@@ -102,9 +117,19 @@ def test_programs_are_compiled_once_for_a_size(detector, monkeypatch):
         detector, "_predict", lambda batch: sizes.append(len(batch)) or predict(batch)
     )
     detector.predict([picture() for _ in range(7)], batch_size=4)
-    detector.predict([picture(64, 64) for _ in range(2)], batch_size=4)
+    detector.predict([picture(64, 64) for _ in range(5)], batch_size=4)
     detector.predict([picture(64, 64)], batch_size=4)
-    assert sizes == [4, 4, 4, 1]
+    detector.predict(picture(64, 64), tile=True, overlap=0, batch_size=4)
+    detector.predict(picture(64, 64))
+    assert sizes == [4, 4, 4, 4, 4, 4, 1]
+
+
+def test_predictions_that_are_not_finite_are_no_verdict(detector, monkeypatch):
+    found = {"score": np.array([0.5, np.nan]), "mask": np.zeros((2, 32, 32), np.float32)}
+    monkeypatch.setattr(detector, "_predict", lambda batch: found)
+    for use in (detector.predict, detector.calibrate):
+        with pytest.raises(VqadError, match="weights: its predictions are not finite"):
+            use([picture(), picture()], batch_size=2)
 
 
 def test_tiles_equal_what_is_found_in_them_alone(detector):
@@ -114,7 +139,7 @@ def test_tiles_equal_what_is_found_in_them_alone(detector):
     corner = detector.predict([image[:32, :32]], batch_size=8)
     places = tiles.corners((48, 70), (32, 32), 8)
     assert places[:3] == [(0, 0), (0, 19), (0, 38)]
-    alone = detector.predict(tiles.cut(image, places, (32, 32)))
+    alone = detector.predict(list(tiles.cut(image, places, (32, 32))))
     assert tiled.scores == alone.scores.max()
     # Where no other tile reaches.
     np.testing.assert_allclose(tiled.masks[:16, :19], alone.masks[0][:16, :19], atol=1e-6)
@@ -170,8 +195,20 @@ def test_verdicts_follow_the_thresholds(folder, calibrated):
     found = again.predict(images)
     np.testing.assert_array_equal(found.verdicts, found.scores > again.thresholds.score)
     np.testing.assert_array_equal(found.marks, found.masks > again.thresholds.pixel)
-    # Thresholds of whole images say nothing of tiles.
+    # Thresholds of whole images say nothing of tiles, nor do those of another overlap.
     assert again.predict(picture(64, 64), tile=True).verdicts is None
+    again.calibrate([picture(64, 64) for _ in range(9)], 0.1, tile=True, overlap=4)
+    assert again.predict(picture(64, 64), tile=True).verdicts is None
+    assert again.predict(picture(64, 64), tile=True, overlap=4).verdicts.shape == ()
+
+
+def test_pixel_thresholds_hold_for_maps_of_both_sizes(folder):
+    detector = vqad.load(folder)
+    good = [picture(20, 20) for _ in range(9)]
+    limits = detector.calibrate(good, 0.1)
+    assert limits.pixel >= max(mask.max() for mask in detector.predict(good).masks)
+    resized = [resize_image(image, (32, 32)) for image in good]
+    assert limits.pixel == pytest.approx(max(detector.predict(resized).masks.max((1, 2))), abs=0)
 
 
 def test_damaged_and_stale_thresholds(folder, calibrated):
@@ -179,7 +216,8 @@ def test_damaged_and_stale_thresholds(folder, calibrated):
     entries = json.loads(path.read_text())
     path.write_text(json.dumps({**entries, "step": 7}))
     assert vqad.load(folder).thresholds is None
-    for damaged in ("{", "[]", json.dumps({**entries, "score": "1"}), json.dumps({})):
+    others = ({**entries, "score": "1"}, {**entries, "overlap": 3}, {})
+    for damaged in ("{", "[]", *map(json.dumps, others)):
         path.write_text(damaged)
         with pytest.raises(VqadError, match=r"thresholds\.json: cannot be read"):
             vqad.load(folder)
@@ -219,6 +257,38 @@ def test_predict_command(folder, calibrated, tmp_path, capsys):
     assert entries[1]["score"] is None
 
 
+def test_predict_command_takes_any_name(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(write(tmp_path / "=1.png", picture()).parent)
+    os.rename(write(tmp_path / "odd.png", picture()), os.fsencode(tmp_path) + b"/\xff.png")
+    write(tmp_path / "x.png" / "1.png", picture())
+    write(tmp_path / "x.jpg", picture())
+    write(tmp_path / "ground_truth" / "x_mask.png", picture())
+    given = ["=1.png", "."]
+    assert main(["predict", str(folder), *given, "--out=out"]) == 0
+    assert "4 images, 0 skipped" in capsys.readouterr().out
+    with open("out/predictions.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["file"] for row in rows] == ["'=1.png", "x.jpg", "x.png/1.png", "\\udcff.png"]
+    lines = Path("out/predictions.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["file"] for line in lines] == [
+        "=1.png",
+        "x.jpg",
+        "x.png/1.png",
+        "\udcff.png",
+    ]
+    assert all(os.path.exists(f"out/{json.loads(line)['mask']}") for line in lines)
+
+
+def test_predict_command_with_tiles(folder, tmp_path):
+    path = write(tmp_path / "a.png", picture(40, 50))
+    out = tmp_path / "out"
+    line = ["predict", str(folder), str(path), "--out", str(out), "--tile", "--overlap=4"]
+    assert main(line) == 0
+    entry = json.loads((out / "predictions.jsonl").read_text())
+    found = vqad.load(folder).predict(str(path), tile=True, overlap=4)
+    assert entry["score"] == float(found.scores)
+
+
 def test_commands_refuse_bad_arguments(folder, tmp_path, capsys):
     def refused(*argv):
         assert main([*argv]) == 2
@@ -233,12 +303,56 @@ def test_commands_refuse_bad_arguments(folder, tmp_path, capsys):
     assert "no picture there" in refused("predict", str(folder), str(tmp_path / "*.jpg"), *out)
     assert "no such folder" in refused("predict", str(tmp_path / "none"), image, *out)
     assert "--batch=0" in refused("predict", str(folder), image, *out, "--batch=0")
+    assert "add --tile" in refused("predict", str(folder), image, *out, "--overlap=3")
+    assert "give 0 to 31" in refused("predict", str(folder), image, *out, "--tile", "--overlap=32")
+    assert not (tmp_path / "out").exists()
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"")
     assert "no picture could be read" in refused("predict", str(folder), str(broken), *out)
     assert "--false_alarms: 1" in refused("calibrate", str(folder), image, "--false_alarms=1")
     assert "1 good images are too few" in refused("calibrate", str(folder), image)
+    assert "add --tile" in refused("calibrate", str(folder), image, "--overlap=3")
     assert not (folder / thresholds.FILE).exists()
+
+
+def test_calibration_wants_good_images_that_are_new(folder, tmp_path, monkeypatch, capsys):
+    write(tmp_path / "test" / "scratch" / "a.png", picture())
+    write(tmp_path / "test" / "good" / "a.png", picture())
+    write(tmp_path / "train" / "good" / "a.png", picture())
+    detector = vqad.load(folder)
+    detector.metadata["config"]["surface"] = str(tmp_path)
+    monkeypatch.setattr(loading, "load", lambda path: detector)
+
+    def refused(images):
+        line = ["calibrate", str(folder), str(tmp_path / images), "--false_alarms=0.5"]
+        assert main(line) == 2
+        return capsys.readouterr().err
+
+    good = tmp_path / "test" / "good"
+    assert f"scratch/a.png: lies among defects; give {good}" in refused("test")
+    assert "train/good/a.png: was trained on" in refused("train")
+    assert main(["calibrate", str(folder), str(good), "--false_alarms=0.5"]) == 0
+    (folder / thresholds.FILE).unlink()
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    def walk(folder, onerror):
+        onerror(PermissionError(13, "Permission denied", str(folder)))
+        return iter(())
+
+    monkeypatch.setattr(os, "walk", walk)
+    with pytest.raises(VqadError, match="Permission denied"):
+        gather([str(tmp_path)])
+
+
+def test_ctrl_c_is_told_in_one_line(folder, tmp_path, monkeypatch, capsys):
+    def stop(path):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(loading, "load", stop)
+    image = str(write(tmp_path / "a.png", picture()))
+    assert main(["predict", str(folder), image, "--out", str(tmp_path / "out")]) == 130
+    assert capsys.readouterr().err.splitlines() == ["interrupted; what was written whole is kept"]
 
 
 def test_calibrate_command(folder, tmp_path, capsys):
@@ -249,8 +363,9 @@ def test_calibrate_command(folder, tmp_path, capsys):
     assert f"written: {folder / thresholds.FILE}" in capsys.readouterr().out
     detector = vqad.load(folder)
     limits = detector.thresholds
-    scores = [detector.predict(str(path)).scores for path in (tmp_path / "good").iterdir()]
-    assert limits.score == max(scores)
+    found = detector.predict(sorted((tmp_path / "good").iterdir()))
+    assert limits.score == max(found.scores)
+    assert limits.pixel == max(found.masks.max((1, 2)))
     assert (limits.images, limits.rate, limits.tiled) == (9, 0.1, False)
     (folder / thresholds.FILE).unlink()
 

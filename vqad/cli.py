@@ -135,8 +135,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Arguments without the program's name; those of the process by default.
 
     Returns:
-        The exit code: that of the subcommand, or 2 after bad input, which is told in one line on
-        standard error.
+        The exit code: that of the subcommand, 2 after bad input, which is told in one line on
+        standard error, or 130 after Ctrl-C.
     """
     parser = argparse.ArgumentParser(
         prog="vqad",
@@ -162,6 +162,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except VqadError as error:
         print(f"error: {printable(str(error))}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("interrupted; what was written whole is kept", file=sys.stderr)
+        return 130
     except BrokenPipeError:  # what reads the output, as head, wants no more of it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

@@ -2,13 +2,16 @@
 
 import argparse
 import sys
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from vqad.errors import VqadError
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from vqad.prediction.inputs import Input
 
 
 def calibrate_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,6 +30,7 @@ def calibrate_arguments(parser: argparse.ArgumentParser) -> None:
         help="wanted share of good parts that are called defective (0.01)",
     )
     parser.add_argument("--tile", action="store_true", help="for predictions with --tile")
+    parser.add_argument("--overlap", type=int, help="for predictions with this --overlap")
 
 
 def run_calibrate(args: argparse.Namespace) -> int:
@@ -36,7 +40,8 @@ def run_calibrate(args: argparse.Namespace) -> int:
       The exit code, 0.
 
     Raises:
-      VqadError: bad arguments, too few pictures, or one that cannot be read.
+      VqadError: bad arguments, too few pictures, one that cannot be read, lies among defects or was
+        trained on.
     """
     from tqdm import tqdm
 
@@ -45,6 +50,8 @@ def run_calibrate(args: argparse.Namespace) -> int:
     from vqad.prediction.loading import load
 
     thresholds.check_rate("--false_alarms", args.false_alarms)
+    if args.overlap is not None and not args.tile:
+        raise VqadError(f"--overlap={args.overlap}: is of tiles; add --tile")
     inputs = gather(args.images)
     thresholds.conformal_rank(len(inputs), args.false_alarms)  # too few are told before the work
     detector = load(args.model)
@@ -54,6 +61,8 @@ def run_calibrate(args: argparse.Namespace) -> int:
             "folder that it came from, and export it again"
         )
 
+    _check_good(inputs, detector.metadata)
+
     def pictures() -> Iterator["np.ndarray"]:
         hidden = not sys.stderr.isatty()
         for _, picture in tqdm(decoded(inputs), total=len(inputs), unit="image", disable=hidden):
@@ -61,7 +70,7 @@ def run_calibrate(args: argparse.Namespace) -> int:
                 raise picture
             yield picture
 
-    limits = detector.calibrate(pictures(), args.false_alarms, tile=args.tile)
+    limits = detector.calibrate(pictures(), args.false_alarms, tile=args.tile, overlap=args.overlap)
     path = thresholds.write(detector.metadata["folder"], limits)
     print(
         f"score {limits.score:.6g}, pixel {limits.pixel:.6g}: of good images like these "
@@ -69,3 +78,22 @@ def run_calibrate(args: argparse.Namespace) -> int:
         f"over calibrations; written: {path}"
     )
     return 0
+
+
+def _check_good(inputs: Sequence["Input"], metadata: Mapping[str, Any]) -> None:
+    """Refuses what would make the promise worthless.
+
+    Raises:
+      VqadError: a picture lies among a data set's defects, or among those that were trained on.
+    """
+    surface = metadata.get("config", {}).get("surface")
+    seen = Path(surface).resolve() / "train" if isinstance(surface, str) else None
+    for one in inputs:
+        path = Path(one.path).resolve()
+        kind, split = path.parent, path.parent.parent
+        if split.name in ("train", "test") and kind.name != "good" and (split / "good").is_dir():
+            raise VqadError(f"{one.path}: lies among defects; give {split / 'good'}")
+        if seen is not None and path.is_relative_to(seen):
+            raise VqadError(
+                f"{one.path}: was trained on; give good parts that the model has not seen"
+            )

@@ -1,5 +1,6 @@
 """Thresholds of a run's own: by the good images that it held out of training."""
 
+import dataclasses
 import logging
 
 from ml_collections import ConfigDict
@@ -29,7 +30,7 @@ def check_enough(config: ConfigDict, images: int) -> None:
 
 
 def calibrate(config: ConfigDict, folder: str) -> None:
-    """Sets the thresholds of a trained model, if images were held out and it has none yet.
+    """Sets the thresholds of a trained model, if images were held out and none were set by others.
 
     Args:
       config: the run's configuration.
@@ -42,7 +43,8 @@ def calibrate(config: ConfigDict, folder: str) -> None:
     if not config.calibration.held_out:
         return
     detector = load(folder)
-    if detector.thresholds is not None and detector.thresholds.rate == rate:
+    limits = detector.thresholds
+    if limits is not None and (not limits.held_out or limits.rate == rate):
         return
     source = open_source(
         config.surface,
@@ -54,6 +56,7 @@ def calibrate(config: ConfigDict, folder: str) -> None:
     _, held = source.hold_out(config.calibration.held_out)
     check_enough(config, len(held))
     limits = detector.calibrate((held[i]["image"] for i in range(len(held))), rate)
+    limits = dataclasses.replace(limits, held_out=True)
     path = thresholds.write(folder, limits)
     logger.info(
         "thresholds by %d held-out good images: score %.6g, pixel %.6g for at most %g of false "

@@ -142,6 +142,8 @@ def viewer(detector: "Detector", network: "Network") -> Callable[[str], tuple]:
 
 
 def _verdict(detector: "Detector", verdict: "np.ndarray | None") -> str:
+    if verdict is None and detector.thresholds is not None:
+        return "none: the thresholds are of predictions with --tile or of another size"
     if verdict is None:
         return "none without thresholds; vqad calibrate sets them"
     told = "defective" if verdict else "good"

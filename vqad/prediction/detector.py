@@ -2,18 +2,19 @@
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from vqad.data.decode import decode_image, resize_image
+from vqad.data.decode import resize_image
 from vqad.errors import VqadError
 from vqad.prediction import thresholds, tiles
+from vqad.prediction.inputs import groups
+from vqad.prediction.pictures import Picture, as_picture, resize_map
 from vqad.prediction.thresholds import Thresholds
 
-Picture = np.ndarray | str | os.PathLike
 OVERLAP = 1 / 4
 """Share of a tile's shorter side that neighbours have in common."""
 
@@ -72,13 +73,14 @@ class Detector:
         """Looks for defects in one image or in several.
 
         An image is resized to ``image_size``, or cut into tiles of that size, and what is found is
-        brought back to the image's own size. Of one image one is computed, of several always
-        ``batch_size`` at a time (padded), so that there are two programs to compile at most.
+        brought back to the image's own size. Of one image that is resized one is computed, of tiles
+        and of several images always ``batch_size`` at a time (padded), so that there are two
+        programs to compile at most.
 
         Args:
-          images: one picture, or a sequence of them, or an array of several. A picture is a path or
-            an RGB array [h, w, 3] (grey: [h, w]), uint8 or float in [0, 1]; several of one size may
-            come as [n, h, w, 3].
+          images: one picture, or a sequence of them, or an array of several. A picture is a path,
+            Pillow's image (RGB or grey), or an RGB array [h, w, 3] (grey: [h, w]), uint8 or float
+            in [0, 1], of NumPy or what becomes one; several of one size may come as [n, h, w, 3].
           tile: cut images into tiles, in place of resizing them, unless a side is shorter than
             that of ``image_size``. The instance norms see a tile alone then.
           overlap: pixels that neighbouring tiles share at least; a quarter of the shorter side if
@@ -90,7 +92,7 @@ class Detector:
 
         Raises:
           VqadError: a picture that cannot be read, an array of another kind, a bad ``overlap`` or
-            ``batch_size``.
+            ``batch_size``, or predictions that are not finite.
 
         Example:
           >>> import numpy as np
@@ -110,15 +112,18 @@ class Detector:
         """
         if batch_size < 1:
             raise VqadError(f"batch_size: {batch_size}; must be at least 1")
-        one = isinstance(images, str | os.PathLike) or (
+        overlap = self._overlap(tile, overlap)
+        if hasattr(images, "__array__") and not isinstance(images, np.ndarray | Image.Image):
+            images = np.asarray(images)
+        one = isinstance(images, str | os.PathLike | Image.Image) or (
             isinstance(images, np.ndarray) and images.ndim < 4
         )
         pictures = [as_picture(image) for image in ([images] if one else images)]
         if not pictures:
             raise VqadError("images: none given; give at least one")
-        scores, maps = self._scored(pictures, tile, overlap, batch_size)
+        scores, maps, _ = self._scored(pictures, overlap, 1 if one and not tile else batch_size)
         verdicts = marks = None
-        if self.judges(tile):
+        if self.judges(tile, overlap):
             verdicts = scores > self.thresholds.score
             marks = [found > self.thresholds.pixel for found in maps]
         if one:
@@ -134,20 +139,31 @@ class Detector:
         return Prediction(scores, maps, verdicts, marks)
 
     def calibrate(
-        self, pictures: Iterable[Picture], rate: float = 0.01, *, tile: bool = False
+        self,
+        pictures: Iterable[Picture],
+        rate: float = 0.01,
+        *,
+        tile: bool = False,
+        overlap: int | None = None,
+        batch_size: int = 8,
     ) -> Thresholds:
         """Sets thresholds by good images that were not trained on.
+
+        The pixels' threshold is taken from maps of ``image_size`` (or of tiles, joined): resized to
+        an image's own size, their highest values are lower, so that the promise holds there too.
 
         Args:
           pictures: good images, as for ``predict``.
           rate: wanted share of good images that are called defective.
           tile: as for ``predict``; the thresholds hold for predictions of the same kind.
+          overlap: as for ``predict``, likewise.
+          batch_size: images or tiles computed at a time.
 
         Returns:
           The thresholds, which ``predict`` uses from now on.
 
         Raises:
-          VqadError: too few images for this rate.
+          VqadError: too few images for this rate, and what ``predict`` raises.
 
         Example:
           >>> import numpy as np
@@ -159,11 +175,12 @@ class Detector:
           True
         """
         thresholds.check_rate("rate", rate)
+        overlap = self._overlap(tile, overlap)
         scores, highest = [], []
-        for picture in pictures:
-            found = self._scored([as_picture(picture)], tile, None, 1)
-            scores.append(float(found[0][0]))
-            highest.append(float(found[1][0].max()))
+        for group in groups(map(as_picture, pictures), 1 if tile else batch_size):
+            found, _, largest = self._scored(group, overlap, batch_size)
+            scores.extend(found.tolist())
+            highest.extend(largest)
         self.thresholds = Thresholds(
             score=thresholds.conformal_quantile(np.array(scores), rate),
             pixel=thresholds.conformal_quantile(np.array(highest), rate),
@@ -172,91 +189,85 @@ class Detector:
             step=int(self.metadata["step"]),
             image_size=self.image_size,
             tiled=tile,
+            overlap=overlap,
         )
         return self.thresholds
 
-    def judges(self, tile: bool) -> bool:
+    def judges(self, tile: bool, overlap: int | None = None) -> bool:
         """Whether there are thresholds, of predictions of this kind, and so verdicts."""
         limits = self.thresholds
-        return limits is not None and (limits.tiled, limits.image_size) == (tile, self.image_size)
+        kind = (tile, self.image_size, self._overlap(tile, overlap))
+        return limits is not None and (limits.tiled, limits.image_size, limits.overlap) == kind
+
+    def _overlap(self, tile: bool, overlap: int | None) -> int | None:
+        """The overlap that is meant; None without tiles.
+
+        Raises:
+          VqadError: there can be none such.
+        """
+        if not tile:
+            return None
+        if overlap is None:
+            return round(min(self.image_size) * OVERLAP)
+        tiles.check_overlap(overlap, self.image_size)
+        return overlap
 
     def _scored(
-        self, pictures: list[np.ndarray], tile: bool, overlap: int | None, batch_size: int
-    ) -> tuple[np.ndarray, list[np.ndarray]]:
-        """Scores float32 [n] and maps float32, each of its picture's size."""
-        places = [self._tiles(picture.shape[:2], tile, overlap) for picture in pictures]
-        parts = []
-        for picture, of_picture in zip(pictures, places, strict=True):
-            if of_picture:
-                parts.extend(tiles.cut(picture, of_picture, self.image_size))
-            else:
-                parts.append(resize_image(picture, self.image_size))
-        scores, maps = self._in_batches(parts, batch_size)
-        found_scores, found_maps, at = [], [], 0
-        for picture, of_picture in zip(pictures, places, strict=True):
-            count, shape = max(len(of_picture), 1), picture.shape[:2]
-            own = maps[at : at + count]
-            found_scores.append(scores[at : at + count].max())
-            found_maps.append(
-                tiles.blend(own, of_picture, shape) if of_picture else resize_map(own[0], shape)
-            )
-            at += count
-        return np.array(found_scores, np.float32), found_maps
+        self, pictures: Sequence[np.ndarray], overlap: int | None, size: int
+    ) -> tuple[np.ndarray, list[np.ndarray], list[float]]:
+        """Scores float32 [n], maps float32, each of its picture's size, and their largest values.
 
-    def _tiles(
-        self, shape: tuple[int, int], tile: bool, overlap: int | None
-    ) -> list[tuple[int, int]]:
-        """Corners of an image's tiles; none where it is resized."""
-        if not tile or shape == self.image_size:
-            return []
-        if any(side < wanted for side, wanted in zip(shape, self.image_size, strict=True)):
-            return []
-        if overlap is None:
-            overlap = round(min(self.image_size) * OVERLAP)
-        return tiles.corners(shape, self.image_size, overlap)
+        The largest value is that before a map is resized, which can only lower it.
+
+        Args:
+          pictures: uint8 [h, w, 3].
+          overlap: of tiles; None resizes all of them.
+          size: images or tiles at a time.
+        """
+        found: dict[int, tuple[float, np.ndarray, float]] = {}
+        whole = [i for i, picture in enumerate(pictures) if not self._is_cut(picture, overlap)]
+        resized = (resize_image(pictures[i], self.image_size) for i in whole)
+        for i, (score, values) in zip(whole, self._in_batches(resized, size), strict=True):
+            found[i] = score, resize_map(values, pictures[i].shape[:2]), values.max()
+        for i in set(range(len(pictures))).difference(whole):
+            shape, scores = pictures[i].shape[:2], []  # a map is let go once it is joined
+            places = tiles.corners(shape, self.image_size, overlap)
+            parts = self._in_batches(tiles.cut(pictures[i], places, self.image_size), size)
+            joined = tiles.blend(_keeping(scores, parts), places, shape)
+            found[i] = max(scores), joined, joined.max()
+        scores, maps, highest = zip(*(found[i] for i in range(len(pictures))), strict=True)
+        return np.array(scores, np.float32), list(maps), [float(value) for value in highest]
+
+    def _is_cut(self, picture: np.ndarray, overlap: int | None) -> bool:
+        """Whether it is cut into tiles, in place of being resized."""
+        shape = picture.shape[:2]
+        if overlap is None or shape == self.image_size:
+            return False
+        return all(side >= own for side, own in zip(shape, self.image_size, strict=True))
 
     def _in_batches(
-        self, parts: Sequence[np.ndarray], batch_size: int
-    ) -> tuple[np.ndarray, np.ndarray]:
-        size = 1 if len(parts) == 1 else batch_size
-        scores, maps = [], []
-        for start in range(0, len(parts), size):
-            here = parts[start : start + size]
-            batch = np.stack([*here, *[here[-1]] * (size - len(here))])
-            found = self._predict(batch)
-            scores.append(np.asarray(found["score"])[: len(here)])
-            maps.append(np.asarray(found["mask"])[: len(here)])
-        return np.concatenate(scores), np.concatenate(maps)
+        self, parts: Iterable[np.ndarray], size: int
+    ) -> Iterator[tuple[float, np.ndarray]]:
+        """Score and map of each image of the network's size; the last batch is padded.
+
+        Raises:
+          VqadError: what the network says is not finite.
+        """
+        for here in groups(parts, size):
+            found = self._predict(np.stack([*here, *[here[-1]] * (size - len(here))]))
+            scores, maps = (np.asarray(found[name])[: len(here)] for name in ("score", "mask"))
+            if not (np.isfinite(scores).all() and np.isfinite(maps).all()):
+                raise VqadError(
+                    f"{self.metadata.get('folder') or self.metadata.get('file', 'the model')}: its "
+                    "predictions are not finite; its weights are damaged, or training diverged"
+                )
+            yield from zip(scores, maps, strict=True)
 
 
-def as_picture(image: Picture) -> np.ndarray:
-    """One picture as uint8 RGB [h, w, 3].
-
-    Args:
-      image: a path, or an array [h, w, 3] or [h, w], uint8 or float in [0, 1].
-
-    Raises:
-      VqadError: it cannot be read, or is an array of another kind.
-    """
-    if isinstance(image, str | os.PathLike):
-        return decode_image(image)
-    image = np.asarray(image)
-    if image.ndim == 2:
-        image = np.repeat(image[..., None], 3, axis=-1)
-    if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-        raise VqadError(f"image: an array of shape {image.shape}; give [height, width, 3] (RGB)")
-    if image.dtype == np.uint8:
-        return image
-    if image.dtype.kind != "f" or not (image.min() >= 0 and image.max() <= 1):
-        raise VqadError(f"image: {image.dtype} outside [0, 1]; give uint8, or floats in [0, 1]")
-    return np.round(image * 255).astype(np.uint8)
-
-
-def resize_map(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resizes a map float32 [h, w] bilinearly."""
-    if values.shape == tuple(size):
-        return values
-    resized = Image.fromarray(values.astype(np.float32)).resize(
-        (size[1], size[0]), Image.Resampling.BILINEAR
-    )
-    return np.asarray(resized)
+def _keeping(
+    scores: list[float], found: Iterable[tuple[float, np.ndarray]]
+) -> Iterator[np.ndarray]:
+    """The maps; the scores are added to the list."""
+    for score, values in found:
+        scores.append(score)
+        yield values

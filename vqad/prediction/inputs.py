@@ -1,11 +1,13 @@
 """The pictures that a command is given: files, folders and patterns."""
 
 import glob
+import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePath
+from typing import TypeVar
 
 import numpy as np
 
@@ -14,6 +16,7 @@ from vqad.data.tree import pictures_below
 from vqad.errors import VqadError
 
 _AHEAD = 8
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -36,34 +39,55 @@ def gather(given: Sequence[str]) -> list[Input]:
       given: files, folders (with all below them) and patterns (``*``, ``?``, ``[..]``, ``**``).
 
     Returns:
-      The pictures in order, each once.
+      The pictures in order, each once. Masks that data sets hold beside their pictures, below
+      ``ground_truth`` or called ``*_GT.*``, are left out of folders.
 
     Raises:
-      VqadError: one of them is or holds no picture.
+      VqadError: one of them is or holds no picture, or cannot be read.
     """
-    found: dict[str, Path] = {}
+    found: dict[str, tuple[str, PurePath]] = {}
     for argument in given:
         if os.path.isdir(argument):
-            paths = sorted(pictures_below(Path(argument)))
-            new = {path: Path(path).relative_to(argument) for path in paths}
+            try:
+                paths = sorted(pictures_below(Path(argument)))
+            except OSError as error:
+                raise VqadError(
+                    f"{error.filename}: cannot be read ({error.strerror}); give the folders beside "
+                    "it, or permissions"
+                ) from error
+            names = {path: PurePath(path).relative_to(argument) for path in paths}
+            new = {path: name for path, name in names.items() if not _is_mask(name)}
         elif os.path.exists(argument):
-            new = {argument: Path(os.path.basename(argument))}
+            new = {argument: PurePath(os.path.basename(argument))}
         else:
             paths = sorted(glob.glob(argument, recursive=True))
-            new = {path: Path(os.path.basename(path)) for path in paths if os.path.isfile(path)}
+            new = {path: PurePath(os.path.basename(path)) for path in paths if os.path.isfile(path)}
         if not new:
             raise VqadError(f"{argument}: no picture there; check the path")
         for path, name in new.items():
             found.setdefault(os.path.realpath(path), (path, name))
+    # Of files and folders to come, and whatever the case: some file systems hold a.png and A.png
+    # for one.
+    folders = {str(folder).lower() for _, name in found.values() for folder in name.parents}
     inputs, taken = [], set()
     for path, name in found.values():
         stem, number = name.with_suffix(""), 2
-        # Whatever the case: some file systems hold a.png and A.png for one.
-        while str(stem).lower() in taken:
+        while str(stem).lower() in taken or f"{stem}.png".lower() in folders:
             stem, number = name.with_name(f"{name.stem}-{number}"), number + 1
         taken.add(str(stem).lower())
         inputs.append(Input(path, stem))
     return inputs
+
+
+def _is_mask(name: PurePath) -> bool:
+    return "ground_truth" in name.parts[:-1] or name.stem.endswith("_GT")
+
+
+def groups(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Lists of ``size`` items, and one of those that are left."""
+    items = iter(items)
+    while group := list(itertools.islice(items, size)):
+        yield group
 
 
 def decoded(inputs: Sequence[Input]) -> Iterator[tuple[Input, np.ndarray | VqadError]]:

@@ -10,8 +10,8 @@ import numpy as np
 from vqad.data.decode import resize_image
 from vqad.evaluation.evaluate import make_predict
 from vqad.models.dsr import Dsr
-from vqad.prediction.detector import Picture, as_picture
 from vqad.prediction.loading import read_trained
+from vqad.prediction.pictures import Picture, as_picture
 
 
 @dataclasses.dataclass(frozen=True)

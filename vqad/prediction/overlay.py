@@ -17,7 +17,7 @@ def overlay(image: np.ndarray, values: np.ndarray, marked: np.ndarray) -> np.nda
       uint8 [h, w, 3].
     """
     share = 0.6 * np.clip(values, 0, 1)[..., None]
-    drawn = image * (1 - share) + np.array(COLOUR) * share
+    drawn = image * (1 - share) + np.array(COLOUR, np.float32) * share
     drawn[outline(marked)] = COLOUR
     return np.round(drawn).astype(np.uint8)
 

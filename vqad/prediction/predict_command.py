@@ -6,7 +6,7 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +52,7 @@ def run_predict(args: argparse.Namespace) -> int:
     """
     from tqdm import tqdm
 
-    from vqad.prediction.inputs import decoded, gather
+    from vqad.prediction.inputs import decoded, gather, groups
     from vqad.prediction.loading import load
 
     out = Path(args.out)
@@ -60,27 +60,39 @@ def run_predict(args: argparse.Namespace) -> int:
         raise VqadError(f"--out={out}: exists and is not an empty folder; give a new one")
     if args.batch < 1:
         raise VqadError(f"--batch={args.batch}: must be at least 1")
+    if args.overlap is not None and not args.tile:
+        raise VqadError(f"--overlap={args.overlap}: is of tiles; add --tile")
     inputs = gather(args.images)
     detector = load(args.model)
-    _tell_thresholds(detector, args.tile)
+    _tell_thresholds(detector, args)
+    # Tiles of one image are many already.
+    size = args.batch if args.tile else min(args.batch, len(inputs))
+    together = 1 if args.tile else size
     skipped, seconds, timed = 0, 0.0, 0
     try:
         out.mkdir(parents=True, exist_ok=True)
         with (
-            open(out / "predictions.jsonl", "w") as lines,
-            open(out / "predictions.csv", "w", newline="") as table,
+            open(out / "predictions.jsonl", "w", encoding="utf-8") as lines,
+            # Names of files may hold what is no text.
+            open(
+                out / "predictions.csv",
+                "w",
+                newline="",
+                encoding="utf-8",
+                errors="backslashreplace",
+            ) as table,
             tqdm(total=len(inputs), unit="image", disable=not sys.stderr.isatty()) as bar,
         ):
             rows = csv.DictWriter(table, FIELDS)
             rows.writeheader()
             begun = time.perf_counter()
-            for batch in _batches(decoded(inputs), args.batch):
-                for entry in _predict_batch(detector, batch, out, args):
+            for batch in groups(decoded(inputs), together):
+                for entry in _predict_batch(detector, batch, out, args, size):
                     if entry["error"]:
                         skipped += 1
                         logger.warning("skipped: %s", entry["error"])
                     lines.write(json.dumps(entry) + "\n")
-                    rows.writerow(entry)
+                    rows.writerow({name: _cell(value) for name, value in entry.items()})
                 bar.update(len(batch))
                 if timed:
                     seconds += time.perf_counter() - begun
@@ -94,31 +106,26 @@ def run_predict(args: argparse.Namespace) -> int:
     if not done:
         raise VqadError(f"{' '.join(args.images)}: no picture could be read; see the lines above")
     # The first batch compiles.
-    speed = f", {(timed - args.batch) / seconds:.1f} images/s" if seconds else ""
+    speed = f", {(timed - together) / seconds:.1f} images/s" if seconds else ""
     print(f"{done} images, {skipped} skipped{speed}; written: {out}")
     return 1 if skipped else 0
 
 
-def _tell_thresholds(detector: "Detector", tile: bool) -> None:
-    if not detector.judges(tile):
+def _tell_thresholds(detector: "Detector", args: argparse.Namespace) -> None:
+    if not detector.judges(args.tile, args.overlap):
+        tile = " --tile" if args.tile else ""
+        overlap = "" if args.overlap is None else f" --overlap={args.overlap}"
         logger.warning(
             "no thresholds for such predictions, so no verdicts, and masks show what the network "
-            "holds more likely defective than not; vqad calibrate%s sets thresholds",
-            " --tile" if tile else "",
+            "holds more likely defective than not; vqad calibrate%s%s sets thresholds",
+            tile,
+            overlap,
         )
 
 
-def _batches(
-    found: Iterator[tuple["Input", Any]], size: int
-) -> Iterator[list[tuple["Input", Any]]]:
-    batch = []
-    for one in found:
-        batch.append(one)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+def _cell(value: Any) -> Any:
+    """A cell of the table; a file's name that spreadsheets would compute is quoted."""
+    return f"'{value}" if str(value)[:1] in ("=", "+", "-", "@", "\t", "\r") else value
 
 
 def _predict_batch(
@@ -126,17 +133,17 @@ def _predict_batch(
     batch: Sequence[tuple["Input", Any]],
     out: Path,
     args: argparse.Namespace,
+    size: int,
 ) -> list[dict[str, Any]]:
     """Predicts and writes a batch; returns its entries."""
     good = [(one, image) for one, image in batch if not isinstance(image, VqadError)]
     results = iter(())
     if good:
-        # A list, so that the program is the same for the last batch.
         found = detector.predict(
             [image for _, image in good],
             tile=args.tile,
             overlap=args.overlap,
-            batch_size=args.batch,
+            batch_size=size,
         )
         verdicts = [None] * len(good) if found.verdicts is None else found.verdicts
         marks = [mask > 0.5 for mask in found.masks] if found.marks is None else found.marks

@@ -35,6 +35,8 @@ class Thresholds:
       step: step of the checkpoint whose scores these were.
       image_size: height and width that images were resized to or cut into.
       tiled: whether images were cut into tiles.
+      overlap: pixels that neighbouring tiles share; None where there are none.
+      held_out: whether the images were those that training holds out.
     """
 
     score: float
@@ -44,6 +46,8 @@ class Thresholds:
     step: int
     image_size: tuple[int, int]
     tiled: bool
+    overlap: int | None = None
+    held_out: bool = False
 
 
 def conformal_rank(count: int, rate: float) -> int:
@@ -147,6 +151,8 @@ def from_json(entries: Any) -> Thresholds:
     numbers = [entries[name] for name in ("score", "pixel", "rate")]
     if not all(type(value) in (int, float) and math.isfinite(value) for value in numbers):
         raise ValueError("score, pixel and rate must be numbers")
-    if type(entries["tiled"]) is not bool:
-        raise ValueError("tiled must be true or false")
+    if not all(type(entries[name]) is bool for name in ("tiled", "held_out")):
+        raise ValueError("tiled and held_out must be true or false")
+    if (type(entries["overlap"]) is int) != entries["tiled"]:
+        raise ValueError("overlap must be a whole number for tiles, else null")
     return Thresholds(**{**entries, "image_size": tuple(size)})

@@ -1,6 +1,6 @@
 """Images larger than the network's size: cut into tiles that overlap, the maps blended there."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -34,47 +34,54 @@ def corners(shape: tuple[int, int], tile: tuple[int, int], overlap: int) -> list
       tile: height and width of a tile.
       overlap: what neighbours share at least.
 
-    Raises:
-      VqadError: the overlap is negative or not below the tile's sides.
-
     Example:
       >>> corners((64, 100), (64, 64), overlap=16)
       [(0, 0), (0, 36)]
     """
-    if not 0 <= overlap < min(tile):
-        raise VqadError(f"overlap: {overlap}; give 0 to {min(tile) - 1} for tiles of {tile}")
     rows, columns = (starts(*sides, overlap) for sides in zip(shape, tile, strict=True))
     return [(top, left) for top in rows for left in columns]
 
 
-def cut(image: np.ndarray, places: Sequence[tuple[int, int]], tile: tuple[int, int]) -> np.ndarray:
-    """Tiles [t, th, tw, ...] of an image [h, w, ...]."""
-    return np.stack([image[top : top + tile[0], left : left + tile[1]] for top, left in places])
+def check_overlap(overlap: int, tile: tuple[int, int]) -> None:
+    """Refuses an overlap that neighbouring tiles cannot have.
+
+    Raises:
+      VqadError: it is negative or not below the tile's sides.
+    """
+    if not 0 <= overlap < min(tile):
+        raise VqadError(f"overlap: {overlap}; give 0 to {min(tile) - 1} for tiles of {tile}")
+
+
+def cut(
+    image: np.ndarray, places: Sequence[tuple[int, int]], tile: tuple[int, int]
+) -> Iterator[np.ndarray]:
+    """Tiles [th, tw, ...] of an image [h, w, ...], parts of its memory."""
+    return (image[top : top + tile[0], left : left + tile[1]] for top, left in places)
 
 
 def blend(
-    maps: np.ndarray, places: Sequence[tuple[int, int]], shape: tuple[int, int]
+    maps: Iterable[np.ndarray], places: Sequence[tuple[int, int]], shape: tuple[int, int]
 ) -> np.ndarray:
     """Joins maps of tiles; where tiles overlap, their weights fall linearly towards their edges.
 
     Args:
-      maps: float32 [t, th, tw].
+      maps: float32 [th, tw] for each tile.
       places: their top left corners.
       shape: height and width of the image.
 
     Returns:
       float32 [h, w]; where only one tile lies, that tile's values.
     """
-    height, width = maps.shape[1:]
-    total, weights = np.zeros(shape), np.zeros(shape)
-    ramp = np.minimum.outer(_ramp(height), _ramp(width))
+    total, weights = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
     for values, (top, left) in zip(maps, places, strict=True):
+        height, width = values.shape
         here = np.s_[top : top + height, left : left + width]
+        ramp = np.minimum.outer(_ramp(height), _ramp(width))
         total[here] += ramp * values
         weights[here] += ramp
-    return (total / weights).astype(np.float32)
+    return np.divide(total, weights, out=total)
 
 
 def _ramp(length: int) -> np.ndarray:
-    distance = np.arange(1, length + 1)
-    return np.minimum(distance, distance[::-1]).astype(np.float64)
+    distance = np.arange(1, length + 1, dtype=np.float32)
+    return np.minimum(distance, distance[::-1])

@@ -38,9 +38,10 @@ class Description:
 
 
 def usable_limits(trained: Trained) -> Thresholds | None:
-    """The thresholds, where they belong to predictions at the model's size."""
+    """The thresholds, where they belong to whole images at the model's size, as exports take."""
     limits = trained.limits
-    return limits if limits is not None and limits.image_size == trained.image_size else None
+    fit = limits is not None and (limits.image_size, limits.tiled) == (trained.image_size, False)
+    return limits if fit else None
 
 
 def describe(trained: Trained) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import logging
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -16,6 +17,8 @@ from vqad.errors import VqadError
 from vqad.interop.export import check, contents, onnx, safetensors, stablehlo
 from vqad.paths import check_local
 from vqad.prediction.loading import Trained, read_trained
+
+logger = logging.getLogger(__name__)
 
 DRAWN = 10
 """Surfaces that are drawn to compare on, where no images are given: two of each kind."""
@@ -74,6 +77,12 @@ def export(
     if os.path.isdir(out):
         raise VqadError(f"{out}: is a folder; give a file")
     trained = read_trained(model)
+    if trained.limits is not None and contents.usable_limits(trained) is None:
+        logger.warning(
+            "%s: its thresholds are of tiles or of another size, so that the export gives no "
+            "verdicts; run vqad calibrate without --tile first for such",
+            model,
+        )
     how = FORMATS[format]
     built = how.build(trained)
     description = contents.describe(trained)

@@ -1,0 +1,49 @@
+"""What a detector takes for a picture, and maps at a picture's size."""
+
+import os
+
+import numpy as np
+from PIL import Image
+
+from vqad.data.decode import decode_image
+from vqad.errors import VqadError
+
+Picture = np.ndarray | Image.Image | str | os.PathLike
+
+
+def as_picture(image: Picture) -> np.ndarray:
+    """One picture as uint8 RGB [h, w, 3].
+
+    Args:
+      image: a path, Pillow's image (RGB or grey), or an array [h, w, 3] or [h, w], uint8 or float
+        in [0, 1].
+
+    Raises:
+      VqadError: it cannot be read, or is an array of another kind.
+    """
+    if isinstance(image, str | os.PathLike):
+        return decode_image(image)
+    if isinstance(image, Image.Image) and image.mode not in ("RGB", "L"):
+        raise VqadError(
+            f"image: Pillow's mode {image.mode}; give its path, or image.convert('RGB')"
+        )
+    image = np.asarray(image)
+    if image.ndim == 2:
+        image = np.repeat(image[..., None], 3, axis=-1)
+    if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise VqadError(f"image: an array of shape {image.shape}; give [height, width, 3] (RGB)")
+    if image.dtype == np.uint8:
+        return image
+    if image.dtype.kind != "f" or not (image.min() >= 0 and image.max() <= 1):
+        raise VqadError(f"image: {image.dtype} outside [0, 1]; give uint8, or floats in [0, 1]")
+    return np.round(image * 255).astype(np.uint8)
+
+
+def resize_map(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resizes a map float32 [h, w] bilinearly."""
+    if values.shape == tuple(size):
+        return values
+    resized = Image.fromarray(values.astype(np.float32)).resize(
+        (size[1], size[0]), Image.Resampling.BILINEAR
+    )
+    return np.asarray(resized)
