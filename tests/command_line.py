@@ -22,7 +22,7 @@ TINY = [
     *[f"--config.stage{i}.batch_size=4" for i in (1, 2, 3)],
 ]
 # Runs of a few steps spend their time on compiling, and most of that on LLVM's optimizations.
-QUICK = "--xla_backend_optimization_level=0"
+QUICK = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
 OPTIMIZED = {"XLA_FLAGS": ""}
 
 
