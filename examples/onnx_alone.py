@@ -5,7 +5,8 @@
     python onnx_alone.py model.onnx tiles/test/
 
 prints the score of each picture, with thresholds in the model also its verdict, and for a test
-folder in MVTec's layout (a subfolder ``good`` and others) the image AUROC.
+folder in MVTec's layout (a subfolder ``good`` and others) the image AUROC. A picture that cannot be
+read is named and skipped, and the exit code is 1.
 """
 
 import argparse
@@ -28,7 +29,9 @@ class Model:
         self.session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
         self.about = json.loads(self.session.get_modelmeta().custom_metadata_map["vqad"])
         self.image_size = tuple(self.about["image_size"])
-        self.thresholds = self.about["thresholds"]
+        limits = self.about["thresholds"]
+        # Thresholds of tiles say nothing of whole pictures, which are judged here.
+        self.thresholds = None if limits and limits["tiled"] else limits
 
     def predict(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """Scores, masks, and with thresholds verdicts and marks, of uint8 [n, h, w, 3], RGB."""
@@ -37,10 +40,33 @@ class Model:
 
 
 def read(path: Path, size: tuple[int, int]) -> np.ndarray:
-    """A picture of 8 bits as RGB at the model's size, resized as its description says."""
+    """A picture as RGB at the model's size, resized as its description says."""
     with Image.open(path) as picture:
-        picture = ImageOps.exif_transpose(picture).convert("RGB")
+        picture = ImageOps.exif_transpose(picture)
+        if picture.mode[0] in "IF":  # of more than 8 bits; Pillow would cut them off at 255
+            picture = to_8_bit(picture)
+        picture = picture.convert("RGB")
         return np.asarray(picture.resize(size[::-1], Image.Resampling.BILINEAR))
+
+
+def to_8_bit(picture: Image.Image) -> Image.Image:
+    """Greys as vqad reads them: 65535 becomes 255; of 32 bits, what is up to 255 stays."""
+    values = np.asarray(picture)
+    if values.dtype.kind == "f" or values.min() < 0 or values.max() > 65535:
+        raise ValueError("grey values outside 0..65535 or not whole")
+    if picture.mode != "I" or values.max() > 255:
+        values = (values.astype(np.uint32) + 128) // 257
+    return Image.fromarray(values.astype(np.uint8))
+
+
+def find(folder: Path) -> list[Path]:
+    """The pictures below a folder, without what is hidden."""
+    return [
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.suffix.lower() in SUFFIXES
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    ]
 
 
 def auroc(scores: np.ndarray, defective: np.ndarray) -> float:
@@ -56,24 +82,30 @@ def main() -> int:
     parser.add_argument("folder", type=Path, help="pictures, or a test folder in MVTec's layout")
     parser.add_argument("--batch", type=int, default=8)
     args = parser.parse_args()
-    paths = sorted(p for p in args.folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+    paths = find(args.folder)
     if not paths:
         parser.error(f"{args.folder}: no pictures there")
-    model, scores = Model(args.model), []
+    model, scores = Model(args.model), {}
     for start in range(0, len(paths), args.batch):
-        here = paths[start : start + args.batch]
-        found = model.predict(np.stack([read(path, model.image_size) for path in here]))
-        for i, path in enumerate(here):
-            verdict = ""
+        pictures = {}
+        for path in paths[start : start + args.batch]:
+            try:
+                pictures[path] = read(path, model.image_size)
+            except Exception as error:  # damaged files make Pillow raise anything
+                print(f"{path}: skipped, cannot be read ({error})", file=sys.stderr)
+        if not pictures:
+            continue
+        found = model.predict(np.stack(list(pictures.values())))
+        for i, path in enumerate(pictures):
+            scores[path], verdict = found["score"][i], ""
             if model.thresholds:
                 verdict = "defective" if found["verdict"][i] else "good"
-            print(f"{path.relative_to(args.folder)} {found['score'][i]:.6f} {verdict}".rstrip())
-        scores.extend(found["score"])
-    classes = [path.relative_to(args.folder).parts[0] for path in paths]
+            print(f"{path.relative_to(args.folder)} {scores[path]:.6f} {verdict}".rstrip())
+    classes = [path.relative_to(args.folder).parts[0] for path in scores]
     defective = np.array([name != "good" for name in classes])
     if "good" in classes and defective.any():
-        print(f"image AUROC {auroc(np.array(scores), defective):.4f}")
-    return 0
+        print(f"image AUROC {auroc(np.array(list(scores.values())), defective):.4f}")
+    return 0 if len(scores) == len(paths) else 1
 
 
 if __name__ == "__main__":

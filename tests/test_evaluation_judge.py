@@ -82,12 +82,12 @@ def test_figures_overall_and_per_class(split):
 
 
 def test_the_centre_alone_counts_in_the_papers_protocol():
-    side, n = 240, 4
+    side, n = 256, 4
     rng = np.random.default_rng(0)
     maps = rng.uniform(0, 0.8, (n, side, side)).astype(np.float32)
     truth = np.zeros((n, side, side), np.uint8)
     truth[2:, 100:120, 50:70] = 1
-    truth[2:, :8] = 1  # beyond the centre
+    truth[2:, :16] = 1  # beyond the centre
     maps[2:, 100:120, 50:70] += 0.2
     batch = {
         "image": np.zeros((n, side, side, 3), np.uint8),
@@ -100,7 +100,7 @@ def test_the_centre_alone_counts_in_the_papers_protocol():
     empty = np.zeros((n, 1, 1, 3), np.float32)
     predicted = {"score": rng.random(n), "mask": maps, "general": empty, "specific": empty}
     judgement = judge(lambda _: predicted, [batch], CLASSES[:2], "abcd", resamples=20)
-    for protocol, inside in ((judgement, slice(None)), (judgement.centre, slice(8, 232))):
+    for protocol, inside in ((judgement, slice(None)), (judgement.centre, slice(16, 240))):
         labels, scores = truth[:, inside, inside].ravel(), maps[:, inside, inside].ravel()
         for figures in (protocol.overall, protocol.classes["crack"]):
             expected = roc_auc_score(labels, scores)
@@ -115,7 +115,8 @@ def test_the_centre_alone_counts_in_the_papers_protocol():
     ("shape", "window"),
     [
         ((256, 256), (slice(16, 240), slice(16, 240))),
-        ((225, 300), (slice(0, 224), slice(38, 262))),
+        ((512, 512), None),
+        ((256, 300), None),
         ((224, 640), None),
     ],
 )

@@ -1,6 +1,7 @@
 """ONNX exports, their use without vqad, and the table of runtimes."""
 
 import dataclasses
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from small_model import noise, write_calibrated_model
 
 import vqad
 from vqad.cli import main
+from vqad.data.decode import EXIF_ORIENTATION
 from vqad.errors import VqadError
 from vqad.interop import benchmark
 from vqad.interop.export import onnx
@@ -65,16 +67,23 @@ def test_batches_of_any_size_say_what_the_model_says(path, folder):
     assert found["mask_difference_same_codes"] <= 1e-4
 
 
+def run_example(path, folder):
+    line = [sys.executable, "-c", ALONE, str(EXAMPLE), str(path), str(folder), "--batch=3"]
+    return subprocess.run(line, env=environment(PYTHONPATH=""), capture_output=True, text=True)
+
+
 def test_it_is_judged_without_this_package(path, folder, tmp_path):
     images = noise(8)
     for i, image in enumerate(images):
         file = tmp_path / "test" / ("good" if i % 3 else "scratch") / f"{i}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(image).resize((40, 36)).save(file)
-    line = [sys.executable, "-c", ALONE, str(EXAMPLE), str(path), str(tmp_path / "test")]
-    done = subprocess.run(
-        [*line, "--batch=3"], env=environment(PYTHONPATH=""), capture_output=True, text=True
-    )
+        picture = Image.fromarray(image).resize((40, 36))
+        if i == 0:  # grey of 16 bits
+            picture = Image.fromarray(257 * np.asarray(picture.convert("L"), np.uint16))
+        exif = picture.getexif()
+        exif[EXIF_ORIENTATION] = 6 if i == 1 else 1  # turned by a quarter
+        picture.save(file, exif=exif)
+    done = run_example(path, tmp_path / "test")
     assert done.returncode == 0, done.stderr
     *rows, last = done.stdout.splitlines()
     files = sorted((tmp_path / "test").rglob("*.png"))
@@ -87,6 +96,30 @@ def test_it_is_judged_without_this_package(path, folder, tmp_path):
     said = [float(row.split()[1]) for row in rows]
     wanted = roc_auc_score([file.parent.name != "good" for file in files], said)
     assert float(last.removeprefix("image AUROC ")) == pytest.approx(wanted, abs=1e-3)
+
+
+def test_without_this_package_broken_pictures_are_skipped(path, tmp_path):
+    import onnx as format
+
+    whole = format.load(path)
+    about = json.loads(whole.metadata_props[0].value)
+    about["thresholds"]["tiled"] = True  # and so without verdicts
+    format.helper.set_model_props(whole, {onnx.KEY: json.dumps(about)})
+    format.save(whole, tmp_path / "tiled.onnx")
+    pictures = tmp_path / "pictures"
+    (pictures / ".hidden").mkdir(parents=True)
+    for i, image in enumerate(noise(2)):
+        Image.fromarray(image).save(pictures / f"{i}.png")
+    for name in ("._0.png", ".hidden/0.png", "a.png", "b.png", "c.png"):
+        (pictures / name).write_bytes((pictures / "0.png").read_bytes()[:200])
+    done = run_example(tmp_path / "tiled.onnx", pictures)
+    assert done.returncode == 1
+    assert [row.split()[0] for row in done.stdout.splitlines()] == ["0.png", "1.png"]
+    assert {len(row.split()) for row in done.stdout.splitlines()} == {2}
+    told = done.stderr.splitlines()
+    assert [line.partition(": skipped, ")[0] for line in told] == [
+        str(pictures / name) for name in ("a.png", "b.png", "c.png")
+    ]
 
 
 def test_vqad_load_tells_what_runs_it(path):

@@ -17,10 +17,12 @@ from test_training import tiny_config
 
 from vqad.cli import main
 from vqad.data.sources import open_source
+from vqad.errors import VqadError
 from vqad.evaluation.evaluate import evaluate
 from vqad.evaluation.html import tables
-from vqad.evaluation.html.page import best_f1_threshold, render
+from vqad.evaluation.html.page import Card, best_f1_threshold, render
 from vqad.evaluation.html.pictures import TRUTH_COLOUR, drawing, thumbnail
+from vqad.evaluation.html.stored import check_cards
 from vqad.prediction import thresholds
 from vqad.prediction.overlay import COLOUR
 
@@ -138,6 +140,8 @@ def test_figures_of_any_name_are_shown():
         assert text in html
     assert "&lt;/script&gt;&lt;b&gt;" in html
     assert html.count("95 %") == 1  # the centre's figures here have no intervals
+    found["classes"]["scratch"]["images"] = "<i>"
+    assert "<td>&lt;i&gt;</td>" in tables.figures(found)
     del found["centre_224"], found["overall"]["intervals"]
     assert "95 %" not in tables.figures(found)
 
@@ -177,7 +181,7 @@ def judged(tmp_path_factory):
         mask = np.zeros((32, 32), np.uint8)
         mask[4:9, 4:9] = 255
         Image.fromarray(mask).save(root / f"tiles/ground_truth/hole/{i}_mask.png")
-    folder = write_small_model(root / "work" / "stage3")
+    folder = write_small_model(root / "work" / "stage3", lively=True)
     config = tiny_config()
     config.surface = str(root / "tiles")
     evaluate(config, str(root / "work"), str(folder))
@@ -211,6 +215,43 @@ def test_the_command_shows_what_was_judged(judged, capsys):
     assert f"{area:.3f}" in out.read_text()
 
 
+def changed(found, part, **fields):
+    return json.dumps({**found, part: {**(found[part] or {}), **fields}})
+
+
+def test_the_command_refuses_other_labels(judged, tmp_path, capsys):
+    for kind, count in (("train/good", 2), ("test/good", 4), ("test/hole", 3)):
+        (tmp_path / "tiles" / kind).mkdir(parents=True)
+        for i in range(count):  # three of the good ones exchanged with the holes
+            other = {"test/good": "test/hole", "test/hole": "test/good"}.get(kind, kind)
+            source = judged / "tiles" / (kind if i == 3 else other) / f"{i}.png"
+            (tmp_path / "tiles" / kind / f"{i}.png").symlink_to(source)
+    (tmp_path / "tiles/ground_truth").symlink_to(judged / "tiles/ground_truth")
+    out = tmp_path / "page.html"
+    line = ["report", str(judged / "work"), f"--out={out}", f"--surface={tmp_path / 'tiles'}"]
+    assert main(line) == 2
+    told = capsys.readouterr().err
+    assert "tiles: other images or labels than were judged, whose image_auroc was " in told
+    assert not out.exists()
+
+
+def test_figures_are_compared_up_to_the_rounding_of_scores():
+    def check(scores, **judged):
+        cards = [Card(int(i > 1), str(i), score, "", "") for i, score in enumerate(scores)]
+        check_cards(cards, judged, "tiles")
+
+    check([0.1, 0.2, 0.3, 0.4], image_auroc=1.0, image_ap=0.9995)
+    check([0.1, 0.3 + 1e-6, 0.3, 0.4], image_auroc=1.0, image_ap=1.0)
+    check([0.1, 0.2], image_auroc=None, image_ap=None)  # no defective ones
+    for figures in ((0.998, 1.0), (1.0, 0.998), (None, 1.0), (1.0, None)):
+        with pytest.raises(VqadError, match="tiles: other images or labels than were judged"):
+            check(
+                [0.1, 0.2, 0.3, 0.4], **dict(zip(("image_auroc", "image_ap"), figures, strict=True))
+            )
+    with pytest.raises(VqadError, match="whose image_auroc was 1"):
+        check([0.1, 0.2], image_auroc=1.0, image_ap=1.0)
+
+
 def test_the_command_refuses_what_was_not_judged(judged, tmp_path, capsys):
     def refused(*more):
         assert (
@@ -237,6 +278,18 @@ def test_the_command_refuses_what_was_not_judged(judged, tmp_path, capsys):
             ("[]", "cannot be read"),
             (json.dumps({**found, "about": {}}), "holds no checkpoint, image_size"),
             (json.dumps({**found, "about": {**found["about"], "step": 5}}), "is of step 5"),
+            (changed(found, "about", image_size="32"), "damaged, image_size is '32'"),
+            (changed(found, "overall", image_ap="x"), "damaged, overall.image_ap is 'x', not a"),
+            (changed(found, "classes", hole=[1]), r"damaged, classes.hole is [1], no set"),
+            (changed(found, "classes", hole={"images": "<b>"}), "damaged, classes.hole.images is"),
+            (
+                changed(found, "overall", intervals={"pixel_ap": ["0", 1]}),
+                "damaged, overall.intervals.pixel_ap is ['0', 1], not two numbers",
+            ),
+            (
+                changed(found, "centre_224", overall=3, classes={}),
+                "damaged, centre_224.overall is 3",
+            ),
         ):
             path.write_text(content)
             assert f"evaluation.json: {message}" in refused()

@@ -25,7 +25,7 @@ from vqad.training.sharding import Placement
 
 logger = logging.getLogger(__name__)
 
-_FIGURES = 2  # raised when judging gives other figures: what an older version judged is judged anew
+_FIGURES = 3  # raised when judging gives other figures: what an older version judged is judged anew
 
 
 def placement_for(split: str) -> Placement:

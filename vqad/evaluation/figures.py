@@ -14,7 +14,7 @@ from vqad.evaluation.bootstrap import (
 )
 from vqad.evaluation.streaming import StreamingCurve
 
-CROP = 224
+RESIZED, CROP = 256, 224  # the paper's sides
 
 
 @dataclass(frozen=True)
@@ -67,11 +67,11 @@ class Pixels:
 
 
 def centre(shape: tuple[int, int]) -> tuple[slice, slice] | None:
-    """The centre of `CROP` x `CROP`; None unless both sides of the image are longer."""
-    if min(shape) <= CROP:
+    """The paper's centre crop; None unless the image has the paper's size."""
+    if tuple(shape) != (RESIZED, RESIZED):
         return None
-    top, left = ((side - CROP) // 2 for side in shape)
-    return slice(top, top + CROP), slice(left, left + CROP)
+    inside = slice((RESIZED - CROP) // 2, (RESIZED + CROP) // 2)
+    return inside, inside
 
 
 def judge_protocols(

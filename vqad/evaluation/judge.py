@@ -23,8 +23,8 @@ class Judgement:
         overall: figures over all images.
         classes: figures per defect class, in the order of the class names.
         centre: the same by the paper's protocol, whose pixel figures leave out what is beyond the
-            centre of 224 x 224 (of 256 x 256) and whose image scores are those of the whole image;
-            None if the images have no such centre, a side being 224 or less.
+            centre of 224 x 224 and whose image scores are those of the whole image; None unless
+            the images are of 256 x 256, for which alone the paper defines it.
         images: number of images judged.
         seconds_per_image: time of prediction per image; None when there was only the first batch.
         cases: lists of at most k cases, most telling first, under "missed" (defective, lowest

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from vqad.errors import VqadError
 from vqad.evaluation.cases import Case
-from vqad.evaluation.figures import CROP, Figures, Protocol
+from vqad.evaluation.figures import CROP, RESIZED, Figures, Protocol
 from vqad.evaluation.judge import Judgement
 from vqad.paths import write_whole
 
@@ -85,7 +85,7 @@ def write_json(judgement: Judgement, path: str | os.PathLike, about: Mapping[str
     }
     if judgement.centre is None:
         content[f"{_CENTRE}_not_defined"] = (
-            f"a side of the images is {CROP} or less: no centre of {CROP} x {CROP} to crop"
+            f"the paper's crop to {CROP} x {CROP} is of images of {RESIZED} x {RESIZED} alone"
         )
     _write(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
 

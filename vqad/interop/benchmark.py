@@ -1,13 +1,14 @@
 """Runtimes on this machine's CPU, timed side by side: JAX, ONNX Runtime and OpenVINO."""
 
 import dataclasses
+import functools
 import importlib.util
 import logging
 import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import jax
@@ -15,14 +16,16 @@ import numpy as np
 
 from vqad.data.decode import resize_image
 from vqad.data.surface_demo.draw import CLASSES, draw_tile
-from vqad.evaluation.evaluate import make_predict
 from vqad.interop.export import contents, onnx
+from vqad.models.compiler import compiler_options
+from vqad.models.dsr import Dsr
 from vqad.prediction.loading import Trained
 
 logger = logging.getLogger(__name__)
 
 Predict = Callable[[np.ndarray], object]
 
+_OUTPUTS = ("score", "mask")  # of every runtime, so that all do the same work
 _FEWEST = 5  # timed calls of each, however long they take
 
 
@@ -118,7 +121,7 @@ def _runtimes(trained: Trained) -> Iterator[tuple[str, str, Predict]]:
         logger.info("bfloat16 is left out: this CPU has neither AVX512_BF16 nor AMX")
     for dtype in dtypes:
         model = trained.model.clone(dtype=jax.numpy.dtype(dtype))
-        yield "JAX", dtype, make_predict(model, trained.variables)
+        yield "JAX", dtype, _jax(model, trained.variables)
     if missing("jax2onnx", "onnx") or missing("onnxruntime", "onnx"):
         return
     with tempfile.TemporaryDirectory() as folder:
@@ -128,12 +131,23 @@ def _runtimes(trained: Trained) -> Iterator[tuple[str, str, Predict]]:
         )
         text = contents.text(contents.describe(trained))
         Path(path).write_bytes(onnx.pack(onnx.build(float32), text))
-        session, _ = onnx.open_export(path, only=("score", "mask"))
+        session, _ = onnx.open_export(path, only=_OUTPUTS)
         yield "ONNX Runtime", "float32", session
         if missing("openvino", "openvino"):
             return
         for dtype in dtypes:
             yield "OpenVINO", dtype, _openvino(path, dtype)
+
+
+def _jax(model: Dsr, variables: Mapping) -> Predict:
+    judge, variables = contents.judging(model, limits=None), jax.device_put(variables)
+
+    @functools.partial(jax.jit, compiler_options=compiler_options())
+    def apply(variables: Mapping, image: jax.Array) -> list[jax.Array]:
+        found = judge(variables, image)
+        return [found[name] for name in _OUTPUTS]
+
+    return lambda images: jax.device_get(apply(variables, images))
 
 
 def _openvino(path: str, dtype: str) -> Predict:
@@ -143,7 +157,9 @@ def _openvino(path: str, dtype: str) -> Predict:
 
     core = openvino.Core()
     hints = {"INFERENCE_PRECISION_HINT": "f32" if dtype == "float32" else "bf16"}
-    compiled = core.compile_model(path, "CPU", {"PERFORMANCE_HINT": "LATENCY", **hints})
+    whole = core.read_model(path)
+    wanted = openvino.Model([whole.output(name) for name in _OUTPUTS], whole.get_parameters())
+    compiled = core.compile_model(wanted, "CPU", {"PERFORMANCE_HINT": "LATENCY", **hints})
     request = compiled.create_infer_request()
     return lambda images: request.infer({"image": images})
 

@@ -1,7 +1,6 @@
 """The subcommand `vqad report`; what it needs is imported when it runs."""
 
 import argparse
-import json
 import logging
 import sys
 from collections.abc import Iterator, Mapping
@@ -44,6 +43,7 @@ def run_report(args: argparse.Namespace) -> int:
     from vqad.data.sources import open_source
     from vqad.evaluation.evaluate import make_predict, whole_variables
     from vqad.evaluation.html.page import render
+    from vqad.evaluation.html.stored import check_cards, read_evaluation
     from vqad.paths import write_whole
     from vqad.prediction.loading import described
     from vqad.training import checkpoints
@@ -54,7 +54,7 @@ def run_report(args: argparse.Namespace) -> int:
     if not 16 <= args.side <= 1024:
         raise VqadError(f"--side={args.side}: must be between 16 and 1024")
     folder = checkpoints.find_folder(args.workdir)
-    evaluation = _evaluation(args.workdir, checkpoints.latest_step(folder))
+    evaluation = read_evaluation(args.workdir, checkpoints.latest_step(folder))
     about = evaluation["about"]
     variables, metadata = checkpoints.load_weights(folder)
     settings = metadata.get("config", {"model": metadata.get("model")})
@@ -78,6 +78,7 @@ def run_report(args: argparse.Namespace) -> int:
     batch_size = settings.get("evaluation", {}).get("batch_size", 8)
     predict = make_predict(model, variables)
     cards = list(_cards(predict, source, batch_size, limits.pixel if limits else 0.5, args.side))
+    check_cards(cards, evaluation["overall"], source.name)
     content = render(evaluation, settings, source.classes, cards, limits)
     try:
         write_whole(out, content)
@@ -88,28 +89,6 @@ def run_report(args: argparse.Namespace) -> int:
         ) from error
     print(f"{len(cards)} images, {len(content) / 1e6:.1f} MB; written: {out}")
     return 0
-
-
-def _evaluation(workdir: str, step: int) -> dict[str, Any]:
-    """What `evaluation.json` holds, if it is of this step."""
-    from etils import epath
-
-    path = epath.Path(workdir) / "evaluation.json"
-    again = "judge with python launch/main.py --config=... --workdir=... --mode=evaluate"
-    if not path.exists():
-        raise VqadError(f"{path}: no such file; {again}")
-    try:
-        evaluation = json.loads(path.read_text())
-        about = evaluation["about"]
-        missing = {"overall", "classes", "images"} - evaluation.keys()
-        missing |= {"checkpoint", "step", "surface", "image_size", "score_window"} - about.keys()
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise VqadError(f"{path}: cannot be read ({error!r}); {again}") from error
-    if missing:
-        raise VqadError(f"{path}: holds no {', '.join(sorted(missing))}; {again}")
-    if about["step"] != step:
-        raise VqadError(f"{path}: is of step {about['step']}, the model of step {step}; {again}")
-    return evaluation
 
 
 def _limits(folder: str, about: Mapping[str, Any], same_scores: bool) -> "Thresholds | None":

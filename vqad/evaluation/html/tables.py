@@ -53,7 +53,8 @@ def _protocol(found: Mapping[str, Any]) -> str:
         return html
     head = "".join(f'<th scope="col">{escape(title(key))}</th>' for key in ["images", *names])
     rows = "".join(
-        f'<tr><th scope="row"><bdi>{escape(name)}</bdi></th><td>{row.get("images", "")}</td>'
+        f'<tr><th scope="row"><bdi>{escape(name)}</bdi></th>'
+        + f"<td>{escape(str(row.get('images', '')))}</td>"
         + "".join(f"<td>{_value(row.get(key))}{_interval(row, key)}</td>" for key in names)
         + "</tr>"
         for name, row in classes.items()
