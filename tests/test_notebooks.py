@@ -1,6 +1,7 @@
 """The notebooks executed whole, with tiny networks; how they find the repository."""
 
 import json
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -17,12 +18,16 @@ def notebook(name):
     return nbformat.read(ROOT / "notebooks" / name, as_version=4)
 
 
-def execute(name, folder, check, **variables):
+def execute(name, folder, check, without=(), **variables):
     """Executes a notebook in a folder, and a cell more that prints its variables as JSON.
 
-    Returns what that printed, and all outputs before it.
+    Cells that have one of the words in ``without`` are left out. Returns what that printed, and all
+    outputs before it.
     """
     content = notebook(name)
+    content.cells = [
+        cell for cell in content.cells if not any(word in cell.source for word in without)
+    ]
     content.cells.append(nbformat.v4.new_code_cell(f"import json\nprint(json.dumps({check}))"))
     client = nbclient.NotebookClient(
         content,
@@ -96,6 +101,29 @@ def test_train_and_judge(trained):
     assert "training starts" in told
     auroc = json.loads((workdir / "evaluation.json").read_text())["overall"]["image_auroc"]
     assert f"image_auroc         {auroc:.3f}" in told
+
+
+def test_without_thresholds_there_are_no_verdicts(trained, tmp_path):
+    shutil.copytree(trained[0], tmp_path / "runs" / "notebook")
+    (tmp_path / "runs" / "notebook" / "stage3" / "thresholds.json").unlink()
+    titles, outputs = execute(
+        "train_and_judge.ipynb",
+        tmp_path,
+        "titles",
+        without=[
+            "vqad.cli",
+            "run(config",
+            "metrics.jsonl",
+            "evaluation.json",
+            "contact_sheet",
+            "html",
+        ],
+    )
+    assert [title.partition("\n")[0] for title in titles] == [
+        f"{kind}: no verdict" for kind in ("good", "dent", "pit", "scratch", "stain")
+    ]
+    told = "".join(output.text for output in outputs if output.output_type == "stream")
+    assert "Without held-out images there are no thresholds" in told
 
 
 def test_what_dsr_sees(trained, tmp_path):
@@ -187,13 +215,46 @@ def test_colab_asks_for_the_repository(tmp_path):
     with zipfile.ZipFile(tmp_path / "vqad.zip", "w") as archive:
         for name in ("configs/demo.py", "vqad/cli.py"):
             archive.write(tmp_path / "vqad-main" / name, f"vqad-main/{name}")
+    with zipfile.ZipFile(tmp_path / "other.zip", "w") as archive:
+        archive.writestr("other-main/README.md", "")
     (tmp_path / "content").mkdir()
-    before = STAND_IN % str(tmp_path / "vqad.zip")
+    result = find_repository(tmp_path / "content", before=STAND_IN % str(tmp_path / "other.zip"))
+    assert "no repository of vqad" in result.stderr
+    before = STAND_IN % str(tmp_path / "vqad.zip")  # chosen when the cell runs once more
     result = find_repository(tmp_path / "content", before=before)
     assert result.stdout.splitlines()[0] == "Choose vqad's repository, as a ZIP file:", (
         result.stderr
     )
     assert result.stdout.splitlines()[1].endswith("/content/vqad-source/vqad-main")
+
+
+NOT_INSTALLED = """
+import importlib.metadata, subprocess
+on_disk = importlib.metadata.version
+def version(name):
+    if name == "vqad":
+        raise importlib.metadata.PackageNotFoundError
+    return on_disk(name)
+importlib.metadata.version = version
+subprocess.run = lambda command, check: print(*command[3:])
+"""
+
+
+@pytest.mark.parametrize("gpu", [False, True])
+def test_it_is_installed_in_its_own_folder_as_well(tmp_path, monkeypatch, gpu):
+    if gpu:
+        (tmp_path / "nvidia-smi").touch(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    told = find_repository(ROOT, before=NOT_INSTALLED).stdout.splitlines()
+    assert told[0] == f"install -q {ROOT}[notebooks]" + (" jax[cuda12]" if gpu else "")
+
+
+@pytest.mark.parametrize("module", ["numpy", "PIL"])
+def test_what_was_loaded_before_an_upgrade_is_told(module):
+    before = f"import sys, types\nsys.modules[{module!r}] = types.ModuleType({module!r})\n"
+    before += f"sys.modules[{module!r}].__version__ = '1.0'\n"
+    result = find_repository(ROOT, before=before)
+    assert "is installed, but 1.0 still in use: Runtime > Restart session" in result.stderr
 
 
 def test_without_a_repository_it_says_so(tmp_path):
