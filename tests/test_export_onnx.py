@@ -136,7 +136,15 @@ def test_models_in_bfloat16_are_refused(folder):
 def test_runtimes_are_timed(folder, capsys, monkeypatch):
     monkeypatch.setattr(benchmark, "cpu_has_bfloat16", lambda: False)
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    timed, outputs = benchmark._timed, set()
+
+    def counted(predict, images):
+        outputs.add(len(predict(images)))
+        return timed(predict, images)
+
+    monkeypatch.setattr(benchmark, "_timed", counted)
     assert main(["benchmark", folder, "--batch=2", "--seconds=0.05"]) == 0
+    assert outputs == {2}  # score and mask
     captured = capsys.readouterr()
     rows = [line.split("|")[1:-1] for line in captured.out.splitlines() if line.startswith("| ")]
     names = [row[0].strip() for row in rows[1:]]
