@@ -29,9 +29,7 @@ class Model:
         self.session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
         self.about = json.loads(self.session.get_modelmeta().custom_metadata_map["vqad"])
         self.image_size = tuple(self.about["image_size"])
-        limits = self.about["thresholds"]
-        # Thresholds of tiles say nothing of whole pictures, which are judged here.
-        self.thresholds = None if limits and limits["tiled"] else limits
+        self.thresholds = self.about["thresholds"]
 
     def predict(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """Scores, masks, and with thresholds verdicts and marks, of uint8 [n, h, w, 3], RGB."""
