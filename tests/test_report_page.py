@@ -198,7 +198,8 @@ def test_the_command_shows_what_was_judged(judged, capsys):
         assert f"7 images, 0.0 MB; written: {out}" in capsys.readouterr().out
         data = Page(out.read_bytes()).data()
         thresholds.write(
-            str(judged / "work" / "stage3"), limits.__class__(**{**vars(limits), "tiled": True})
+            str(judged / "work" / "stage3"),
+            limits.__class__(**{**vars(limits), "tiled": True, "overlap": 8}),
         )
         assert main(["report", str(judged / "work"), "--out", str(judged / "other.html")]) == 0
         assert "thresholds of other scores" in capsys.readouterr().err
