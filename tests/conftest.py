@@ -1,4 +1,4 @@
-"""Set before JAX starts: eight virtual CPU devices, quick compiling, one cache for all processes."""
+"""Set before JAX starts: eight virtual CPU devices, quick compiling, one compilation cache."""
 
 import os
 import tempfile
