@@ -30,7 +30,7 @@ def run(surface, tmp_path_factory):
     root = tmp_path_factory.mktemp("run")
     flags = [
         "--config.stages=('stage3',)",
-        f"--config.init_from={write_small_model(root / 'weights')}",
+        f"--config.init_from={write_small_model(root / 'weights', lively=True)}",
         f"--config.surface={surface}",
         "--config.model.code_units=False",
         "--config.calibration.held_out=0.5",

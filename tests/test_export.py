@@ -47,14 +47,21 @@ def exported(folder, tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", ["safetensors", "stablehlo"])
-def test_an_export_says_the_same_bits_as_the_folder(exported, folder, name):
+def test_an_export_says_the_same_as_the_folder(exported, folder, name):
     ours, theirs = vqad.load(folder), vqad.load(exported[name])
     assert theirs.image_size == ours.image_size
     assert theirs.thresholds == ours.thresholds
     for images in (noise(8), noise(1)[0], [np.zeros((50, 41, 3), np.uint8)]):
         a, b = ours.predict(images), theirs.predict(images)
-        for field in ("scores", "masks", "verdicts", "marks"):
-            np.testing.assert_array_equal(getattr(a, field), getattr(b, field))
+        # Without fusions, as tests compile, a program within a program is rounded otherwise.
+        rounding = check.MASK_TOLERANCE if name == "stablehlo" else 0
+        for field in ("scores", "masks"):
+            np.testing.assert_allclose(
+                getattr(a, field), getattr(b, field), rtol=0, atol=rounding, err_msg=field
+            )
+        np.testing.assert_array_equal(a.verdicts, b.verdicts)
+        sure = np.abs(a.masks - ours.thresholds.pixel) > rounding
+        np.testing.assert_array_equal(a.marks[sure], b.marks[sure])
 
 
 def test_an_export_describes_itself(exported, trained):
