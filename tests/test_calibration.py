@@ -80,6 +80,12 @@ def test_thresholds_are_set_again_where_they_are_lost_or_another_rate_is_wanted(
     again = json.loads(path.read_text())
     assert again["rate"] == 0.5
     assert again["score"] < first["score"]
+    # Those that vqad calibrate left are not touched.
+    assert again["held_out"] is True
+    path.write_text(json.dumps({**again, "held_out": False}))
+    before = path.read_bytes()
+    assert launch(workdir, *flags).returncode == 0
+    assert path.read_bytes() == before
 
 
 def test_other_shares_and_too_few_images_are_refused(run, tmp_path):
