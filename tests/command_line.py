@@ -24,6 +24,8 @@ TINY = [
 # Runs of a few steps spend their time on compiling, and most of that on LLVM's optimizations.
 QUICK = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
 OPTIMIZED = {"XLA_FLAGS": ""}
+# The same as options of one function in pytest's own process.
+USUAL = {"xla_backend_optimization_level": 3, "xla_cpu_use_fusion_emitters": True}
 
 
 def command(workdir, *flags, config="demo.py", mode="train", size=(32, 32)):

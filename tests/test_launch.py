@@ -108,22 +108,21 @@ def test_evaluate_alone_gives_the_same_figures(demo):
 
 def test_devices_that_share_the_height_give_the_same_figures(demo):
     workdir, _ = demo
-    two = devices(2)
+    # Compiled as usual: the scores of hardly trained networks change places by little rounding.
+    one, two = devices(1, flags=""), devices(2, flags="")
     split = ("--config.evaluation.split=height",)
     assert "must be divisible by 32 x 2, as 64 is" in refused(
         launch(workdir, *split, mode="evaluate", variables=two)
     )
     reports = []
-    for flags, variables in (((), {}), (split, two)):
+    for flags, variables in (((), one), (split, two)):
         result = launch(workdir, *flags, mode="evaluate", size=(64, 32), variables=variables)
         assert result.returncode == 0, result.stderr
         reports.append(json.loads((workdir / "evaluation.json").read_text()))
     one, both = reports
     assert one["about"]["image_size"] == both["about"]["image_size"] == [64, 32]
-    # The scores of networks that are hardly trained are nearly the same: rounding changes places.
-    close = {"images": 0, "pixel_auroc": 5e-3, "pixel_ap": 5e-3}
-    for key, within in (close | {"image_auroc": 0.03, "image_ap": 0.03}).items():
-        assert both["overall"][key] == pytest.approx(one["overall"][key], abs=within), key
+    for key in ("images", "image_auroc", "image_ap", "pixel_auroc", "pixel_ap"):
+        assert both["overall"][key] == pytest.approx(one["overall"][key], abs=5e-3), key
 
 
 def test_later_stages_keep_the_bytes_of_earlier_ones(demo):

@@ -330,7 +330,7 @@ def test_calibration_wants_good_images_that_are_new(folder, tmp_path, monkeypatc
 
     good = tmp_path / "test" / "good"
     assert f"scratch/a.png: lies among defects; give {good}" in refused("test")
-    assert "train/good/a.png: was trained on" in refused("train")
+    assert "train/good/a.png: lies among the training images" in refused("train")
     assert main(["calibrate", str(folder), str(good), "--false_alarms=0.5"]) == 0
     (folder / thresholds.FILE).unlink()
 

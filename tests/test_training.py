@@ -2,6 +2,7 @@
 
 import importlib.util
 from pathlib import Path
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ import pytest
 from double import double_precision, doubled
 
 from vqad.errors import VqadError
+from vqad.training import step
 from vqad.training.config import base_config, model_from_config, validate
 from vqad.training.losses import focal_loss
 from vqad.training.sharding import Placement
@@ -172,13 +174,15 @@ class Run:
         model=None,
         placement=None,
         double=False,
+        options=None,
         **settings,
     ):
         config = tiny_config()
         config.model.update(model or {})
         config[stage.name].update(**settings)
         image = jnp.zeros((1, 32, 32, 3))
-        init = jax.jit(model_from_config(config).init)(jax.random.key(0), image)
+        init = jax.jit(model_from_config(config).init, compiler_options=options)
+        init = init(jax.random.key(0), image)
         self.before = jax.device_get({k: dict(init[k]) for k in ("params", "codebook")})
         placement = placement or Placement.over_devices(devices=jax.devices()[:devices])
         rng = np.random.default_rng(0)
@@ -192,7 +196,10 @@ class Run:
             for _ in range(steps)
         ]
         if not double:
-            self._train(config, stage, placement, batches)
+            more = options or {}
+            wanted = step.compiler_options
+            with mock.patch.object(step, "compiler_options", lambda name: {**wanted(name), **more}):
+                self._train(config, stage, placement, batches)
             return
         config.model.dtype = "float64"
         self.before = doubled(self.before)

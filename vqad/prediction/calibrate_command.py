@@ -95,5 +95,6 @@ def _check_good(inputs: Sequence["Input"], metadata: Mapping[str, Any]) -> None:
             raise VqadError(f"{one.path}: lies among defects; give {split / 'good'}")
         if seen is not None and path.is_relative_to(seen):
             raise VqadError(
-                f"{one.path}: was trained on; give good parts that the model has not seen"
+                f"{one.path}: lies among the training images; give good parts that the model has "
+                "not seen"
             )

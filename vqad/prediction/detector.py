@@ -229,11 +229,11 @@ class Detector:
         resized = (resize_image(pictures[i], self.image_size) for i in whole)
         for i, (score, values) in zip(whole, self._in_batches(resized, size), strict=True):
             found[i] = score, resize_map(values, pictures[i].shape[:2]), values.max()
-        for i in set(range(len(pictures))).difference(whole):
+        for i in sorted(set(range(len(pictures))).difference(whole)):
             shape, scores = pictures[i].shape[:2], []  # a map is let go once it is joined
             places = tiles.corners(shape, self.image_size, overlap)
             parts = self._in_batches(tiles.cut(pictures[i], places, self.image_size), size)
-            joined = tiles.blend(_keeping(scores, parts), places, shape)
+            joined = tiles.blend(_keeping(scores, parts), places, self.image_size, shape)
             found[i] = max(scores), joined, joined.max()
         scores, maps, highest = zip(*(found[i] for i in range(len(pictures))), strict=True)
         return np.array(scores, np.float32), list(maps), [float(value) for value in highest]

@@ -60,23 +60,26 @@ def cut(
 
 
 def blend(
-    maps: Iterable[np.ndarray], places: Sequence[tuple[int, int]], shape: tuple[int, int]
+    maps: Iterable[np.ndarray],
+    places: Sequence[tuple[int, int]],
+    tile: tuple[int, int],
+    shape: tuple[int, int],
 ) -> np.ndarray:
     """Joins maps of tiles; where tiles overlap, their weights fall linearly towards their edges.
 
     Args:
       maps: float32 [th, tw] for each tile.
       places: their top left corners.
+      tile: height and width of a tile.
       shape: height and width of the image.
 
     Returns:
       float32 [h, w]; where only one tile lies, that tile's values.
     """
     total, weights = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+    ramp = np.minimum.outer(*map(_ramp, tile))
     for values, (top, left) in zip(maps, places, strict=True):
-        height, width = values.shape
-        here = np.s_[top : top + height, left : left + width]
-        ramp = np.minimum.outer(_ramp(height), _ramp(width))
+        here = np.s_[top : top + tile[0], left : left + tile[1]]
         total[here] += ramp * values
         weights[here] += ramp
     return np.divide(total, weights, out=total)
