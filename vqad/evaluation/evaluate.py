@@ -18,10 +18,13 @@ from vqad.evaluation.judge import Judgement, judge
 from vqad.evaluation.report import contact_sheet, format_table, write_json
 from vqad.models.compiler import compiler_options
 from vqad.models.dsr import SIDE_MULTIPLE, Dsr
+from vqad.models.initializers import host_key
 from vqad.training import checkpoints
 from vqad.training.config import model_from_config, where_data_is
 from vqad.training.continuation import check_units
+from vqad.training.initialization import variable_shapes
 from vqad.training.sharding import Placement
+from vqad.training.stage3 import STAGE3
 
 logger = logging.getLogger(__name__)
 
@@ -100,10 +103,7 @@ def whole_variables(model: Dsr, variables: Mapping, name: str) -> dict:
     Raises:
       VqadError: a part is missing or has other sizes.
     """
-    image = jnp.zeros((1, SIDE_MULTIPLE, SIDE_MULTIPLE, 3))
-    init = jax.eval_shape(model.init, jax.random.key(0), image)
-    shapes = {"params": init["params"], "codebook": init["codebook"]}
-    return checkpoints.merge(shapes, variables, name)
+    return checkpoints.merge(variable_shapes(model, STAGE3), variables, name)
 
 
 def evaluate(config: ConfigDict, workdir: str, folder: str) -> Judgement:
@@ -189,5 +189,6 @@ def _reinitialize(config: ConfigDict, model: Dsr, variables: dict) -> None:
     names = [name for name in config.evaluation.reinitialize.split(",") if name]
     if names:
         image = jnp.zeros((1, SIDE_MULTIPLE, SIDE_MULTIPLE, 3))
-        fresh = jax.jit(lambda key: {n: model.init(key, image)["params"][n] for n in names})
-        variables["params"].update(fresh(jax.random.key(config.seed)))
+        fresh = jax.jit(lambda key: model.init(host_key(key), image)["params"])
+        params = fresh(jax.random.key(config.seed))
+        variables["params"].update({name: params[name] for name in names})

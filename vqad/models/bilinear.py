@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from vqad.models.ops import shift
@@ -39,29 +40,28 @@ class _Weights(NamedTuple):
       behind_near: weight of z[k] in up(z)[2k + 2], zero at the edge.
     """
 
-    e: jax.Array
-    o: jax.Array
-    before_far: jax.Array
-    before_near: jax.Array
-    behind_far: jax.Array
-    behind_near: jax.Array
+    e: np.ndarray
+    o: np.ndarray
+    before_far: np.ndarray
+    before_near: np.ndarray
+    behind_far: np.ndarray
+    behind_near: np.ndarray
 
 
 def _weights(size: int, axis: int) -> _Weights:
-    k = jnp.arange(size, dtype=jnp.float32)
-    whole = 2 * size - 1
-    first, last = k == 0, k == size - 1
+    k = np.arange(size, dtype=np.float32)
+    whole = np.float32(2 * size - 1)
     values = _Weights(
         e=k / whole,
         o=(size - 1 - k) / whole,
-        before_far=jnp.where(first, 0, (size - 1 + k) / whole),
-        before_near=jnp.where(first, 0, (size - k) / whole),
-        behind_far=jnp.where(last, 0, (2 * size - 2 - k) / whole),
-        behind_near=jnp.where(last, 0, (k + 1) / whole),
+        before_far=np.where(k == 0, 0, (size - 1 + k) / whole),
+        before_near=np.where(k == 0, 0, (size - k) / whole),
+        behind_far=np.where(k == size - 1, 0, (2 * size - 2 - k) / whole),
+        behind_near=np.where(k == size - 1, 0, (k + 1) / whole),
     )
     shape = [1] * 4
     shape[axis] = size
-    return _Weights(*(v.reshape(shape) for v in values))
+    return _Weights(*(v.astype(np.float32).reshape(shape) for v in values))
 
 
 def _interpolate(at: Callable[[int, int], jax.Array], size: int, axis: int) -> jax.Array:

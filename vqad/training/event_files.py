@@ -4,14 +4,33 @@ An error of a disk or a network would end the thread of tensorboardX that writes
 wait for it for ever. It is told of, and the run goes on.
 """
 
+import contextlib
 import io
 import logging
+import sys
+from collections.abc import Iterator
 
 from etils import epath
-from tensorboardX import SummaryWriter
-from tensorboardX.record_writer import register_writer_factory
 
 from vqad.paths import is_remote
+
+
+@contextlib.contextmanager
+def _without_torch() -> Iterator[None]:
+    """Hides PyTorch, which tensorboardX imports, in 2 s, where it is installed, to no use here."""
+    if "torch" in sys.modules:
+        yield
+        return
+    sys.modules["torch"] = None
+    try:
+        yield
+    finally:
+        del sys.modules["torch"]
+
+
+with _without_torch():
+    from tensorboardX import SummaryWriter
+    from tensorboardX.record_writer import register_writer_factory
 
 logger = logging.getLogger(__name__)
 

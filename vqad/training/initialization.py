@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from vqad.models.dsr import SIDE_MULTIPLE, Dsr
+from vqad.models.initializers import host_key
 from vqad.training import checkpoints
 from vqad.training.stage import Stage
 from vqad.training.stages import modules_before
@@ -33,9 +34,9 @@ def initial_variables(
     Raises:
       VqadError: that checkpoint lacks arrays or has them in other shapes.
     """
-    init = partial(_fresh_variables, model, stage)
     with jax.default_device(_host()):
-        fresh = jax.device_get(jax.jit(init)(step_key(seed, "init", jnp.int32(0))))
+        key = step_key(seed, "init", jnp.int32(0))
+        fresh = jax.device_get(_fresh_variables(model, _method(stage), key))
     if earlier is None:
         return fresh
     name, found = earlier
@@ -48,16 +49,21 @@ def initial_variables(
 
 def variable_shapes(model: Dsr, stage: Stage) -> dict:
     """Shapes and dtypes of what ``initial_variables`` returns."""
-    fresh = jax.eval_shape(partial(_fresh_variables, model, stage), jax.random.key(0))
+    fresh = _fresh_variables.eval_shape(model, _method(stage), jax.random.key(0))
     names = (*modules_before(stage), *stage.trains)
     return {**fresh, "params": {name: fresh["params"][name] for name in names}}
 
 
-def _fresh_variables(model: Dsr, stage: Stage, key: jax.Array) -> dict:
+@partial(jax.jit, static_argnames=("model", "method"))
+def _fresh_variables(model: Dsr, method: str, key: jax.Array) -> dict:
     image = jnp.zeros((1, SIDE_MULTIPLE, SIDE_MULTIPLE, 3))
-    method = "reconstruct" if stage.needs is None else "__call__"
-    variables = model.init(key, image, method=method)
+    variables = model.init(host_key(key), image, method=method)
     return {"params": variables["params"], "codebook": variables["codebook"]}
+
+
+def _method(stage: Stage) -> str:
+    """The method of the network that uses all modules that exist after a stage."""
+    return "reconstruct" if stage.needs is None else "__call__"
 
 
 def _host() -> jax.Device:
