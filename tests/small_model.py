@@ -6,6 +6,7 @@ import numpy as np
 from test_training import tiny_config
 
 import vqad
+from vqad.models.initializers import host_key
 from vqad.prediction import thresholds
 from vqad.training.checkpoints import save_weights
 from vqad.training.config import model_from_config
@@ -30,7 +31,7 @@ def write_small_model(folder, size=(32, 32), lively=False):
     config = tiny_config()
     config.image_size = size
     model = model_from_config(config)
-    variables = jax.jit(model.init)(jax.random.key(3), jnp.zeros((1, 32, 32, 3)))
+    variables = jax.jit(model.init)(host_key(jax.random.key(3)), jnp.zeros((1, 32, 32, 3)))
     variables = {name: variables[name] for name in ("params", "codebook")}
     variables = jax.tree.map(np.array, variables)
     if lively:

@@ -6,6 +6,7 @@ from jax import monitoring
 
 from vqad.evaluation.evaluate import make_predict
 from vqad.models.dsr import Dsr
+from vqad.models.initializers import host_key
 
 
 def test_prediction_compiles_once_for_each_size():
@@ -19,7 +20,7 @@ def test_prediction_compiles_once_for_each_size():
         unet_width=4,
     )
     images = np.random.default_rng(0).integers(0, 256, (3, 2, 32, 64, 3), np.uint8)
-    variables = jax.jit(model.init)(jax.random.key(0), images[0] / np.float32(255))
+    variables = jax.jit(model.init)(host_key(jax.random.key(0)), images[0] / np.float32(255))
     predict = make_predict(model, variables)
     compiled = []
 

@@ -12,6 +12,7 @@ from vqad.models import ops
 from vqad.models.autoencoder import DiscreteAutoencoder
 from vqad.models.bilinear import upsample_conv
 from vqad.models.dsr import Dsr, smooth
+from vqad.models.initializers import host_key
 from vqad.models.quantizer import VectorQuantizer
 from vqad.training.checkpoints import load_weights, save_weights
 
@@ -158,9 +159,9 @@ def test_bfloat16_is_close_to_float32():
     model = DiscreteAutoencoder(
         **{k: v for k, v in TINY.items() if k in DiscreteAutoencoder.__dataclass_fields__}
     )
-    variables = jax.jit(model.init)(jax.random.key(0), image)
-    general, encoding = model.apply(variables, image)
-    low, low_encoding = model.clone(dtype=jnp.bfloat16).apply(variables, image)
+    variables = jax.jit(model.init)(host_key(jax.random.key(0)), image)
+    general, encoding = jax.jit(model.apply)(variables, image)
+    low, low_encoding = jax.jit(model.clone(dtype=jnp.bfloat16).apply)(variables, image)
     assert (encoding.lo.codes == low_encoding.lo.codes).mean() > 0.8
     difference = np.abs(np.asarray(general - low))
     assert 0 < difference.max() < 0.1
@@ -169,8 +170,8 @@ def test_bfloat16_is_close_to_float32():
 def test_initial_parameters_depend_on_the_key_alone():
     model = Dsr(**TINY)
     image = jnp.zeros((1, 32, 32, 3))
-    jitted, again = (jax.jit(model.init)(jax.random.key(1), image) for _ in range(2))
-    other = jax.jit(model.init)(jax.random.key(2), image)
+    jitted, again = (jax.jit(model.init)(host_key(jax.random.key(1)), image) for _ in range(2))
+    other = jax.jit(model.init)(host_key(jax.random.key(2)), image)
     jax.tree.map(np.testing.assert_array_equal, jitted, again)
     kernel = jitted["params"]["autoencoder"]["encoder_hi"]["conv_2"]["kernel"]
     assert not np.array_equal(
@@ -187,6 +188,18 @@ def test_initial_parameters_depend_on_the_key_alone():
     )
     assert abs(detector.std() - 0.02) < 0.001
     assert abs(jitted["codebook"]["autoencoder"]["quantizer_lo"]["ema_sum"].std() - 1) < 0.2
+
+
+def test_host_keys_fold_as_threefry_does():
+    key = jax.random.key(7)
+    for word in (0, 1, 2**31 + 5, 2**32 - 1):
+        plain = jax.random.fold_in(jax.random.fold_in(key, word), 3)
+        host = jax.random.fold_in(jax.random.fold_in(host_key(key), word), 3)
+        np.testing.assert_array_equal(jax.random.key_data(plain), jax.random.key_data(host))
+    image = jnp.zeros((1, 16, 16, 4))
+    book = VectorQuantizer(8, 4)
+    plain, host = (jax.jit(book.init)(k, image) for k in (key, host_key(key)))
+    jax.tree.map(np.testing.assert_array_equal, plain, host)
 
 
 def test_reseeding_revives_dead_codes():
@@ -209,7 +222,9 @@ def test_reseeding_revives_dead_codes():
 def test_autoencoder_alone_can_be_saved_and_loaded(tmp_path):
     model = Dsr(**TINY)
     image = jnp.asarray(RNG.uniform(size=(1, 32, 32, 3)).astype(np.float32))
-    variables = jax.jit(lambda k: model.init(k, image, method="reconstruct"))(jax.random.key(0))
+    variables = jax.jit(lambda k: model.init(host_key(k), image, method="reconstruct"))(
+        jax.random.key(0)
+    )
     assert list(variables["params"]) == ["autoencoder"]
     save_weights(str(tmp_path / "weights"), dict(variables), {"model": TINY})
     loaded, metadata = load_weights(str(tmp_path / "weights"))
@@ -221,7 +236,9 @@ def test_autoencoder_alone_can_be_saved_and_loaded(tmp_path):
 
 def test_restrictions_answer_in_units_of_the_codes():
     model = Dsr(**TINY, code_units=True)
-    variables = model.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
+    image = jnp.zeros((1, 32, 32, 3))
+    variables = jax.jit(model.init)(host_key(jax.random.key(0)), image)
+    restore = jax.jit(lambda *args: model.apply(*args, method="restore"))
     books = variables["codebook"]["autoencoder"]
     counts = jnp.arange(16.0)
     values_lo, values_hi = normal(2, 4, 4, 4), normal(2, 8, 8, 4)
@@ -232,12 +249,7 @@ def test_restrictions_answer_in_units_of_the_codes():
             for name, book in books.items()
         }
         found.append(
-            model.apply(
-                {**variables, "codebook": {"autoencoder": changed}},
-                values_lo,
-                values_hi,
-                method="restore",
-            )
+            restore({**variables, "codebook": {"autoencoder": changed}}, values_lo, values_hi)
         )
     large, small = found
     np.testing.assert_allclose(small.features_hi, 0.01 * large.features_hi, rtol=1e-4, atol=1e-7)

@@ -11,6 +11,7 @@ import pytest
 from vqad.models import distances
 from vqad.models.compiler import compiler_options
 from vqad.models.dsr import Dsr
+from vqad.models.initializers import host_key
 from vqad.training.config import base_config, model_from_config
 from vqad.training.sharding import Placement
 from vqad.training.stages import STAGES
@@ -164,7 +165,7 @@ def test_remat_changes_memory_and_no_number():
     found = []
     for remat in (False, True):
         model = Dsr(**{**MODEL, "num_codes": 16}, remat=remat)
-        variables = jax.jit(model.init)(jax.random.key(0), image)
+        variables = jax.jit(model.init)(host_key(jax.random.key(0)), image)
 
         def loss(params, variables=variables, model=model):
             return model.apply({**variables, "params": params}, image).upsampler_logits.std()

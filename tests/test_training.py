@@ -11,6 +11,7 @@ import pytest
 from double import double_precision, doubled
 
 from vqad.errors import VqadError
+from vqad.models.initializers import host_key
 from vqad.training import step
 from vqad.training.config import base_config, model_from_config, validate
 from vqad.training.losses import focal_loss
@@ -182,7 +183,7 @@ class Run:
         config[stage.name].update(**settings)
         image = jnp.zeros((1, 32, 32, 3))
         init = jax.jit(model_from_config(config).init, compiler_options=options)
-        init = init(jax.random.key(0), image)
+        init = init(host_key(jax.random.key(0)), image)
         self.before = jax.device_get({k: dict(init[k]) for k in ("params", "codebook")})
         placement = placement or Placement.over_devices(devices=jax.devices()[:devices])
         rng = np.random.default_rng(0)
