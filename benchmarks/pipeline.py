@@ -20,6 +20,7 @@ from PIL import Image
 
 from vqad.data.pipeline import NUM_THREADS, training_batches
 from vqad.data.sources import Source, open_source
+from vqad.models.initializers import host_key
 from vqad.training import loop
 from vqad.training.config import model_from_config
 from vqad.training.sharding import Placement
@@ -81,7 +82,8 @@ def wait(config: ConfigDict, stage: Stage, steps: int = 40) -> str:
     size = None if stage.source == "pictures" else tuple(config.image_size)
     source = open_source(config[stage.source], "train", size, labelled=size is not None)
     model, placement = model_from_config(config), Placement.over_devices()
-    fresh = jax.device_get(jax.jit(model.init)(jax.random.key(0), np.zeros((1, 32, 32, 3))))
+    init = jax.jit(model.init)
+    fresh = jax.device_get(init(host_key(jax.random.key(0)), np.zeros((1, 32, 32, 3))))
     earlier = ("fresh", fresh) if stage.needs else None
     with tempfile.TemporaryDirectory() as empty:
         prepared = loop._prepare(config, model, stage, source, empty, earlier, placement)

@@ -35,6 +35,7 @@ def train(pacer: Pacer, work: Workload, name: str, loading: bool) -> None:
     from vqad.data.pipeline import training_batches
     from vqad.data.sources import open_source
     from vqad.models.compiler import compile_ahead
+    from vqad.models.initializers import host_key
     from vqad.training.initialization import initial_variables
     from vqad.training.sharding import Placement
     from vqad.training.stages import STAGES
@@ -47,7 +48,8 @@ def train(pacer: Pacer, work: Workload, name: str, loading: bool) -> None:
 
     config, model = _setup(work)
     stage = STAGES[name]
-    fresh = jax.device_get(jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 32, 32, 3))))
+    init = jax.jit(model.init)
+    fresh = jax.device_get(init(host_key(jax.random.key(0)), jnp.zeros((1, 32, 32, 3))))
     variables = initial_variables(model, stage, 0, stage.needs and ("fresh", fresh))
     params, codebook, frozen = split_variables(stage, variables)
     optimizer = make_optimizer(config[name])
@@ -90,9 +92,10 @@ def infer(pacer: Pacer, work: Workload) -> None:
     import jax.numpy as jnp
 
     from vqad.evaluation.evaluate import make_predict
+    from vqad.models.initializers import host_key
 
     _, model = _setup(work)
-    variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
+    variables = jax.jit(model.init)(host_key(jax.random.key(0)), jnp.zeros((1, 32, 32, 3)))
     predict, images = make_predict(model, variables), _images(work)
     forward = jax.jit(model.apply).lower(variables, jnp.asarray(images, jnp.float32))
     pacer.flops = lambda: forward.cost_analysis()["flops"]
@@ -107,11 +110,12 @@ def draw(pacer: Pacer, work: Workload) -> None:
     import jax.numpy as jnp
 
     from vqad.models.compiler import compiler_options
+    from vqad.models.initializers import host_key
     from vqad.synthesis.disturbance import draw_disturbance
     from vqad.training.stage2 import disturb
 
     _, model = _setup(work)
-    variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
+    variables = jax.jit(model.init)(host_key(jax.random.key(0)), jnp.zeros((1, 32, 32, 3)))
     image = jnp.asarray(_images(work), jnp.float32) / 255
     encoding = jax.jit(lambda v, x: model.bind(v).autoencoder.encode(x))(variables, image)
 
