@@ -24,12 +24,15 @@ def get_config() -> ConfigDict:
         reseed_below=0.5,
         score_window=5,
     )
-    config.stage1.update(steps=1000, batch_size=16)
-    config.stage2.update(steps=900, batch_size=8)
+    config.stage1.update(steps=1600, batch_size=16)
+    config.stage2.update(steps=750, batch_size=8)
     config.stage3.update(steps=200, batch_size=8)
     for stage in (config.stage1, config.stage2, config.stage3):
         stage.learning_rate = 1e-3
         stage.drop_after = 0.8
+    for stage in (config.stage2, config.stage3):
+        # Rotation fills corners with black; masks of 32 cells are finer than the codes' grid.
+        stage.update(rotation_probability=0.0, max_cells=16)
     config.checkpoint.every_steps = 200
     config.log.update(every_steps=50, images_every_steps=200)
     config.evaluation.batch_size = 16

@@ -1,6 +1,8 @@
 """The page of `vqad demo`: what it answers is what a detector says, and what it refuses."""
 
+import dataclasses
 import json
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,6 +19,8 @@ from small_model import write_calibrated_model
 
 import vqad
 from vqad.cli import main
+from vqad.prediction import thresholds
+from vqad.prediction.demo_command import viewer
 from vqad.prediction.network import load_network
 from vqad.prediction.overlay import overlay
 
@@ -91,6 +95,17 @@ def test_it_says_what_the_detector_says(look, folder, tmp_path, shape):
     ):
         assert reconstructed.std() > 0
         np.testing.assert_allclose(shown, reconstructed, atol=1)
+
+
+def test_thresholds_of_tiles_give_no_verdict_and_that_is_told(folder, tmp_path):
+    copy = shutil.copytree(folder, tmp_path / "model")
+    limits = vqad.load(copy).thresholds
+    thresholds.write(str(copy), dataclasses.replace(limits, tiled=True, overlap=8))
+    network, detector = load_network(copy), vqad.load(copy)
+    path = write(tmp_path / "picture.png", (32, 32, 3))
+    assert viewer(detector, network)(str(path))[1].startswith("none: the thresholds are of")
+    (copy / thresholds.FILE).unlink()
+    assert "vqad calibrate sets them" in viewer(vqad.load(copy), network)(str(path))[1]
 
 
 def test_reconstructions_are_those_of_the_whole_network(folder):

@@ -3,6 +3,8 @@
 import dataclasses
 import io
 import json
+import logging
+import shutil
 import zipfile
 
 import jax
@@ -20,7 +22,9 @@ from vqad.evaluation import evaluate
 from vqad.interop.export import check, contents, stablehlo, write
 from vqad.interop.export.plain import plainly
 from vqad.models.compiler import compiler_options
+from vqad.prediction import thresholds
 from vqad.prediction.loading import read_trained
+from vqad.prediction.network import load_network
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +86,24 @@ def test_an_export_describes_itself(exported, trained):
         assert json.loads(archive.read("metadata.json"))["thresholds"] == about["thresholds"]
     assert program.platforms == ("cpu", "cuda", "tpu")
     assert "uint8[n,32,32,3]" in str(program.in_avals[-1])
+
+
+def test_thresholds_of_tiles_are_left_out_and_that_is_told(folder, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(logging.getLogger("vqad"), "propagate", True)
+    copy = shutil.copytree(folder, tmp_path / "model")
+    limits = vqad.load(copy).thresholds
+    thresholds.write(str(copy), dataclasses.replace(limits, tiled=True, overlap=8))
+    path = tmp_path / "model.safetensors"
+    write.export(str(copy), str(path), "safetensors")
+    (told,) = (record.getMessage() for record in caplog.records if record.levelname == "WARNING")
+    assert "the export gives no verdicts; run vqad calibrate without --tile" in told
+    assert vqad.load(path).thresholds is None
+    assert vqad.load(path).predict(noise(1)).verdicts is None
+
+
+def test_a_program_has_no_network_to_look_into(exported):
+    with pytest.raises(VqadError, match=r"stablehlo: .*give the run's workdir or a safetensors"):
+        load_network(exported["stablehlo"])
 
 
 def test_plain_layers_mean_the_same(trained):

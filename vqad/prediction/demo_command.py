@@ -53,10 +53,11 @@ def run_demo(args: argparse.Namespace) -> int:
     _check_free(args.host, args.port)
     import numpy as np
 
-    from vqad.prediction.loading import load
-    from vqad.prediction.network import load_network
+    from vqad.prediction.loading import detector_of, read_trained
+    from vqad.prediction.network import network_of
 
-    network, detector = load_network(args.model), load(args.model)
+    trained = read_trained(args.model)
+    network, detector = network_of(trained), detector_of(trained)
     logger.info("compiling")
     blank = np.zeros((*detector.image_size, 3), np.uint8)
     detector.predict(blank)

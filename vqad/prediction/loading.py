@@ -65,7 +65,11 @@ def load(path: str | os.PathLike, image_size: tuple[int, int] | None = None) -> 
         from vqad.interop.export import stablehlo
 
         return stablehlo.load(path, image_size)
-    trained = read_trained(path)
+    return detector_of(read_trained(path), image_size)
+
+
+def detector_of(trained: Trained, image_size: tuple[int, int] | None = None) -> Detector:
+    """What ``load`` returns, of a model that was read already."""
     size = tuple(trained.image_size if image_size is None else image_size)
     check_image_size(size, "image_size")
     predict = make_predict(trained.model, trained.variables)

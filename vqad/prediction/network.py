@@ -10,7 +10,7 @@ import numpy as np
 from vqad.data.decode import resize_image
 from vqad.evaluation.evaluate import make_predict
 from vqad.models.dsr import Dsr
-from vqad.prediction.loading import read_trained
+from vqad.prediction.loading import Trained, read_trained
 from vqad.prediction.pictures import Picture, as_picture
 
 
@@ -66,5 +66,9 @@ def load_network(path: str | os.PathLike) -> Network:
     Raises:
       VqadError: no whole model there, or a damaged one.
     """
-    trained = read_trained(os.fspath(path))
+    return network_of(read_trained(os.fspath(path)))
+
+
+def network_of(trained: Trained) -> Network:
+    """What ``load_network`` returns, of a model that was read already."""
     return Network(trained.model, trained.variables, tuple(trained.image_size))
