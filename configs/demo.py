@@ -26,7 +26,7 @@ def get_config() -> ConfigDict:
     )
     config.stage1.update(steps=1600, batch_size=16)
     config.stage2.update(steps=750, batch_size=8)
-    config.stage3.update(steps=200, batch_size=8)
+    config.stage3.update(steps=150, batch_size=8)
     for stage in (config.stage1, config.stage2, config.stage3):
         stage.learning_rate = 1e-3
         stage.drop_after = 0.8

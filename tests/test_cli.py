@@ -1,3 +1,4 @@
+import importlib.util
 import subprocess
 import sys
 
@@ -49,6 +50,13 @@ def test_module_starts_without_heavy_imports():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_event_files_are_written_without_torch():
+    if importlib.util.find_spec("torch") is None:
+        pytest.skip("PyTorch is not installed")
+    code = "import sys, vqad.training.event_files; assert 'torch' not in sys.modules; import torch"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_python_m_vqad():

@@ -200,6 +200,13 @@ def test_host_keys_fold_as_threefry_does():
     book = VectorQuantizer(8, 4)
     plain, host = (jax.jit(book.init)(k, image) for k in (key, host_key(key)))
     jax.tree.map(np.testing.assert_array_equal, plain, host)
+    keys = jax.random.split(key, 3)
+    plain, host = (
+        jax.vmap(lambda k, of=of: book.init(of(k), image))(keys) for of in (lambda k: k, host_key)
+    )
+    jax.tree.map(np.testing.assert_array_equal, plain, host)
+    other = jax.random.key(7, impl="rbg")
+    assert host_key(other) is other
 
 
 def test_reseeding_revives_dead_codes():

@@ -14,6 +14,7 @@ from vqad.errors import VqadError
 from vqad.models.initializers import host_key
 from vqad.training import step
 from vqad.training.config import base_config, model_from_config, validate
+from vqad.training.initialization import initial_variables
 from vqad.training.losses import focal_loss
 from vqad.training.sharding import Placement
 from vqad.training.stages import STAGES, modules_before
@@ -160,6 +161,16 @@ def test_focal_loss_by_hand():
     t = 1e-5
     q = np.array([(1 - t) * 0.8 + t * 0.2 + t, t * 0.3 + (1 - t) * 0.7 + t])
     np.testing.assert_allclose(focal_loss(p, mask), np.mean(-((1 - q) ** 2) * np.log(q)), rtol=1e-6)
+
+
+def test_where_jax_may_not_use_the_host_that_is_told(monkeypatch):
+    def none(backend):
+        raise RuntimeError(f"no {backend} backend")
+
+    model = model_from_config(tiny_config())
+    monkeypatch.setattr(jax, "local_devices", none)
+    with pytest.raises(VqadError, match=r"drawn on the host; give JAX_PLATFORMS=cpu,cpu"):
+        initial_variables(model, STAGES["stage1"], 0, None)
 
 
 class Run:

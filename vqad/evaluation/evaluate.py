@@ -18,11 +18,10 @@ from vqad.evaluation.judge import Judgement, judge
 from vqad.evaluation.report import contact_sheet, format_table, write_json
 from vqad.models.compiler import compiler_options
 from vqad.models.dsr import SIDE_MULTIPLE, Dsr
-from vqad.models.initializers import host_key
 from vqad.training import checkpoints
 from vqad.training.config import model_from_config, where_data_is
 from vqad.training.continuation import check_units
-from vqad.training.initialization import variable_shapes
+from vqad.training.initialization import fresh_variables, variable_shapes
 from vqad.training.sharding import Placement
 from vqad.training.stage3 import STAGE3
 
@@ -188,7 +187,5 @@ def _reinitialize(config: ConfigDict, model: Dsr, variables: dict) -> None:
     """Replaces the parameters of the modules named by ``evaluation.reinitialize``."""
     names = [name for name in config.evaluation.reinitialize.split(",") if name]
     if names:
-        image = jnp.zeros((1, SIDE_MULTIPLE, SIDE_MULTIPLE, 3))
-        fresh = jax.jit(lambda key: model.init(host_key(key), image)["params"])
-        params = fresh(jax.random.key(config.seed))
-        variables["params"].update({name: params[name] for name in names})
+        fresh = fresh_variables(model, STAGE3, jax.random.key(config.seed))["params"]
+        variables["params"].update({name: fresh[name] for name in names})

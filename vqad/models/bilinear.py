@@ -49,8 +49,9 @@ class _Weights(NamedTuple):
 
 
 def _weights(size: int, axis: int) -> _Weights:
-    k = np.arange(size, dtype=np.float32)
-    whole = np.float32(2 * size - 1)
+    # NumPy's, so that they are constants of the program.
+    k = np.arange(size, dtype=jnp.float32)
+    whole = 2 * size - 1
     values = _Weights(
         e=k / whole,
         o=(size - 1 - k) / whole,
@@ -61,7 +62,7 @@ def _weights(size: int, axis: int) -> _Weights:
     )
     shape = [1] * 4
     shape[axis] = size
-    return _Weights(*(v.astype(np.float32).reshape(shape) for v in values))
+    return _Weights(*(v.astype(k.dtype).reshape(shape) for v in values))
 
 
 def _interpolate(at: Callable[[int, int], jax.Array], size: int, axis: int) -> jax.Array:

@@ -153,7 +153,7 @@ def instance_norm_relu(x: jax.Array) -> jax.Array:
     return _instance_norm_relu(x)[0]
 
 
-@jax.jit
+@jax.jit  # traced once for each shape, which saves a second or two of a start
 def _spatial_mean(x: jax.Array) -> jax.Array:
     """Mean over height and width, float32 [n, h, w, c] to [n, 1, 1, c]."""
 
@@ -172,7 +172,7 @@ def _spatial_mean(x: jax.Array) -> jax.Array:
     return lax.platform_dependent(x, cpu=by_products, default=by_sum)
 
 
-@jax.jit
+@jax.jit  # as above
 def _instance_norm_relu(x: jax.Array) -> tuple[jax.Array, tuple]:
     x32 = x.astype(jnp.float32)
     mean = _spatial_mean(x32)
@@ -181,7 +181,7 @@ def _instance_norm_relu(x: jax.Array) -> tuple[jax.Array, tuple]:
     return y, (x, mean, scale)
 
 
-@jax.jit
+@jax.jit  # as above
 def _instance_norm_relu_bwd(residuals: tuple, dy: jax.Array) -> tuple[jax.Array]:
     x, mean, scale = residuals
     normed = (x.astype(jnp.float32) - mean) * scale

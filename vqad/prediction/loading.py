@@ -69,7 +69,15 @@ def load(path: str | os.PathLike, image_size: tuple[int, int] | None = None) -> 
 
 
 def detector_of(trained: Trained, image_size: tuple[int, int] | None = None) -> Detector:
-    """What ``load`` returns, of a model that was read already."""
+    """What ``load`` returns, of a model that was read already.
+
+    Args:
+      trained: the model.
+      image_size: as for ``load``.
+
+    Raises:
+      VqadError: a size that the networks do not take.
+    """
     size = tuple(trained.image_size if image_size is None else image_size)
     check_image_size(size, "image_size")
     predict = make_predict(trained.model, trained.variables)

@@ -6,6 +6,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
+from vqad.errors import VqadError
 from vqad.models.dsr import SIDE_MULTIPLE, Dsr
 from vqad.models.initializers import host_key
 from vqad.training import checkpoints
@@ -32,11 +33,10 @@ def initial_variables(
       ``{"params", "codebook"}`` of the modules that exist after this stage, NumPy arrays.
 
     Raises:
-      VqadError: that checkpoint lacks arrays or has them in other shapes.
+      VqadError: that checkpoint lacks arrays or has them in other shapes, or JAX may not use the
+        host.
     """
-    with jax.default_device(_host()):
-        key = step_key(seed, "init", jnp.int32(0))
-        fresh = jax.device_get(_fresh_variables(model, _method(stage), key))
+    fresh = fresh_variables(model, stage, step_key(seed, "init", jnp.int32(0)))
     if earlier is None:
         return fresh
     name, found = earlier
@@ -45,6 +45,21 @@ def initial_variables(
     merged = checkpoints.merge(target, found, name)
     trained = {name: fresh["params"][name] for name in stage.trains}
     return {"params": {**merged["params"], **trained}, "codebook": merged["codebook"]}
+
+
+def fresh_variables(model: Dsr, stage: Stage, key: jax.Array) -> dict:
+    """Variables of the modules that exist after a stage, all drawn anew; NumPy arrays.
+
+    Args:
+      model: the network.
+      stage: the stage.
+      key: what they are drawn with.
+
+    Raises:
+      VqadError: JAX may not use the host.
+    """
+    with jax.default_device(_host()):
+        return jax.device_get(_fresh_variables(model, _method(stage), key))
 
 
 def variable_shapes(model: Dsr, stage: Stage) -> dict:
@@ -69,12 +84,16 @@ def _method(stage: Stage) -> str:
 def _host() -> jax.Device:
     """Where parameters are drawn: outside of accelerators, each of which is given only its part.
 
-    The first accelerator where JAX may not use the host (``JAX_PLATFORMS=tpu``).
+    Raises:
+      VqadError: JAX may not use the host.
     """
     try:
         return jax.local_devices(backend="cpu")[0]
-    except RuntimeError:
-        return jax.local_devices()[0]
+    except RuntimeError as error:
+        raise VqadError(
+            f"JAX_PLATFORMS={jax.config.jax_platforms}: initial parameters are drawn on the host; "
+            f"give JAX_PLATFORMS={jax.config.jax_platforms},cpu"
+        ) from error
 
 
 @partial(jax.jit, static_argnums=0)
