@@ -1,4 +1,4 @@
-"""The pictures of docs/method.md, from a run of the demo.
+"""The pictures of README and of docs/method.md, from a run of the demo.
 
 python launch/main.py --config=configs/demo.py --workdir=runs/demo --config.seed=0
 python docs/make_pictures.py runs/demo
@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from vqad.data.sources import Source, open_source
+from vqad.evaluation import report
 from vqad.models.dsr import Dsr
 from vqad.prediction.loading import read_trained
 from vqad.synthesis.disturbance import Disturbance, draw_disturbance
@@ -184,6 +185,26 @@ def sheet(rows: dict[str, Panels], path: Path) -> None:
     print(f"{path}: {path.stat().st_size // 1000} kB")
 
 
+def found(contact_sheet: Path, path: Path) -> None:
+    """Cuts three of the cases "found" out of a contact sheet that has four of each kind.
+
+    Args:
+      contact_sheet: what judging the demo left.
+      path: the file.
+    """
+    case = report.LINE + report.PANEL + report.GAP
+    kind = report.LINE + report.GAP
+    above = report.GAP + report.LINE
+    top = above + 2 * (kind + 4 * case)
+    with Image.open(contact_sheet) as whole:
+        drawn = Image.new("RGB", (whole.width, above + kind + 3 * case), "white")
+        drawn.paste(whole.crop((0, 0, whole.width, above)))
+        drawn.paste(whole.crop((0, top, whole.width, top + kind + 3 * case)), (0, above))
+    drawn = drawn.resize((3 * drawn.width // 4, 3 * drawn.height // 4), Image.Resampling.LANCZOS)
+    drawn.save(path, optimize=True)
+    print(f"{path}: {path.stat().st_size // 1000} kB")
+
+
 def _panel(values: np.ndarray) -> Image.Image:
     values = np.round(np.clip(np.asarray(values, np.float32), 0, 1) * 255).astype(np.uint8)
     return Image.fromarray(values).convert("RGB").resize((PANEL, PANEL), Image.Resampling.NEAREST)
@@ -205,6 +226,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     sheet(disturbed(model, variables, train), args.out / "disturbed.png")
     sheet(smudged(model, variables, train), args.out / "smudged.png")
     sheet(perlin(), args.out / "perlin.png")
+    found(Path(args.workdir) / "contact_sheet.png", args.out / "demo.png")
 
 
 if __name__ == "__main__":
