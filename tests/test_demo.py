@@ -14,6 +14,7 @@ import jax
 import numpy as np
 import pytest
 from command_line import environment
+from jax import monitoring
 from PIL import Image
 from small_model import write_calibrated_model
 
@@ -21,7 +22,8 @@ import vqad
 from vqad.cli import main
 from vqad.prediction import thresholds
 from vqad.prediction.demo_command import viewer
-from vqad.prediction.network import load_network
+from vqad.prediction.loading import detector_of, read_trained
+from vqad.prediction.network import load_network, network_of
 from vqad.prediction.overlay import overlay
 
 
@@ -106,6 +108,24 @@ def test_thresholds_of_tiles_give_no_verdict_and_that_is_told(folder, tmp_path):
     assert viewer(detector, network)(str(path))[1].startswith("none: the thresholds are of")
     (copy / thresholds.FILE).unlink()
     assert "vqad calibrate sets them" in viewer(vqad.load(copy), network)(str(path))[1]
+
+
+def test_the_page_compiles_one_program(folder):
+    trained = read_trained(folder)
+    detector, network = detector_of(trained), network_of(trained)
+    image = np.zeros((32, 32, 3), np.uint8)
+    detector.predict(image)
+    compiled = []
+
+    def listen(event, duration, **_):
+        compiled.append(event)
+
+    monitoring.register_event_duration_secs_listener(listen)
+    try:
+        network.reconstruct(image)
+    finally:
+        monitoring.unregister_event_duration_listener(listen)
+    assert "/jax/core/compile/backend_compile_duration" not in compiled
 
 
 def test_reconstructions_are_those_of_the_whole_network(folder):

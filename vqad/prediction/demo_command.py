@@ -59,9 +59,7 @@ def run_demo(args: argparse.Namespace) -> int:
     trained = read_trained(args.model)
     network, detector = network_of(trained), detector_of(trained)
     logger.info("compiling")
-    blank = np.zeros((*detector.image_size, 3), np.uint8)
-    detector.predict(blank)
-    network.reconstruct(blank)
+    detector.predict(np.zeros((*detector.image_size, 3), np.uint8))
     page = build_page(gradio, viewer(detector, network), os.path.abspath(args.model))
     page.launch(
         server_name=args.host,

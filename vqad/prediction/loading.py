@@ -1,10 +1,13 @@
 """From a folder or an exported file to a detector."""
 
 import dataclasses
+import functools
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
+
+import numpy as np
 
 from vqad.errors import VqadError
 from vqad.evaluation.evaluate import make_predict, whole_variables
@@ -37,6 +40,11 @@ class Trained:
     image_size: tuple[int, int]
     limits: Thresholds | None
     metadata: Mapping[str, Any]
+
+    @functools.cached_property
+    def predict(self) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
+        """See ``make_predict``; compiled once for all who use it."""
+        return make_predict(self.model, self.variables)
 
 
 def load(path: str | os.PathLike, image_size: tuple[int, int] | None = None) -> Detector:
@@ -80,8 +88,7 @@ def detector_of(trained: Trained, image_size: tuple[int, int] | None = None) -> 
     """
     size = tuple(trained.image_size if image_size is None else image_size)
     check_image_size(size, "image_size")
-    predict = make_predict(trained.model, trained.variables)
-    return Detector(predict, size, trained.metadata, trained.limits)
+    return Detector(trained.predict, size, trained.metadata, trained.limits)
 
 
 def read_trained(path: str) -> Trained:

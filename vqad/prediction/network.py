@@ -1,14 +1,12 @@
 """A trained model as network and variables: for what a detector's scores and masks do not show."""
 
 import dataclasses
-import functools
 import os
 from collections.abc import Callable
 
 import numpy as np
 
 from vqad.data.decode import resize_image
-from vqad.evaluation.evaluate import make_predict
 from vqad.models.dsr import Dsr
 from vqad.prediction.loading import Trained, read_trained
 from vqad.prediction.pictures import Picture, as_picture
@@ -22,11 +20,13 @@ class Network:
       model: the network.
       variables: all its variables, ``params`` and ``codebook``.
       image_size: height and width at which it was trained (256 x 256 for imported weights).
+      predict: the jitted prediction; see ``make_predict``.
     """
 
     model: Dsr
     variables: dict
     image_size: tuple[int, int]
+    predict: Callable[[np.ndarray], dict[str, np.ndarray]]
 
     def reconstruct(self, image: Picture) -> tuple[np.ndarray, np.ndarray]:
         """I_gen and I_spc of one image, resized to ``image_size``.
@@ -41,16 +41,12 @@ class Network:
           VqadError: the picture cannot be read, or is an array of another kind.
         """
         resized = resize_image(as_picture(image), self.image_size)
-        found = self._predict(resized[None])
+        found = self.predict(resized[None])
         general, specific = (
             np.round(255 * np.clip(found[name][0], 0, 1)).astype(np.uint8)
             for name in ("general", "specific")
         )
         return general, specific
-
-    @functools.cached_property
-    def _predict(self) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
-        return make_predict(self.model, self.variables)
 
 
 def load_network(path: str | os.PathLike) -> Network:
@@ -71,4 +67,5 @@ def load_network(path: str | os.PathLike) -> Network:
 
 def network_of(trained: Trained) -> Network:
     """What ``load_network`` returns, of a model that was read already."""
-    return Network(trained.model, trained.variables, tuple(trained.image_size))
+    size = tuple(trained.image_size)
+    return Network(trained.model, trained.variables, size, trained.predict)
