@@ -201,7 +201,7 @@ def found(contact_sheet: Path, path: Path) -> None:
         drawn.paste(whole.crop((0, 0, whole.width, above)))
         drawn.paste(whole.crop((0, top, whole.width, top + kind + 3 * case)), (0, above))
     drawn = drawn.resize((3 * drawn.width // 4, 3 * drawn.height // 4), Image.Resampling.LANCZOS)
-    drawn.quantize(COLOURS).save(path, optimize=True)
+    drawn.quantize(COLOURS, kmeans=1).save(path, optimize=True)
     print(f"{path}: {path.stat().st_size // 1000} kB")
 
 
