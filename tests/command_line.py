@@ -22,7 +22,10 @@ TINY = [
     *[f"--config.stage{i}.batch_size=4" for i in (1, 2, 3)],
 ]
 # Runs of a few steps spend their time on compiling, and most of that on LLVM's optimizations.
-QUICK = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+QUICK = (
+    "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+    " --xla_cpu_parallel_codegen_split_count=1"
+)
 OPTIMIZED = {"XLA_FLAGS": ""}
 # The same as options of one function in pytest's own process.
 USUAL = {"xla_backend_optimization_level": 3, "xla_cpu_use_fusion_emitters": True}

@@ -8,6 +8,7 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = (
     "--xla_force_host_platform_device_count=8"
     " --xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+    " --xla_cpu_parallel_codegen_split_count=1"
 )
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", tempfile.mkdtemp(prefix="vqad-cache-"))
@@ -19,10 +20,13 @@ LONGEST = (
     "equal_numbers",
     "launch",
     "processes",
-    "stages",
-    "training",
+    "failures",
     "launch_data",
+    "training",
+    "buckets",
     "step_program",
+    "export",
+    "prediction",
 )
 
 

@@ -1,5 +1,6 @@
 """What the compiled train step must not contain, and that it runs without the host."""
 
+import functools
 import logging
 import re
 
@@ -46,13 +47,19 @@ def parts(name):
     return step, state, frozen, placement
 
 
-@pytest.mark.parametrize("name", list(STAGES))
-def test_no_transfer_no_sort_and_no_loop_but_blocks(name):
+@functools.cache
+def program(name):
+    """A step traced, and compiled as outside of tests: without fusions, scatters are loops."""
     step, state, frozen, _ = parts(name)
     image = jax.ShapeDtypeStruct((BATCH, SIDE, SIDE, 3), jnp.uint8)
     traced = step.trace(state, frozen, {"image": image})
-    # As it is compiled outside of tests: without fusions, scatters are loops.
-    text = traced.lower().compile({"xla_cpu_use_fusion_emitters": True}).as_text()
+    return traced, traced.lower().compile({"xla_cpu_use_fusion_emitters": True})
+
+
+@pytest.mark.parametrize("name", list(STAGES))
+def test_no_transfer_no_sort_and_no_loop_but_blocks(name):
+    traced, compiled = program(name)
+    text = compiled.as_text()
     operations = set(re.findall(r"(?<=[\])}] )([a-z][a-z-]*)\(", text))
     assert "convolution" in operations
     # What returns several arrays is seen as well.
@@ -73,7 +80,8 @@ def test_no_transfer_no_sort_and_no_loop_but_blocks(name):
 
 @pytest.mark.parametrize("name", list(STAGES))
 def test_a_step_needs_nothing_from_the_host(name):
-    step, state, frozen, placement = parts(name)
+    _, state, frozen, placement = parts(name)
+    _, step = program(name)
     rng = np.random.default_rng(0)
 
     def filled(leaf):
@@ -82,7 +90,7 @@ def test_a_step_needs_nothing_from_the_host(name):
         return jnp.asarray(rng.uniform(size=leaf.shape).astype(np.float32) * 0.1)
 
     state, frozen = placement.put(jax.tree.map(filled, (state, frozen)))
-    images = rng.integers(0, 256, (3, BATCH, 32, 32, 3), dtype=np.uint8)
+    images = rng.integers(0, 256, (3, BATCH, SIDE, SIDE, 3), dtype=np.uint8)
     batches = placement.ahead({"image": image} for image in images)
     for batch in batches:
         with jax.transfer_guard("disallow"):

@@ -3,7 +3,6 @@
 from typing import Self
 
 import numpy as np
-from scipy import ndimage
 
 from vqad.errors import VqadError
 from vqad.evaluation.metrics import pixel_figures
@@ -55,6 +54,8 @@ def bin_scores(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _region_weights(labels: np.ndarray) -> np.ndarray:
     """1 / size of the region of each positive, in order; regions touch at sides or corners."""
+    from scipy import ndimage
+
     regions, _ = ndimage.label(labels, np.ones((3,) * labels.ndim))
     own = regions[labels]
     return 1 / np.bincount(own)[own]
