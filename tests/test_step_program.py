@@ -176,7 +176,10 @@ def test_remat_changes_memory_and_no_number():
         variables = jax.jit(model.init)(host_key(jax.random.key(0)), image)
 
         def loss(params, variables=variables, model=model):
-            return model.apply({**variables, "params": params}, image).upsampler_logits.std()
+            net = model.bind({**variables, "params": params})
+            pair = image, image[..., ::-1]
+            logits = net.detect(*pair)
+            return logits.std() + net.upsample(*pair, jax.nn.softmax(logits)).std()
 
         params = {"params": variables["params"]}["params"]
         text = str(jax.make_jaxpr(jax.grad(loss))(params))
