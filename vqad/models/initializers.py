@@ -51,7 +51,7 @@ _HOST_KEYS = jax.extend.random.define_prng_impl(
 def host_key(key: jax.Array) -> jax.Array:
     """The same key, whose ``fold_in`` gives the same keys but is computed by NumPy.
 
-    Flax folds the name of each parameter into the key, and compiling Threefry a hundred times takes
+    Flax folds the name of each parameter into the key, and compiling Threefry for each takes
     longer (8 s on two CPU cores) than all the rest of the initialisation.
 
     Args:
