@@ -4,6 +4,7 @@ import dataclasses
 import io
 import json
 import logging
+import re
 import shutil
 import zipfile
 
@@ -85,6 +86,8 @@ def test_an_export_describes_itself(exported, trained):
         program = jax.export.deserialize(bytearray(archive.read("program")))
         assert json.loads(archive.read("metadata.json"))["thresholds"] == about["thresholds"]
     assert program.platforms == ("cpu", "cuda", "tpu")
+    precisions = re.findall(r"stablehlo.convolution\(.*precision (\w+)>", program.mlir_module())
+    assert set(precisions) == {"HIGHEST"}
     assert "uint8[n,32,32,3]" in str(program.in_avals[-1])
 
 

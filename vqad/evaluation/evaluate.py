@@ -16,7 +16,7 @@ from vqad.data.pipeline import evaluation_batches
 from vqad.data.sources import open_source
 from vqad.evaluation.judge import Judgement, judge
 from vqad.evaluation.report import contact_sheet, format_table, write_json
-from vqad.models.compiler import compiler_options
+from vqad.models.compiler import compiler_options, in_full_products
 from vqad.models.dsr import SIDE_MULTIPLE, Dsr
 from vqad.training import checkpoints
 from vqad.training.config import model_from_config, where_data_is
@@ -59,6 +59,7 @@ def jit_predict(model: Dsr, split: str = "nothing") -> Callable[..., dict[str, j
         in_shardings=(placement.replicated, images),
         compiler_options=compiler_options(placement.platform),
     )
+    @in_full_products
     def apply(variables: Mapping, image: jax.Array) -> dict[str, jax.Array]:
         found = model.apply(variables, image.astype(jnp.float32) / 255)
         return {

@@ -4,6 +4,7 @@ import ctypes
 import functools
 import logging
 import os
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -45,6 +46,28 @@ def compiler_options(platform: str | None = None) -> dict[str, str]:
         text = ", ".join(f"{name}={value}" for name, value in known.items())
         logger.info("compiler options: %s (%s=off leaves them out)", text, SWITCH)
     return known
+
+
+def in_full_products(function: Callable) -> Callable:
+    """Has a function computed with full float32 products on every platform.
+
+    GPUs and TPUs shorten the factors of float32 products by default, enough for another code to be
+    the nearest, and so for another mask: a verdict would depend on where it is given. What
+    ``JAX_DEFAULT_MATMUL_PRECISION`` says goes first.
+
+    Args:
+      function: what is to be traced by ``jax.jit``.
+
+    Returns:
+      The function, of the same arguments and results.
+    """
+
+    @functools.wraps(function)
+    def precise(*args: Any, **kwargs: Any) -> Any:
+        with jax.default_matmul_precision(jax.config.jax_default_matmul_precision or "highest"):
+            return function(*args, **kwargs)
+
+    return precise
 
 
 def compile_ahead(function: Any, *args: Any) -> jax.stages.Compiled:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from vqad import __version__
 from vqad.errors import VqadError
+from vqad.models.compiler import in_full_products
 from vqad.models.dsr import Dsr, check_image_size
 from vqad.prediction import thresholds
 from vqad.prediction.loading import Trained
@@ -110,6 +111,7 @@ def judging(
       codes int32 [n, h/8, w/8] and [n, h/4, w/4] under the names in ``CODES``.
     """
 
+    @in_full_products
     def judge(variables: Mapping, image: jax.Array) -> dict[str, jax.Array]:
         found = model.apply(variables, image.astype(jnp.float32) / 255)
         outputs = {"score": found.score, "mask": found.upsampled_mask[..., 1]}
