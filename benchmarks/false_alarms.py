@@ -1,33 +1,73 @@
 """Wanted against measured false alarms, of thresholds that held-out good images set.
 
-python benchmarks/false_alarms.py runs/tiles --calibrate /data/held --judge /data/tiles/test/good
+python benchmarks/false_alarms.py runs/tiles --judge /data/tiles/test/good
+python benchmarks/false_alarms.py runs/demo --calibrate /data/held --judge /data/tiles/test/good
 
-Both folders hold good images that the model was not trained on. The last two columns are means
-over random splits of all of them together, into as many to calibrate with and to judge.
+Good images that the model was not trained on: a folder of them sets the thresholds, or, without
+``--calibrate``, the images that the run held out. The last two columns are means over random splits
+of all of them together, into as many to calibrate with and to judge.
 """
 
 import argparse
+from collections.abc import Iterable
 
 import numpy as np
+from ml_collections import ConfigDict
 
 import vqad
+from vqad.data.decode import resize_image
+from vqad.data.sources import open_source
+from vqad.errors import VqadError
 from vqad.prediction.detector import Detector
 from vqad.prediction.inputs import decoded, gather
 from vqad.prediction.thresholds import conformal_quantile
+from vqad.training.config import where_data_is
 
 SPLITS = 2000
 
 
-def judge(detector: Detector, folder: str) -> np.ndarray:
-    """Score and largest value of the map of each image, float [n, 2]."""
-    each = (detector.predict(picture) for _, picture in decoded(gather([folder])))
-    return np.array([(found.scores, found.masks.max()) for found in each])
+def held_out(detector: Detector) -> list[np.ndarray]:
+    """The images that the run held out, uint8 [h, w, 3].
+
+    Raises:
+      VqadError: it held none out.
+    """
+    config = ConfigDict(detector.metadata.get("config", {}))
+    share = config.get("calibration", {}).get("held_out", 0)
+    if not share:
+        raise VqadError("the run held no images out; give a folder of good ones as --calibrate")
+    labelled, size = config.labelled_share > 0, detector.image_size
+    source = open_source(config.surface, "train", size, labelled=labelled, **where_data_is(config))
+    _, held = source.hold_out(share)
+    return [held[i]["image"] for i in range(len(held))]
+
+
+def folder(path: str) -> list[np.ndarray]:
+    """The pictures of a folder."""
+    return [picture for _, picture in decoded(gather([path]))]
+
+
+def judge(detector: Detector, pictures: Iterable[np.ndarray]) -> np.ndarray:
+    """Of each image its score and its map's largest value, before and after it is resized.
+
+    Returns:
+      float [n, 3].
+    """
+    found = []
+    for picture in pictures:
+        whole = detector.predict(picture)
+        small = detector.predict(resize_image(picture, detector.image_size))
+        found.append((whole.scores, small.masks.max(), whole.masks.max()))
+    return np.array(found)
 
 
 def alarms(held: np.ndarray, judged: np.ndarray, rate: float) -> np.ndarray:
-    """How many images have a higher score, and how many any higher pixel; int [2]."""
-    limits = [conformal_quantile(values, rate) for values in held.T]
-    return (judged > limits).sum(0)
+    """How many images have a higher score, and how many any higher pixel; int [2].
+
+    Thresholds are those of ``Detector.calibrate``, which looks at maps before they are resized.
+    """
+    limits = [conformal_quantile(values, rate) for values in held[:, :2].T]
+    return (judged[:, [0, 2]] > limits).sum(0)
 
 
 def main() -> None:
@@ -36,12 +76,13 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("model")
-    parser.add_argument("--calibrate", required=True, metavar="GOOD")
+    parser.add_argument("--calibrate", metavar="GOOD", help="a folder (what the run held out)")
     parser.add_argument("--judge", required=True, metavar="GOOD")
     parser.add_argument("--rates", type=float, nargs="+", default=[0.01, 0.05, 0.1])
     args = parser.parse_args()
     detector = vqad.load(args.model)
-    held, judged = judge(detector, args.calibrate), judge(detector, args.judge)
+    good = folder(args.calibrate) if args.calibrate else held_out(detector)
+    held, judged = judge(detector, good), judge(detector, folder(args.judge))
     both = np.concatenate([held, judged])
     rng = np.random.default_rng(0)
     splits = [np.split(rng.permutation(both), [len(held)]) for _ in range(SPLITS)]

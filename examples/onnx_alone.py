@@ -80,10 +80,15 @@ def main() -> int:
     parser.add_argument("folder", type=Path, help="pictures, or a test folder in MVTec's layout")
     parser.add_argument("--batch", type=int, default=8)
     args = parser.parse_args()
+    if args.batch < 1:
+        parser.error(f"--batch={args.batch}: must be at least 1")
     paths = find(args.folder)
     if not paths:
         parser.error(f"{args.folder}: no pictures there")
-    model, scores = Model(args.model), {}
+    try:
+        model, scores = Model(args.model), {}
+    except Exception as error:  # ONNX Runtime raises several things of files that are no models
+        parser.error(f"{args.model}: not an ONNX export of vqad ({str(error).splitlines()[0]})")
     for start in range(0, len(paths), args.batch):
         pictures = {}
         for path in paths[start : start + args.batch]:
@@ -99,10 +104,12 @@ def main() -> int:
             if model.thresholds:
                 verdict = "defective" if found["verdict"][i] else "good"
             print(f"{path.relative_to(args.folder)} {scores[path]:.6f} {verdict}".rstrip())
-    classes = [path.relative_to(args.folder).parts[0] for path in scores]
-    defective = np.array([name != "good" for name in classes])
-    if "good" in classes and defective.any():
-        print(f"image AUROC {auroc(np.array(list(scores.values())), defective):.4f}")
+    # Pictures beside the folders of classes are of none.
+    places = {path: path.relative_to(args.folder).parts for path in scores}
+    of_class = {path: parts[0] for path, parts in places.items() if len(parts) > 1}
+    defective = np.array([name != "good" for name in of_class.values()])
+    if defective.any() and not defective.all():
+        print(f"image AUROC {auroc(np.array([scores[p] for p in of_class]), defective):.4f}")
     return 0 if len(scores) == len(paths) else 1
 
 

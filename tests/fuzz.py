@@ -114,6 +114,7 @@ def main():
         start, before = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         examples, failures = fuzz(reader, args.minutes, args.seed, keep, args.examples)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    failures += peak - before > MEMORY // 2**10
     print(
         f"{args.reader}: {examples} examples in {time.monotonic() - start:.0f} s, {failures} ways "
         f"of failing, {(peak - before) / 2**10:.0f} MiB more than before"

@@ -26,8 +26,8 @@ def _enliven(model, variables):
         book["codes"] = features[:: len(features) // len(book["codes"])][: len(book["codes"])]
 
 
-def write_small_model(folder, size=(32, 32), lively=False):
-    """Writes it; a lively one tells images apart, as if it were trained."""
+def write_small_model(folder, size=(32, 32), lively=False, **more):
+    """Writes it, with more metadata; a lively one tells images apart, as if it were trained."""
     config = tiny_config()
     config.image_size = size
     model = model_from_config(config)
@@ -36,7 +36,7 @@ def write_small_model(folder, size=(32, 32), lively=False):
     variables = jax.tree.map(np.array, variables)
     if lively:
         _enliven(model, variables)
-    metadata = {"model": config.model.to_dict(), "config": {"image_size": list(size)}}
+    metadata = {"model": config.model.to_dict(), "config": {"image_size": list(size)}, **more}
     save_weights(str(folder), variables, metadata)
     return folder
 

@@ -11,6 +11,7 @@ from small_model import write_small_model
 import vqad
 from vqad.data.sources import open_source
 from vqad.prediction.thresholds import FILE
+from vqad.training.checkpoints import load_metadata
 
 
 @pytest.fixture(scope="module")
@@ -28,9 +29,11 @@ def surface(tmp_path_factory):
 def run(surface, tmp_path_factory):
     """A run of stage 3 alone, and its flags."""
     root = tmp_path_factory.mktemp("run")
+    kept, _ = open_source(str(surface), "train", (32, 32)).hold_out(0.5)
+    weights = write_small_model(root / "weights", lively=True, trained_on=kept.fingerprint())
     flags = [
         "--config.stages=('stage3',)",
-        f"--config.init_from={write_small_model(root / 'weights', lively=True)}",
+        f"--config.init_from={weights}",
         f"--config.surface={surface}",
         "--config.model.code_units=False",
         "--config.calibration.held_out=0.5",
@@ -86,6 +89,28 @@ def test_thresholds_are_set_again_where_they_are_lost_or_another_rate_is_wanted(
     before = path.read_bytes()
     assert launch(workdir, *flags).returncode == 0
     assert path.read_bytes() == before
+
+
+def test_images_that_a_stage_was_trained_on_are_not_held_out(run, surface, tmp_path):
+    workdir, flags, _ = run
+    source = open_source(str(surface), "train", (32, 32))
+    # What a run trains on, the next one finds.
+    kept, _ = source.hold_out(0.5)
+    assert load_metadata(workdir / "stage3")["trained_on"] == kept.fingerprint()
+    assert source.fingerprint() != kept.fingerprint() != source.hold_out(0.25)[0].fingerprint()
+    for weights in ({}, {"trained_on": source.fingerprint()}):
+        folder = write_small_model(tmp_path / f"weights{len(weights)}", **weights)
+        line = refused(launch(tmp_path / "new", *flags, f"--config.init_from={folder}"))
+        assert f"held_out: 0.5, but {folder} was trained on other images" in line
+    assert not (tmp_path / "new").exists()
+    # Nor are thresholds set by other images than were held out then.
+    moved = surface / "train" / "good" / "00.png"
+    moved.rename(surface / "aside.png")
+    try:
+        line = refused(launch(workdir, *flags, "--config.calibration.false_alarms=0.4"))
+    finally:
+        (surface / "aside.png").rename(moved)
+    assert "was trained on other images" in line
 
 
 def test_other_shares_and_too_few_images_are_refused(run, tmp_path):

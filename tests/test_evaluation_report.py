@@ -100,7 +100,7 @@ def test_what_an_older_version_judged_is_judged_anew(judgement, tmp_path):
         "score_window": config.model.score_window,
         "seed": config.seed,
         "reinitialized": "",
-        "figures": 3,
+        "figures": 4,
     }
     for key in ("figures", "score_window", None):
         write_json(judgement, path, {k: v for k, v in about.items() if k != key})

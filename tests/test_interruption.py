@@ -1,15 +1,21 @@
 """When a run stops that was asked to, and what it does without a disk to write to."""
 
 import builtins
+import contextlib
 import errno
 
 import jax
+import numpy as np
 import pytest
 from etils import epath
 from jax.experimental import multihost_utils
+from orbax.checkpoint import CheckpointManager
 
+from vqad.errors import VqadError
+from vqad.training import checkpoints
 from vqad.training.event_files import _File, open_writer
 from vqad.training.interruption import Interrupted, Interruption
+from vqad.training.processes import check_alike
 from vqad.training.run import _stop_if_asked
 
 
@@ -28,6 +34,32 @@ def test_processes_agree_on_a_look_that_none_has_taken(monkeypatch):
         assert not interruption.due()
     asked.append(max(shown) + 1)
     assert interruption.due()
+
+
+def test_checkpoints_leave_it_to_the_loop_to_ask(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(multihost_utils, "reached_preemption_sync_point", asked.append)
+    variables = {"params": {"a": {"b": np.ones(2, np.float32)}}, "codebook": {}}
+    plain = CheckpointManager(tmp_path / "plain")
+    plain.should_save(1)
+    manager = checkpoints.open_manager(str(tmp_path / "ours"))
+    plain_asked = len(asked)
+    checkpoints.save(manager, 1, variables, {})
+    checkpoints.save(manager, 2, variables, {})
+    checkpoints.finish(manager)
+    assert checkpoints.whole_steps(tmp_path / "ours") == [1, 2]
+    assert len(asked) == plain_asked == 1  # by Orbax's own
+
+
+def test_processes_that_see_other_folders_are_refused(monkeypatch):
+    check_alike([12, -1], "it", "mend it")
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    for other, refused in ([12, -1], False), ([-1, -1], True):
+        monkeypatch.setattr(
+            multihost_utils, "process_allgather", lambda mine, o=other: np.stack([mine, o])
+        )
+        with pytest.raises(VqadError, match="mend it") if refused else contextlib.nullcontext():
+            check_alike([12, -1], "it", "mend it")
 
 
 def test_a_signal_between_stages_stops_there():

@@ -92,6 +92,18 @@ def test_finished_run_says_so_and_changes_nothing(demo):
     assert times() == before
 
 
+def test_a_stage_that_others_were_trained_from_may_be_damaged(demo, tmp_path):
+    workdir = shutil.copytree(demo[0], tmp_path / "run")
+    array = max(
+        (workdir / "stage1" / "12" / "variables").rglob("*"), key=lambda p: p.stat().st_size
+    )
+    array.write_bytes(array.read_bytes()[:100])
+    result = launch(workdir)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr.count("already trained for 12 steps, nothing to do") == 3
+    assert whole_steps(workdir / "stage1") == [4, 8, 12]
+
+
 def test_evaluate_alone_gives_the_same_figures(demo):
     workdir, _ = demo
     first = json.loads((workdir / "evaluation.json").read_text())

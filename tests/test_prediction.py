@@ -160,12 +160,23 @@ def test_tiles_cover_a_side(length, overlap):
 
 
 def test_small_images_are_resized_though_tiles_are_wanted(detector):
-    image = picture(20, 64)
+    image = picture(20, 30)
     np.testing.assert_array_equal(
         detector.predict(image, tile=True).masks, detector.predict([image]).masks[0]
     )
     with pytest.raises(VqadError, match="overlap: 32"):
         detector.predict(picture(64, 64), tile=True, overlap=32)
+
+
+def test_a_short_side_is_continued_by_its_mirror_image_and_the_long_one_cut(detector):
+    image = picture(20, 64)
+    found = detector.predict(image, tile=True, overlap=0)
+    assert found.masks.shape == (20, 64)
+    whole = np.concatenate([image, image[:7:-1]])
+    assert whole.shape == (32, 64, 3)
+    parts = detector.predict([whole[:, :32], whole[:, 32:]])
+    np.testing.assert_array_equal(found.masks, np.concatenate(list(parts.masks), axis=1)[:20])
+    assert found.scores == parts.scores.max()
 
 
 def test_a_conformal_quantile_is_the_rank_that_it_says():
@@ -320,7 +331,7 @@ def test_calibration_wants_good_images_that_are_new(folder, tmp_path, monkeypatc
     write(tmp_path / "test" / "good" / "a.png", picture())
     write(tmp_path / "train" / "good" / "a.png", picture())
     detector = vqad.load(folder)
-    detector.metadata["config"]["surface"] = str(tmp_path)
+    detector.metadata["surface_folder"] = str(tmp_path)
     monkeypatch.setattr(loading, "load", lambda path: detector)
 
     def refused(images):
@@ -331,6 +342,15 @@ def test_calibration_wants_good_images_that_are_new(folder, tmp_path, monkeypatc
     good = tmp_path / "test" / "good"
     assert f"scratch/a.png: lies among defects; give {good}" in refused("test")
     assert "train/good/a.png: lies among the training images" in refused("train")
+    flat = write(tmp_path / "flat" / "a.png", picture()).parent
+    detector.metadata["surface_folder"] = str(flat)
+    assert "flat/a.png: lies among the training images" in refused("flat")
+    write(tmp_path / "other" / "1.png", picture())
+    write(tmp_path / "other" / "1_GT.png", np.zeros((50, 60), np.uint8))
+    write(tmp_path / "other" / "2.png", picture())
+    write(tmp_path / "other" / "2_GT.png", np.eye(50, 60, dtype=np.uint8) * 255)
+    assert "other/2.png: its mask marks a defect" in refused("other")
+    (tmp_path / "other" / "2.png").unlink()
     assert main(["calibrate", str(folder), str(good), "--false_alarms=0.5"]) == 0
     (folder / thresholds.FILE).unlink()
 

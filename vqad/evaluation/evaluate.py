@@ -27,7 +27,7 @@ from vqad.training.stage3 import STAGE3
 
 logger = logging.getLogger(__name__)
 
-_FIGURES = 3  # raised when judging gives other figures: what an older version judged is judged anew
+_FIGURES = 4  # raised when judging gives other figures: what an older version judged is judged anew
 
 
 def placement_for(split: str) -> Placement:
@@ -147,7 +147,7 @@ def evaluate(config: ConfigDict, workdir: str, folder: str) -> Judgement:
     )
     sheet, figures = (epath.Path(workdir) / name for name in _file_names(config))
     contact_sheet(judgement.cases, sheet)
-    write_json(judgement, figures, _about(config, folder))
+    write_json(judgement, figures, _about(config, folder, metadata["step"]))
     logger.info("\n%s", format_table(judgement))
     logger.info("written: %s, %s", figures, sheet)
     return judgement
@@ -162,7 +162,9 @@ def is_judged(config: ConfigDict, workdir: str, folder: str) -> bool:
         found = json.loads(figures.read_bytes())
     except (ValueError, RecursionError):  # not what `evaluate` writes
         return False
-    return isinstance(found, dict) and found.get("about") == _about(config, folder)
+    return isinstance(found, dict) and found.get("about") == _about(
+        config, folder, checkpoints.latest_step(folder)
+    )
 
 
 def _file_names(config: ConfigDict) -> tuple[str, str]:
@@ -171,10 +173,10 @@ def _file_names(config: ConfigDict) -> tuple[str, str]:
     return f"contact_sheet{suffix}.png", f"evaluation{suffix}.json"
 
 
-def _about(config: ConfigDict, folder: str) -> dict[str, Any]:
+def _about(config: ConfigDict, folder: str, step: int | None) -> dict[str, Any]:
     return {
         "checkpoint": str(folder),
-        "step": checkpoints.latest_step(folder),
+        "step": step,
         "surface": config.surface,
         "image_size": list(config.image_size),
         "score_window": config.model.score_window,

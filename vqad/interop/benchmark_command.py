@@ -9,7 +9,11 @@ from vqad.errors import VqadError
 
 def benchmark_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of the subcommand."""
-    parser.add_argument("model", metavar="MODEL", help="a run's workdir, or a checkpoint folder")
+    parser.add_argument(
+        "model",
+        metavar="MODEL",
+        help="a run's workdir, a checkpoint folder, or a safetensors export",
+    )
     parser.add_argument("--batch", default="1,8", help="sizes of batches, by commas (1,8)")
     parser.add_argument(
         "--seconds", type=float, default=10, help="time for each runtime and size of batch (10)"

@@ -7,9 +7,12 @@ from ml_collections import ConfigDict
 
 from vqad.data.sources import open_source
 from vqad.errors import VqadError
+from vqad.evaluation.evaluate import make_predict
 from vqad.prediction import thresholds
-from vqad.prediction.loading import load
+from vqad.prediction.detector import Detector
+from vqad.prediction.loading import read_trained
 from vqad.training.config import where_data_is
+from vqad.training.continuation import check_held_out
 
 logger = logging.getLogger(__name__)
 
@@ -37,13 +40,14 @@ def calibrate(config: ConfigDict, folder: str) -> None:
       folder: checkpoint folder of stage 3.
 
     Raises:
-      VqadError: the images cannot be read, or the thresholds not written.
+      VqadError: the images cannot be read or are others than training held out, or the thresholds
+        cannot be written.
     """
-    rate = config.calibration.false_alarms
-    if not config.calibration.held_out:
+    share, rate = config.calibration.held_out, config.calibration.false_alarms
+    if not share:
         return
-    detector = load(folder)
-    limits = detector.thresholds
+    trained = read_trained(folder)
+    limits = trained.limits
     if limits is not None and (not limits.held_out or limits.rate == rate):
         return
     source = open_source(
@@ -53,9 +57,14 @@ def calibrate(config: ConfigDict, folder: str) -> None:
         labelled=config.labelled_share > 0,
         **where_data_is(config),
     )
-    _, held = source.hold_out(config.calibration.held_out)
+    kept, held = source.hold_out(share)
+    check_held_out(share, kept.fingerprint(), trained.metadata, folder)
     check_enough(config, len(held))
-    limits = detector.calibrate((held[i]["image"] for i in range(len(held))), rate)
+    predict = make_predict(trained.model, trained.variables, config.evaluation.split)
+    detector = Detector(predict, trained.image_size, trained.metadata)
+    limits = detector.calibrate(
+        (held[i]["image"] for i in range(len(held))), rate, batch_size=config.evaluation.batch_size
+    )
     limits = dataclasses.replace(limits, held_out=True)
     path = thresholds.write(folder, limits)
     logger.info(

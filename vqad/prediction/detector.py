@@ -75,14 +75,16 @@ class Detector:
         An image is resized to ``image_size``, or cut into tiles of that size, and what is found is
         brought back to the image's own size. Of one image that is resized one is computed, of tiles
         and of several images always ``batch_size`` at a time (padded), so that there are two
-        programs to compile at most.
+        programs to compile at most. They differ by rounding, which a verdict at the threshold, or a
+        feature between two codes, may show.
 
         Args:
           images: one picture, or a sequence of them, or an array of several. A picture is a path,
             Pillow's image (RGB or grey), or an RGB array [h, w, 3] (grey: [h, w]), uint8 or float
             in [0, 1], of NumPy or what becomes one; several of one size may come as [n, h, w, 3].
-          tile: cut images into tiles, in place of resizing them, unless a side is shorter than
-            that of ``image_size``. The instance norms see a tile alone then.
+          tile: cut images of which a side is longer than that of ``image_size`` into tiles, in
+            place of resizing them; a shorter side is continued by its mirror image. The instance
+            norms see a tile alone then.
           overlap: pixels that neighbouring tiles share at least; a quarter of the shorter side if
             None.
           batch_size: images or tiles computed at a time.
@@ -190,6 +192,7 @@ class Detector:
             image_size=self.image_size,
             tiled=tile,
             overlap=overlap,
+            weights=self.metadata.get("weights"),
         )
         return self.thresholds
 
@@ -230,20 +233,21 @@ class Detector:
         for i, (score, values) in zip(whole, self._in_batches(resized, size), strict=True):
             found[i] = score, resize_map(values, pictures[i].shape[:2]), values.max()
         for i in sorted(set(range(len(pictures))).difference(whole)):
-            shape, scores = pictures[i].shape[:2], []  # a map is let go once it is joined
-            places = tiles.corners(shape, self.image_size, overlap)
-            parts = self._in_batches(tiles.cut(pictures[i], places, self.image_size), size)
-            joined = tiles.blend(_keeping(scores, parts), places, self.image_size, shape)
+            picture, (h, w) = tiles.continued(pictures[i], self.image_size), pictures[i].shape[:2]
+            scores = []  # a map is let go once it is joined
+            places = tiles.corners(picture.shape[:2], self.image_size, overlap)
+            parts = self._in_batches(tiles.cut(picture, places, self.image_size), size)
+            joined = tiles.blend(
+                _keeping(scores, parts), places, self.image_size, picture.shape[:2]
+            )[:h, :w]
             found[i] = max(scores), joined, joined.max()
         scores, maps, highest = zip(*(found[i] for i in range(len(pictures))), strict=True)
         return np.array(scores, np.float32), list(maps), [float(value) for value in highest]
 
     def _is_cut(self, picture: np.ndarray, overlap: int | None) -> bool:
         """Whether it is cut into tiles, in place of being resized."""
-        shape = picture.shape[:2]
-        if overlap is None or shape == self.image_size:
-            return False
-        return all(side >= own for side, own in zip(shape, self.image_size, strict=True))
+        sides = zip(picture.shape[:2], self.image_size, strict=True)
+        return overlap is not None and any(side > own for side, own in sides)
 
     def _in_batches(
         self, parts: Iterable[np.ndarray], size: int

@@ -14,6 +14,7 @@ import numpy as np
 from vqad.data.decode import decode_image
 from vqad.data.tree import pictures_below
 from vqad.errors import VqadError
+from vqad.paths import check_local
 
 _AHEAD = 8
 T = TypeVar("T")
@@ -47,6 +48,7 @@ def gather(given: Sequence[str]) -> list[Input]:
     """
     found: dict[str, tuple[str, PurePath]] = {}
     for argument in given:
+        check_local(argument)
         if os.path.isdir(argument):
             try:
                 paths = sorted(pictures_below(Path(argument)))

@@ -18,6 +18,7 @@ from vqad.prediction.detector import Detector
 from vqad.prediction.thresholds import Thresholds
 from vqad.training import checkpoints
 from vqad.training.config import base_config, check_model, model_from_config
+from vqad.training.digest import digest
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +33,7 @@ class Trained:
       image_size: height and width of the images that it was trained on.
       limits: its thresholds, or None.
       metadata: what the checkpoint says of its training, with ``model``, the fields of ``Dsr``,
-        and ``step``.
+        ``step`` and, of a folder, ``folder`` and ``weights``, the digest of its variables.
     """
 
     model: Dsr
@@ -108,10 +109,10 @@ def read_trained(path: str) -> Trained:
         return safetensors.read(path)
     folder = checkpoints.find_folder(path)
     variables, metadata = checkpoints.load_weights(folder)
-    metadata = {**metadata, "folder": folder}
+    metadata = {**metadata, "folder": folder, "weights": digest(variables)}
     model, size = described(metadata, folder)
     variables = whole_variables(model, variables, folder)
-    return Trained(model, variables, size, _limits(folder, metadata["step"]), metadata)
+    return Trained(model, variables, size, _limits(folder, metadata), metadata)
 
 
 def _is_file(path: str) -> bool:
@@ -119,18 +120,19 @@ def _is_file(path: str) -> bool:
     return not is_remote(path) and os.path.exists(path) and not os.path.isdir(path)
 
 
-def _limits(folder: str, step: int) -> Thresholds | None:
+def _limits(folder: str, metadata: Mapping[str, Any]) -> Thresholds | None:
     limits = thresholds.read(folder)
-    if limits is not None and limits.step != step:
-        logger.warning(
-            "warning: %s: thresholds of step %d are not used, the model is of step %d; run vqad "
-            "calibrate again",
-            folder,
-            limits.step,
-            step,
-        )
-        return None
-    return limits
+    known = limits is not None and limits.weights in (None, metadata["weights"])
+    if limits is None or (known and limits.step == metadata["step"]):
+        return limits
+    logger.warning(
+        "warning: %s: thresholds of %s are not used, the model is of step %d; run vqad calibrate "
+        "again",
+        folder,
+        "other weights" if limits.step == metadata["step"] else f"step {limits.step}",
+        metadata["step"],
+    )
+    return None
 
 
 def described(metadata: Mapping[str, Any], folder: str) -> tuple[Dsr, tuple[int, int]]:

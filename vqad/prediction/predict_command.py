@@ -25,7 +25,9 @@ FIELDS = ("file", "score", "verdict", "marked", "mask", "overlay", "error")
 
 def predict_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of the subcommand."""
-    parser.add_argument("model", metavar="MODEL", help="a run's workdir, or a checkpoint folder")
+    parser.add_argument(
+        "model", metavar="MODEL", help="a run's workdir, a checkpoint folder, or an export"
+    )
     parser.add_argument(
         "images", metavar="IMAGES", nargs="+", help="pictures, folders of such, or patterns"
     )
@@ -33,7 +35,8 @@ def predict_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tile",
         action="store_true",
-        help="cut images that are larger than the model's into tiles, in place of resizing them",
+        help="cut images that are larger than the model's into tiles, in place of resizing them; "
+        "each is looked at alone",
     )
     parser.add_argument(
         "--overlap", type=int, help="pixels that neighbouring tiles share (a quarter of a tile)"
@@ -52,11 +55,17 @@ def run_predict(args: argparse.Namespace) -> int:
     """
     from tqdm import tqdm
 
+    from vqad.paths import check_local
     from vqad.prediction.inputs import decoded, gather, groups
     from vqad.prediction.loading import load
 
+    check_local(args.out)
     out = Path(args.out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    try:
+        taken = out.exists() and (not out.is_dir() or any(out.iterdir()))
+    except OSError as error:
+        raise VqadError(f"--out={out}: cannot be read ({error.strerror}); give another") from error
+    if taken:
         raise VqadError(f"--out={out}: exists and is not an empty folder; give a new one")
     if args.batch < 1:
         raise VqadError(f"--batch={args.batch}: must be at least 1")

@@ -11,13 +11,14 @@ around it by about sqrt(rate (1 - rate) / n). Nothing here has seen a defect.
 import dataclasses
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from etils import epath
 
 from vqad.errors import VqadError
-from vqad.paths import write_whole
+from vqad.paths import is_remote, write_whole
 
 FILE = "thresholds.json"
 
@@ -37,6 +38,7 @@ class Thresholds:
       tiled: whether images were cut into tiles.
       overlap: pixels that neighbouring tiles share; None where there are none.
       held_out: whether the images were those that training holds out.
+      weights: digest of the weights whose scores these were; None where it was not kept.
     """
 
     score: float
@@ -48,6 +50,7 @@ class Thresholds:
     tiled: bool
     overlap: int | None = None
     held_out: bool = False
+    weights: int | None = None
 
 
 def conformal_rank(count: int, rate: float) -> int:
@@ -128,8 +131,10 @@ def read(folder: str) -> Thresholds | None:
     if not path.exists():
         return None
     try:
+        if not is_remote(path) and not Path(path).is_file():
+            raise ValueError("not a file")
         return from_json(json.loads(path.read_text()))
-    except (TypeError, ValueError, OSError) as error:
+    except (ArithmeticError, RecursionError, TypeError, ValueError, OSError) as error:
         raise VqadError(
             f"{path}: cannot be read ({error}); remove it, and run vqad calibrate again"
         ) from error
@@ -140,9 +145,10 @@ def from_json(entries: Any) -> Thresholds:
 
     Raises:
       ValueError: a field is missing, left over or of another type.
+      OverflowError: a whole number is too large.
     """
     kinds = {field.name: field.type for field in dataclasses.fields(Thresholds)}
-    if not isinstance(entries, dict) or entries.keys() != kinds.keys():
+    if not isinstance(entries, dict) or {"weights": None, **entries}.keys() != kinds.keys():
         raise ValueError(f"does not hold {', '.join(kinds)}")
     size = entries["image_size"]
     whole = [entries["images"], entries["step"], *(size if isinstance(size, list | tuple) else "?")]
@@ -153,6 +159,8 @@ def from_json(entries: Any) -> Thresholds:
         raise ValueError("score, pixel and rate must be numbers")
     if not all(type(entries[name]) is bool for name in ("tiled", "held_out")):
         raise ValueError("tiled and held_out must be true or false")
+    if type(entries.get("weights")) not in (int, type(None)):
+        raise ValueError("weights must be a whole number or null")
     if (type(entries["overlap"]) is int) != entries["tiled"]:
         raise ValueError("overlap must be a whole number for tiles, else null")
     return Thresholds(**{**entries, "image_size": tuple(size)})

@@ -42,6 +42,14 @@ def corners(shape: tuple[int, int], tile: tuple[int, int], overlap: int) -> list
     return [(top, left) for top in rows for left in columns]
 
 
+def continued(image: np.ndarray, tile: tuple[int, int]) -> np.ndarray:
+    """An image [h, w, c] with sides of at least a tile's: shorter ones go on mirrored."""
+    missing = [max(0, own - side) for side, own in zip(image.shape, tile, strict=False)]
+    if not any(missing):
+        return image
+    return np.pad(image, [(0, missing[0]), (0, missing[1]), (0, 0)], mode="symmetric")
+
+
 def check_overlap(overlap: int, tile: tuple[int, int]) -> None:
     """Refuses an overlap that neighbouring tiles cannot have.
 

@@ -62,8 +62,8 @@ def load_item(path: str, step: int, item: str, target: Any = None) -> tuple[Any,
         with ocp.Checkpointer(handler, multiprocessing_options=alone) as reader:
             stored = handler.metadata(folder / item).tree
             _check_size(stored, stored_bytes)
-            # Onto one device, whatever devices wrote it.
-            here = SingleDeviceSharding(jax.local_devices()[0])
+            # Into the host's memory, whatever devices wrote it: one may hold a part of it only.
+            here = SingleDeviceSharding(_host())
             target = jax.tree.map(
                 lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=here),
                 stored if target is None else target,
@@ -73,12 +73,22 @@ def load_item(path: str, step: int, item: str, target: Any = None) -> tuple[Any,
         digests = metadata.pop("digests", {})
         # Imported weights from before there were digests have none.
         if digests or "fixed" in metadata:
+            if "training" in digests and not (folder / "training").exists():
+                raise ValueError("its folder training is gone")
             for name, found in ((item, digest(tree)), ("metadata", json_digest(metadata))):
                 if digests.get(name) != found:
                     raise ValueError(f"its {name} are not those that were written")
         if item == "variables":
             _check_collections(tree)
     return tree, metadata
+
+
+def _host() -> jax.Device:
+    """The host as a device, or the first other one where ``JAX_PLATFORMS`` leaves the host out."""
+    try:
+        return jax.local_devices(backend="cpu")[0]
+    except RuntimeError:
+        return jax.local_devices()[0]
 
 
 def load_description(path: str, step: int) -> dict:

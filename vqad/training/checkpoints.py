@@ -8,6 +8,7 @@ weights) and ``metadata`` (JSON: model fields, stage, origin, digests of the arr
 import contextlib
 import itertools
 import logging
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -30,6 +31,19 @@ logger = logging.getLogger(__name__)
 _ROOM = "free disk space or permissions"
 
 
+class _Manager(ocp.CheckpointManager):
+    """Orbax's manager, which leaves it to ``Interruption`` to ask JAX whether a signal came.
+
+    JAX counts what it is asked, by one counter for all who ask: Orbax would tell it the step, and
+    the count that the processes agree to stop at could be one that is never asked about.
+    """
+
+    def reached_preemption(self, step: int) -> bool:
+        """Asks nobody."""
+        del step
+        return False
+
+
 def open_manager(path: str, keep: int | None = None) -> ocp.CheckpointManager:
     """Opens a checkpoint folder to write, keeping the last ``keep`` checkpoints (all if None).
 
@@ -48,7 +62,7 @@ def open_manager(path: str, keep: int | None = None) -> ocp.CheckpointManager:
     }
     remedy = f"{_ROOM}, or delete each _CHECKPOINT_METADATA in it that Orbax did not write,"
     with _written(epath.Path(path), remedy):
-        return ocp.CheckpointManager(absolute(path), item_handlers=handlers, options=options)
+        return _Manager(absolute(path), item_handlers=handlers, options=options)
 
 
 def save(
@@ -114,8 +128,9 @@ def whole_steps(path: str) -> list[int]:
     folder = epath.Path(path)
     if not folder.is_dir():
         return []
-    # Orbax also takes folders like name_1 for steps.
-    return sorted(s for s in ocp.utils.checkpoint_steps(folder) if (folder / str(s)).is_dir())
+    # What Orbax still writes has a suffix; it would also take folders like name_1 for steps.
+    names = [path.name for path in folder.iterdir() if re.fullmatch("0|[1-9][0-9]*", path.name)]
+    return sorted(int(name) for name in names if (folder / name).is_dir())
 
 
 def latest_step(path: str) -> int | None:

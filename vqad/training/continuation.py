@@ -3,14 +3,17 @@
 import dataclasses
 import json
 import logging
+import os
 from collections.abc import Mapping
 from typing import Any
 
 from etils import epath
 from ml_collections import ConfigDict
 
+from vqad.data.sources import TFDS_PREFIX
 from vqad.errors import VqadError
 from vqad.models.dsr import Dsr
+from vqad.paths import absolute
 from vqad.training import checkpoints
 from vqad.training.stage import Stage
 
@@ -31,7 +34,8 @@ def describe(config: ConfigDict, stage: Stage, workdir: str) -> dict[str, Any]:
     Returns:
       JSON-able: ``model`` (fields of ``Dsr``), ``stage``, ``fixed`` (settings that must not change
       while a stage trains), ``from_step`` (steps of the earlier stage in the same workdir that it
-      started from, or None) and ``config`` (all settings).
+      started from, or None), ``config`` (all settings) and, where a folder was trained on,
+      ``surface_folder`` (where it lay).
     """
     fixed = {
         "seed": config.seed,
@@ -54,6 +58,8 @@ def describe(config: ConfigDict, stage: Stage, workdir: str) -> dict[str, Any]:
         "from_step": from_step,
         "config": config.to_dict(),
     }
+    if stage.source == "surface" and not config.surface.startswith(TFDS_PREFIX):
+        description["surface_folder"] = str(absolute(os.path.expanduser(config.surface)))
     return json.loads(json.dumps(description))
 
 
@@ -128,6 +134,26 @@ def check_units(config: ConfigDict, variables: Mapping, metadata: Mapping, folde
         raise VqadError(
             f"config.model.code_units: {config.model.code_units}, but {folder} was trained with "
             f"{trained}; give --config.model.code_units={trained}"
+        )
+
+
+def check_held_out(share: float, images: str, metadata: Mapping, folder: str) -> None:
+    """Refuses to hold images out that a stage may have been trained on: no promise would hold.
+
+    Args:
+      share: ``config.calibration.held_out``.
+      images: fingerprint of the images that are left to train on.
+      metadata: of the stage's checkpoint.
+      folder: its name for the message.
+
+    Raises:
+      VqadError: it was trained on others.
+    """
+    if metadata.get("trained_on") != images:
+        raise VqadError(
+            f"config.calibration.held_out: {share:g}, but {folder} was trained on other images "
+            "than are left now, perhaps on those held out; train it with the same share and "
+            "images, or give 0 here and set thresholds by vqad calibrate"
         )
 
 

@@ -75,6 +75,8 @@ def train_stage(
     state, frozen, step = _prepare(config, model, stage, source, folder, earlier, placement)
     start = int(state.step)
     metadata = describe(config, stage, workdir)
+    if stage.source == "surface" and config.calibration.held_out:
+        metadata["trained_on"] = source.fingerprint()
     manager = checkpoints.open_manager(folder, config.checkpoint.keep)
 
     def save(state: TrainState) -> None:

@@ -1,6 +1,9 @@
 """Several processes that train together: who they are, and what only one of them does."""
 
+from collections.abc import Sequence
+
 import jax
+import numpy as np
 from jax.experimental import multihost_utils
 
 from vqad.errors import VqadError
@@ -37,6 +40,24 @@ def join(coordinator: str = "", count: int = 0, index: int = -1) -> None:
 def is_first() -> bool:
     """Whether this is the process that writes what is written once."""
     return jax.process_index() == 0
+
+
+def check_alike(values: Sequence[int], what: str, remedy: str) -> None:
+    """Refuses to go on where processes found other things: they would wait for each other forever.
+
+    Args:
+      values: what this process found, as many numbers in all.
+      what: what was found, for the message.
+      remedy: what to do, likewise.
+
+    Raises:
+      VqadError: on all processes, if any two differ.
+    """
+    if jax.process_count() == 1:
+        return
+    found = multihost_utils.process_allgather(np.array(values, np.int32))
+    if (found != found[0]).any():
+        raise VqadError(f"{what} is not the same for all processes; {remedy}")
 
 
 def wait_for_all(what: str) -> None:

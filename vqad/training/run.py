@@ -22,10 +22,10 @@ from vqad.prediction.calibration import calibrate, check_enough
 from vqad.training import checkpoints
 from vqad.training.claim import Claim
 from vqad.training.config import model_from_config, validate, where_data_is
-from vqad.training.continuation import check_units, steps_done
+from vqad.training.continuation import check_held_out, check_units, steps_done
 from vqad.training.interruption import Interrupted, Interruption
 from vqad.training.loop import train_stage
-from vqad.training.processes import is_first, wait_for_all
+from vqad.training.processes import check_alike, is_first, wait_for_all
 from vqad.training.sharding import Placement
 from vqad.training.stage import Stage
 from vqad.training.stages import STAGES
@@ -113,9 +113,17 @@ def _train(config: ConfigDict, workdir: str, interruption: Interruption, claim: 
     placement = Placement.over_devices(**config.mesh)
     if stages[-1].name == "stage3":
         check_split(config)
+    steps = [checkpoints.latest_step(root / name) for name in STAGES]
+    check_alike(
+        [-1 if step is None else step for step in steps],
+        f"--workdir={workdir}: what lies in it",
+        "give a folder that all of them see",
+    )
     left = []
-    for stage in stages:
-        if is_first():
+    for i, stage in enumerate(stages):
+        # What was trained from a stage does not need it any more, damaged or not.
+        later = [checkpoints.latest_step(root / each.name) for each in stages[i + 1 :]]
+        if is_first() and all(step is None for step in later):
             checkpoints.set_aside_damaged(root / stage.name)
         wait_for_all(f"checked {stage.name}")
         settings = config[stage.name]
@@ -139,6 +147,7 @@ def _train(config: ConfigDict, workdir: str, interruption: Interruption, claim: 
             "the later stage's folder away, or give another --workdir"
         )
     sources = _open_sources(config, left)
+    _check_held_out(config, workdir, sources)
     judged = stages[-1].name == "stage3" and (left or not is_judged(config, workdir, last))
     judged = judged and _has_test(config, sources)
     if left and is_first():
@@ -153,10 +162,10 @@ def _train(config: ConfigDict, workdir: str, interruption: Interruption, claim: 
         # Taken out, so that what it keeps in memory goes with its last stage.
         train_stage(config, model, stage, sources.pop(stage.name), workdir, earlier, interruption)
     _stop_if_asked(interruption, "after the last stage")
-    if stages[-1].name == "stage3" and is_first():
-        calibrate(config, last)
     if judged and is_first() and not is_judged(config, workdir, last):
         evaluate(config, workdir, last)
+    if stages[-1].name == "stage3" and is_first():
+        calibrate(config, last)
     wait_for_all("the end")
 
 
@@ -219,6 +228,29 @@ def _open_sources(config: ConfigDict, left: list[Stage]) -> dict[str, Source]:
     if left and left[0].needs and left[0].needs not in config.stages:
         checkpoints.find_folder(config.init_from)
     return {stage.name: opened[stage.source] for stage in left}
+
+
+def _check_held_out(config: ConfigDict, workdir: str, sources: dict[str, Source]) -> None:
+    """Refuses to hold out what a stage was trained on already, here or elsewhere.
+
+    Raises:
+      VqadError: as ``check_held_out``.
+    """
+    if not config.calibration.held_out:
+        return
+    for name, source in sources.items():
+        if STAGES[name].source != "surface":
+            continue
+        folders = [str(epath.Path(workdir) / name)]
+        needs = STAGES[name].needs
+        if needs not in sources and STAGES[needs].source == "surface":
+            inside = needs in config.stages
+            folders += [str(epath.Path(workdir) / needs) if inside else config.init_from]
+        for folder in folders:
+            if checkpoints.latest_step(folder) is None and folder != config.init_from:
+                continue
+            metadata = checkpoints.load_metadata(checkpoints.find_folder(folder))
+            check_held_out(config.calibration.held_out, source.fingerprint(), metadata, folder)
 
 
 def _has_test(config: ConfigDict, sources: dict[str, Source]) -> bool:

@@ -47,6 +47,7 @@ def run_report(args: argparse.Namespace) -> int:
     from vqad.paths import write_whole
     from vqad.prediction.loading import described
     from vqad.training import checkpoints
+    from vqad.training.digest import digest
 
     out = epath.Path(args.out or epath.Path(args.workdir) / "report.html")
     if out.is_dir():
@@ -54,19 +55,19 @@ def run_report(args: argparse.Namespace) -> int:
     if not 16 <= args.side <= 1024:
         raise VqadError(f"--side={args.side}: must be between 16 and 1024")
     folder = checkpoints.find_folder(args.workdir)
-    evaluation = read_evaluation(args.workdir, checkpoints.latest_step(folder))
-    about = evaluation["about"]
     variables, metadata = checkpoints.load_weights(folder)
+    evaluation = read_evaluation(args.workdir, metadata["step"])
+    about = evaluation["about"]
     settings = metadata.get("config", {"model": metadata.get("model")})
     model = described(metadata, folder)[0].clone(score_window=about["score_window"])
+    weights = digest(variables)
     variables = whole_variables(model, variables, folder)
+    surface = args.surface or about["surface"]
     source = open_source(
-        args.surface or about["surface"],
+        surface,
         "test",
         tuple(about["image_size"]),
-        data_dir=settings.get("data_dir") or None,
-        manual_dir=settings.get("manual_dir") or None,
-        allow_partial=settings.get("allow_partial", False),
+        data_dir=_data_dir(settings, surface),
         cache_bytes=0,  # each image is read once
     )
     if len(source) != evaluation["images"]:
@@ -74,10 +75,10 @@ def run_report(args: argparse.Namespace) -> int:
             f"{source.name}: {len(source)} test images, but {evaluation['images']} were judged; "
             "judge again with --mode=evaluate, or give the same ones with --surface"
         )
-    limits = _limits(folder, about, model.score_window == metadata["model"].get("score_window"))
-    batch_size = settings.get("evaluation", {}).get("batch_size", 8)
-    predict = make_predict(model, variables)
-    cards = list(_cards(predict, source, batch_size, limits.pixel if limits else 0.5, args.side))
+    same_scores = model.score_window == metadata["model"].get("score_window")
+    limits = _limits(folder, about, same_scores, weights)
+    predict, limit = make_predict(model, variables), limits.pixel if limits else 0.5
+    cards = list(_cards(predict, source, _batch_size(settings), limit, args.side))
     check_cards(cards, evaluation["overall"], source.name)
     content = render(evaluation, settings, source.classes, cards, limits)
     try:
@@ -91,7 +92,31 @@ def run_report(args: argparse.Namespace) -> int:
     return 0
 
 
-def _limits(folder: str, about: Mapping[str, Any], same_scores: bool) -> "Thresholds | None":
+def _data_dir(settings: Mapping[str, Any], surface: str) -> str | None:
+    """Where the run's prepared data lies: a place to read, in which nothing is to be drawn."""
+    found = settings.get("data_dir")
+    drawn = surface.startswith("tfds:surface_demo")
+    if not isinstance(found, str) or not found or (drawn and not _holds_drawn(found)):
+        return None
+    return found
+
+
+def _holds_drawn(data_dir: str) -> bool:
+    from etils import epath
+
+    return any((epath.Path(data_dir) / "surface_demo").glob("*/*/dataset_info.json"))
+
+
+def _batch_size(settings: Mapping[str, Any]) -> int:
+    """That of the run's judgement, as far as a checkpoint can be believed."""
+    found = settings.get("evaluation")
+    size = found.get("batch_size") if isinstance(found, dict) else None
+    return size if type(size) is int and 0 < size <= 1024 else 8
+
+
+def _limits(
+    folder: str, about: Mapping[str, Any], same_scores: bool, weights: int
+) -> "Thresholds | None":
     """The calibrated thresholds, if they are of scores like those that were judged."""
     from vqad.prediction import thresholds
 
@@ -99,6 +124,7 @@ def _limits(folder: str, about: Mapping[str, Any], same_scores: bool) -> "Thresh
     if limits is None:
         return None
     kind = (limits.step, list(limits.image_size), limits.tiled)
+    same_scores = same_scores and limits.weights in (None, weights)
     if same_scores and kind == (about["step"], about["image_size"], False):
         return limits
     logger.warning("warning: %s: thresholds of other scores than were judged are not used", folder)

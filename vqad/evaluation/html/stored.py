@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from etils import epath
 
 from vqad.errors import VqadError
 from vqad.evaluation.bootstrap import resampled_image_figures
+from vqad.paths import is_remote
 
 if TYPE_CHECKING:
     from vqad.evaluation.html.page import Card
@@ -33,6 +35,8 @@ def read_evaluation(workdir: str, step: int) -> dict[str, Any]:
     if not path.exists():
         raise VqadError(f"{path}: no such file; {_AGAIN}")
     try:
+        if not is_remote(path) and not Path(path).is_file():
+            raise ValueError("not a file")
         evaluation = json.loads(path.read_text())
         about = evaluation["about"]
         missing = {"overall", "classes", "images"} - evaluation.keys()

@@ -48,7 +48,10 @@ def _protocol(found: Mapping[str, Any]) -> str:
     )
     html = f'<dl class="tiles">{tiles}</dl>'
     if _intervals(overall):
-        html += "<p>In small: 95 % intervals, by resampling the images.</p>"
+        html += (
+            "<p>In small: 95 % intervals, by resampling the images. They know these images only: "
+            "where good and defective ones are in order, no resample shows another figure.</p>"
+        )
     if not classes:
         return html
     head = "".join(f'<th scope="col">{escape(title(key))}</th>' for key in ["images", *names])

@@ -1,6 +1,7 @@
 """The subcommand `vqad export`; what it needs is imported when it runs."""
 
 import argparse
+import logging
 import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -10,12 +11,18 @@ from vqad.errors import VqadError
 if TYPE_CHECKING:
     import numpy as np
 
+logger = logging.getLogger(__name__)
+
 FORMATS = ("stablehlo", "onnx", "safetensors")
 
 
 def export_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of the subcommand."""
-    parser.add_argument("model", metavar="MODEL", help="a run's workdir, or a checkpoint folder")
+    parser.add_argument(
+        "model",
+        metavar="MODEL",
+        help="a run's workdir, a checkpoint folder, or a safetensors export",
+    )
     parser.add_argument("out", metavar="OUT", help="the file to write; ends in .<format>")
     parser.add_argument("--format", required=True, choices=FORMATS, help="the file's format")
     parser.add_argument(
@@ -65,5 +72,10 @@ def run_export(args: argparse.Namespace) -> int:
         print("; no thresholds, so no verdicts (vqad calibrate sets them)")
     else:
         print(f"; verdicts are equal, {found.verdicts} defective")
+        if found.verdicts in (0, found.images):
+            logger.warning(
+                "all verdicts are one, which says little of the threshold; give --images of good "
+                "parts and of defects"
+            )
     print(f"written: {args.out} ({size / 1e6:.1f} MB)")
     return 0

@@ -89,7 +89,7 @@ def parse(text: str | bytes, name: str) -> Description:
         limits = whole["thresholds"]
         limits = None if limits is None else thresholds.from_json(limits)
         return Description(tuple(size), limits, whole["model"], whole)
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
+    except (ArithmeticError, KeyError, TypeError, ValueError, RecursionError) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise VqadError(
             f"{name}: not an export of vqad ({reason[:200]}); write it again with vqad export"
