@@ -154,6 +154,25 @@ def test_what_the_system_cannot_read_now_is_not_damaged(folder, monkeypatch, err
     assert checkpoints.whole_steps(folder) == [1, 2]
 
 
+def test_folders_that_are_no_steps(folder):
+    for name in ("_5", "x_\N{SUPERSCRIPT TWO}", "\N{SUPERSCRIPT TWO}", "07", "9.tmp"):
+        (folder / name).mkdir()
+    (folder / "8").touch()
+    assert checkpoints.whole_steps(folder) == [1, 2]
+    assert checkpoints.load_weights(str(folder))[1]["step"] == 2
+
+
+def test_state_that_is_gone_is_damage(folder):
+    manager = checkpoints.open_manager(str(folder))
+    checkpoints.save(manager, 3, tree("layer_0"), {}, {"count": np.zeros((), np.int32)})
+    checkpoints.finish(manager)
+    assert checkpoints.load_weights(str(folder))[1]["step"] == 3
+    shutil.rmtree(folder / "3" / "training")
+    checkpoints.set_aside_damaged(str(folder))
+    assert checkpoints.whole_steps(folder) == [1, 2]
+    assert (folder / "damaged-3").is_dir()
+
+
 @pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), ValueError("odd")])
 def test_what_may_stay_unreadable_is_damaged(folder, monkeypatch, error):
     sound = checkpoint_reader._metadata

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import os
 import re
 import shutil
 from html.parser import HTMLParser
@@ -20,7 +21,7 @@ from vqad.cli import main
 from vqad.data.sources import open_source
 from vqad.errors import VqadError
 from vqad.evaluation.evaluate import evaluate
-from vqad.evaluation.html import tables
+from vqad.evaluation.html import report_command, tables
 from vqad.evaluation.html.page import Card, best_f1_threshold, render
 from vqad.evaluation.html.pictures import TRUTH_COLOUR, drawing, thumbnail
 from vqad.evaluation.html.stored import check_cards
@@ -221,6 +222,21 @@ def changed(found, part, **fields):
     return json.dumps({**found, part: {**(found[part] or {}), **fields}})
 
 
+def test_what_a_checkpoint_says_of_the_run_is_not_trusted(tmp_path):
+    for settings in ({}, {"evaluation": 5}, {"evaluation": {"batch_size": "x"}}):
+        assert report_command._batch_size(settings) == 8
+    assert report_command._batch_size({"evaluation": {"batch_size": 16}}) == 16
+    said = {"data_dir": str(tmp_path)}
+    assert report_command._data_dir(said, "tfds:ksdd2/unsupervised") == str(tmp_path)
+    assert report_command._data_dir({"data_dir": 3}, "tfds:ksdd2/unsupervised") is None
+    # Where nothing was drawn yet, nothing is to be drawn.
+    assert report_command._data_dir(said, "tfds:surface_demo/tiles") is None
+    drawn = tmp_path / "surface_demo" / "tiles" / "1.0.0"
+    drawn.mkdir(parents=True)
+    (drawn / "dataset_info.json").touch()
+    assert report_command._data_dir(said, "tfds:surface_demo/tiles") == str(tmp_path)
+
+
 def test_the_command_refuses_other_labels(judged, tmp_path, capsys):
     tiles = shutil.copytree(judged / "tiles", tmp_path / "tiles")
     for i in range(3):  # as many of each as before
@@ -296,5 +312,8 @@ def test_the_command_refuses_what_was_not_judged(judged, tmp_path, capsys):
             assert f"evaluation.json: {message}" in refused()
         path.unlink()
         assert "evaluation.json: no such file" in refused()
+        os.mkfifo(path)  # opened, it would be waited for
+        assert "evaluation.json: cannot be read" in refused()
+        path.unlink()
     finally:
         path.write_text(kept)
