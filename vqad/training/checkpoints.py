@@ -128,9 +128,13 @@ def whole_steps(path: str) -> list[int]:
     folder = epath.Path(path)
     if not folder.is_dir():
         return []
-    # What Orbax still writes has a suffix; it would also take folders like name_1 for steps.
-    names = [path.name for path in folder.iterdir() if re.fullmatch("0|[1-9][0-9]*", path.name)]
-    return sorted(int(name) for name in names if (folder / name).is_dir())
+    # Orbax would take folders like name_1 for steps too, and fail on others.
+    paths = [path for path in folder.iterdir() if re.fullmatch("0|[1-9][0-9]*", path.name)]
+    return sorted(
+        int(path.name)
+        for path in paths
+        if path.is_dir() and ocp.utils.is_checkpoint_finalized(path)
+    )
 
 
 def latest_step(path: str) -> int | None:
