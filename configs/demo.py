@@ -25,7 +25,7 @@ def get_config() -> ConfigDict:
         score_window=5,
     )
     config.stage1.update(steps=1600, batch_size=16)
-    config.stage2.update(steps=750, batch_size=8)
+    config.stage2.update(steps=600, batch_size=8)
     config.stage3.update(steps=150, batch_size=8)
     for stage in (config.stage1, config.stage2, config.stage3):
         stage.learning_rate = 1e-3
