@@ -88,7 +88,8 @@ def main() -> int:
     try:
         model, scores = Model(args.model), {}
     except Exception as error:  # ONNX Runtime raises several things of files that are no models
-        parser.error(f"{args.model}: not an ONNX export of vqad ({str(error).splitlines()[0]})")
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        parser.error(f"{args.model}: not an ONNX export of vqad ({reason})")
     for start in range(0, len(paths), args.batch):
         pictures = {}
         for path in paths[start : start + args.batch]:

@@ -6,20 +6,13 @@ import jax
 import numpy as np
 import pytest
 from jax import monitoring
+from test_training import tiny_config
 
 from vqad.evaluation.evaluate import jit_predict, make_predict
-from vqad.models.dsr import Dsr
 from vqad.models.initializers import host_key
+from vqad.training.config import model_from_config
 
-MODEL = Dsr(
-    hiddens=8,
-    residual_hiddens=4,
-    residual_layers=1,
-    code_dim=4,
-    num_codes=16,
-    object_bottleneck=4,
-    unet_width=4,
-)
+MODEL = model_from_config(tiny_config())
 
 
 def test_prediction_compiles_once_for_each_size():
