@@ -21,6 +21,10 @@ def write_mask(path, size=(40, 48), values=(255,)):
     Image.fromarray(mask).save(path)
 
 
+def write_deep(path, most, size=(40, 48)):
+    Image.fromarray(RNG.integers(0, most + 1, size, np.uint16)).save(path)
+
+
 def write_sound(folder):
     """A sound folder in MVTec layout with a labelled defect."""
     for name in ("train/good/0.png", "train/good/1.png", "train/dent/7.png"):
@@ -39,6 +43,13 @@ def make_ksdd2(root):
         for split in ("train", "test"):
             write(root / split / f"{number}.png")
             write_mask(root / split / f"{number}_GT.png", values=(value,))
+
+
+def good_alone(root):
+    for name in ("dent", "pit"):
+        shutil.rmtree(root / "test" / name)
+    for name in ("dent/0", "dent/1", "pit/0"):
+        (root / f"ground_truth/{name}_mask.png").unlink()
 
 
 def cut(path):
@@ -284,6 +295,18 @@ WARNING = [
         lambda r: (r / "test/scratch").mkdir(),
         "class-empty",
         "test/scratch: no pictures in it; remove it or fill it",
+    ),
+    (
+        "12 of 16 bits",
+        lambda r: write_deep(r / "train/good/1.png", most=4095),
+        "dark",
+        "train/good/1.png: 16-bit picture with no value above a quarter of the range",
+    ),
+    (
+        "good test pictures alone",
+        good_alone,
+        "no-test",
+        "{root}: no defective image in test; judging needs",
     ),
     ("no test split", lambda r: shutil.rmtree(r / "test"), "no-test", "test: no test split"),
     (

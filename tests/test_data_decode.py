@@ -1,4 +1,6 @@
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -22,6 +24,19 @@ def encoded(picture, file_format="PNG", **options):
     data = io.BytesIO()
     picture.save(data, format=file_format, **options)
     return data.getvalue()
+
+
+def png_of_16_bit_colours(values):
+    """A PNG that Pillow reads but cannot write: big-endian uint16 [height, width, 3]."""
+
+    def chunk(kind, body):
+        body = kind + body
+        return struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+
+    height, width, _ = values.shape
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0))
+    rows = zlib.compress(b"".join(b"\0" + row.tobytes() for row in values))
+    return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "BMP", "TIFF"])
@@ -50,6 +65,13 @@ def test_16_bit_is_scaled_by_257_and_rounded(file_format):
     values[0, :4] = 128, 129, 256, 65535
     image = decode_image(encoded(Image.fromarray(values), file_format))
     np.testing.assert_array_equal(image[..., 0], np.rint(values / 257).astype(np.uint8))
+
+
+def test_of_16_bit_colours_the_high_bytes_are_read():
+    values = np.random.default_rng(0).integers(0, 65536, (5, 7, 3)).astype(">u2")
+    data = png_of_16_bit_colours(values)
+    np.testing.assert_array_equal(decode_image(data), values >> 8)
+    assert read_header(data)[2:] == ("RGB", 16)
 
 
 def test_32_bit_files_of_16_and_8_bit_values():

@@ -6,6 +6,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from vqad.data import checks, mirror
+from vqad.data.layouts import NoTestSplit
 from vqad.data.sources import open_source
 from vqad.errors import VqadError
 
@@ -123,7 +124,7 @@ def test_cut_files_are_named(tmp_path):
 
 def test_a_test_split_needs_both_labels(tmp_path):
     prepare(VqadTestSurface(config="all_good", data_dir=tmp_path))
-    with pytest.raises(VqadError, match="all_good: no defective image in test"):
+    with pytest.raises(NoTestSplit, match="all_good: no defective image in test"):
         open_source("tfds:vqad_test_surface/all_good", "test", None, data_dir=str(tmp_path))
 
 

@@ -115,6 +115,9 @@ def test_anomalib_is_rgb_already(torch, source, anomalib_file, tmp_path):
         "channel_order": "RGB",
         "ignored": ["image_threshold.value"],
     }
+    torch.save(torch.load(path)["state_dict"], path)
+    alone = import_weights(path, tmp_path / "alone")
+    assert alone == metadata
 
 
 def test_anomalib_tensors_of_no_network_are_left_over(torch, anomalib_file):

@@ -33,9 +33,9 @@ def trained(workdir, stage, result):
     assert whole_steps(workdir / stage) == [1, 2]
     entries = metrics(workdir)
     assert [(entry["stage"], entry["step"]) for entry in entries] == [(stage, 1), (stage, 2)]
-    figures = [
-        {k: v for k, v in e.items() if k not in ("stage", "images_per_second")} for e in entries
-    ]
+    timed = ("images_per_second", "seconds_left")
+    assert [entry["seconds_left"] > 0 for entry in entries] == [True, False]
+    figures = [{k: v for k, v in e.items() if k not in ("stage", *timed)} for e in entries]
     assert all(np.isfinite(list(entry.values())).all() for entry in figures)
     return figures
 

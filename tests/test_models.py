@@ -130,9 +130,11 @@ def test_smooth_counts_zeros_outside():
         ((64, 64, 3), ["3 axes"]),
     ],
 )
-def test_unsupported_sizes_are_refused(shape, words):
+@pytest.mark.parametrize("whole", [True, False])
+def test_unsupported_sizes_are_refused(shape, words, whole):
+    model = Dsr(**TINY) if whole else DiscreteAutoencoder(num_codes=8, code_dim=4, hiddens=8)
     with pytest.raises(VqadError) as caught:
-        jax.eval_shape(Dsr(**TINY).init, jax.random.key(0), jnp.zeros(shape))
+        jax.eval_shape(model.init, jax.random.key(0), jnp.zeros(shape))
     assert all(word in str(caught.value) for word in words)
     assert "\n" not in str(caught.value)
 

@@ -14,11 +14,12 @@ from vqad.synthesis.codes import (
 )
 from vqad.synthesis.disturbance import draw_disturbance
 from vqad.synthesis.gray import random_gray
-from vqad.synthesis.perlin import perlin_masks
+from vqad.synthesis.perlin import perlin_mask, perlin_masks
 from vqad.synthesis.rotation import random_rotation, rotate
 from vqad.synthesis.smudge import random_smudges, smudge
 
 SIZE = (64, 96)
+SHAPE = (2000, 32, 32, 3)
 
 
 def test_half_of_the_masks_are_empty_by_coin_and_the_rest_cover_a_share():
@@ -36,6 +37,29 @@ def test_masks_depend_on_the_key_alone():
     first, second = (np.asarray(perlin_masks(k, 16, SIZE)) for k in keys)
     assert not np.array_equal(first, second)
     np.testing.assert_array_equal(first, jax.jit(lambda k: perlin_masks(k, 16, SIZE))(keys[0]))
+
+
+def test_cells_and_angles_of_masks_are_uniform(monkeypatch):
+    def cells_alone(turns, cells, size):
+        return jnp.zeros(size).at[jnp.log2(cells[0]).round().astype(int), cells[1]].set(1)
+
+    def draws(count=3000):
+        keys = jax.random.split(jax.random.key(4), count)
+        return np.asarray(jax.vmap(lambda k: perlin_mask(k, SIZE))(keys))[..., 0]
+
+    monkeypatch.setattr("vqad.synthesis.perlin.perlin_noise", cells_alone)
+    monkeypatch.setattr("vqad.synthesis.perlin.rotate", lambda image, degrees: image)
+    seen = draws().sum(0)
+    powers = 2 ** np.arange(6)
+    pairs = seen[:6, powers]
+    assert pairs.sum() == seen.sum() == 3000
+    assert np.abs(pairs / (3000 / 36) - 1).max() < 0.45  # 4 standard deviations
+    turned = lambda image, degrees: image.at[0, ((degrees + 90) // 20).astype(int)].set(1)  # noqa: E731
+    monkeypatch.setattr("vqad.synthesis.perlin.perlin_noise", lambda *_: jnp.zeros(SIZE))
+    monkeypatch.setattr("vqad.synthesis.perlin.rotate", turned)
+    angles = draws().sum(0)[0]
+    assert angles[9:].sum() == 0
+    assert np.abs(angles[:9] / (3000 / 9) - 1).max() < 0.25
 
 
 def test_fewer_cells_make_larger_pieces():
@@ -151,6 +175,17 @@ def test_rotation_has_its_probability():
     np.testing.assert_array_equal(random_rotation(jax.random.key(0), images, 0.0), images)
 
 
+def test_rotations_are_uniform_up_to_90_degrees_either_way():
+    y, x = np.mgrid[-4:5, -4:5].astype(np.float32)
+    images = jnp.broadcast_to(jnp.stack([y, x], -1), (2000, 9, 9, 2))
+    turned = np.asarray(random_rotation(jax.random.key(0), images, 1.0))
+    sine, cosine = turned[:, 4, 6].T / 2  # what is two pixels to the right of the centre now
+    degrees = np.rad2deg(np.arctan2(sine, cosine))
+    assert -90 <= degrees.min() < -89
+    assert 89 < degrees.max() <= 90
+    assert np.abs(np.quantile(degrees, [0.25, 0.5, 0.75]) - [-45, 0, 45]).max() < 8
+
+
 def test_smudges_blend_colour_under_the_mask():
     image = jnp.full((1, 32, 32, 3), 0.5)
     mask = jnp.zeros((1, 32, 32, 1)).at[0, 3, 4].set(1)
@@ -164,3 +199,17 @@ def test_smudges_blend_colour_under_the_mask():
     assert 0.3 < masks.any((1, 2, 3)).mean() < 0.55
     assert smudged.min() >= 0
     assert smudged.max() <= 1
+
+
+def test_colours_and_transparencies_of_smudges_are_uniform():
+    smudged = jax.jit(lambda value: random_smudges(jax.random.key(1), value * jnp.ones(SHAPE)))
+    (black, masks), (white, _) = (jax.device_get(smudged(value)) for value in (0.0, 1.0))
+    some = masks.any((1, 2, 3))
+    at = masks[some].reshape(some.sum(), -1).argmax(-1)
+    low, high = (a[some].reshape(some.sum(), -1, 3)[range(some.sum()), at] for a in (black, white))
+    beta = (high - low)[:, 0]  # (1 - beta) colour + beta image
+    assert 0 <= beta.min() < 0.01
+    assert 0.79 < beta.max() <= 0.8
+    assert np.abs(np.quantile(beta, [0.25, 0.5, 0.75]) - [0.2, 0.4, 0.6]).max() < 0.05
+    colour = low / (1 - beta[:, None])
+    assert np.abs(np.quantile(colour, [0.25, 0.5, 0.75], axis=0).T - [0.25, 0.5, 0.75]).max() < 0.06

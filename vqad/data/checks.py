@@ -25,6 +25,9 @@ DECODE_AT_MOST = 5000
 NEAR_CONSTANT = 1.0
 """Standard deviation, of 255, under which a picture shows next to nothing."""
 
+LITTLE_OF_16_BITS = 64
+"""Largest value, of 255, of a 16-bit picture that uses a quarter of its range: 14 bits or fewer."""
+
 _AT_ONCE = 4096  # of all at once, each waiting one would take memory
 
 MOST = 0.9
@@ -89,15 +92,18 @@ def _each(function: Callable[[int], T], count: int) -> Iterator[T]:
 
 
 def check_both_labels(backend: Backend, examined: Sequence[Examined]) -> list[Finding]:
-    """A finding where a test split has no good image, or no defective one."""
+    """A finding where a test split has no good image, or no defective one.
+
+    Good images alone are like no test split; defective ones alone, more likely a folder misnamed.
+    """
     good = {each.class_name == backend.classes[0] for each in examined if each.class_name}
     return [
         Finding(
-            "layout",
+            check,
             backend.name,
             f"{backend.name}: no {kind} image in test; judging needs good and defective ones",
         )
-        for label, kind in ((True, "good"), (False, "defective"))
+        for label, kind, check in ((True, "good", "layout"), (False, "defective", "no-test"))
         if good and label not in good
     ]
 
@@ -116,6 +122,12 @@ def _examine(backend: Backend, index: int, split: Split, whole: bool) -> Examine
     if image is not None and image[::4, ::4].std((0, 1)).max() < NEAR_CONSTANT:
         message = f"{path}: shows next to nothing, all of it has nearly one colour; check it"
         findings.append(Finding("constant", path, message))
+    if image is not None and header.bits == 16 and image.max() <= LITTLE_OF_16_BITS:
+        message = (
+            f"{path}: 16-bit picture with no value above a quarter of the range, taken as nearly "
+            "black; if its camera gives 10 to 14 bits, scale it to all 16"
+        )
+        findings.append(Finding("dark", path, message))
     if mask is not None:
         mask_path = mask if isinstance(mask, str) else f"{path} (mask)"
         findings += _examine_mask(mask, mask_path, header, bool(class_id), split, whole)

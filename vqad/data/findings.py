@@ -33,9 +33,10 @@ CHECKS = {
     "mask-values": Check("mask not black and white", "takes all that is not black as defective"),
     "leak": Check("same file in train and test", "starts; figures come out too good"),
     "constant": Check("near-constant picture", "takes it as it is"),
+    "dark": Check("16-bit picture of few bits", "takes it as it is, nearly black"),
     "names-case": Check("names differ in case only", "takes both; other systems mix them up"),
     "class-empty": Check("folder without pictures", "leaves it out"),
-    "no-test": Check("no test split", "trains, and does not judge"),
+    "no-test": Check("nothing to judge by in test", "trains, and does not judge"),
     "deeper": Check("pictures one level deeper", "leaves them out"),
     "unused": Check("file that is not read", "leaves it out"),
 }

@@ -9,7 +9,7 @@ import numpy as np
 from vqad.data.checks import Backend, check_both_labels, examine_split, leaks
 from vqad.data.decode import check_mask_size, decode_mask, decode_resized, resize_mask
 from vqad.data.findings import Finding, act_on
-from vqad.data.layouts import Split, read_folder
+from vqad.data.layouts import NoTestSplit, Split, read_folder
 from vqad.errors import VqadError
 from vqad.paths import check_reachable
 
@@ -247,5 +247,8 @@ def open_source(
     found = [*backend.findings, *(f for each in examined for f in each.findings)]
     if split == "test":
         found += check_both_labels(backend, examined)
-    act_on(found, spec)
+    untestable = [finding for finding in found if finding.check == "no-test"]
+    act_on([finding for finding in found if finding not in untestable], spec)
+    if untestable:
+        raise NoTestSplit(untestable[0].message)
     return Source(backend, split, image_size, cache_bytes)

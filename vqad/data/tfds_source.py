@@ -24,7 +24,8 @@ class TfdsBackend:
 
     Training needs the feature `image`; testing also `mask` and `label`, a ClassLabel whose first
     name is 'good'. Of a training split with such a label the defective images are left out, unless
-    `labelled` asks for them, after the good ones; they must have masks then.
+    `labelled` asks for them, after the good ones; they must have masks then. Labels without a class
+    'good' are not looked at, as in pictures of anything.
 
     Args:
       spec: `tfds:<name>[/<config>]`.
@@ -97,6 +98,11 @@ class TfdsBackend:
             split=split, decoders=skip, file_format=tfds.core.FileFormat.ARRAY_RECORD
         )
         self._kept: Sequence[int] = range(len(self._data))
+        if split == "train" and named and GOOD in label.names[1:]:
+            raise VqadError(
+                f"{spec}: '{GOOD}' is not the first name of its label, so that good images cannot "
+                "be told apart; name a data set whose class 0 is the defect-free one"
+            )
         if split == "train" and named and label.names[0] == GOOD:
             labels = [self._example(i)["label"] for i in self._kept]
             self._kept = [i for i in self._kept if labels[i] == 0]

@@ -17,7 +17,8 @@ from vqad.data.sources import open_source
 from vqad.evaluation.judge import Judgement, judge
 from vqad.evaluation.report import contact_sheet, format_table, write_json
 from vqad.models.compiler import compiler_options, in_full_products
-from vqad.models.dsr import SIDE_MULTIPLE, Dsr
+from vqad.models.dsr import Dsr
+from vqad.models.image_shape import SIDE_MULTIPLE
 from vqad.training import checkpoints
 from vqad.training.config import model_from_config, where_data_is
 from vqad.training.continuation import check_units

@@ -72,6 +72,8 @@ class TorchCheckpoint:
 def read_checkpoint(path: str | Path) -> TorchCheckpoint:
     """Reads a directory or one file of the authors, or a Lightning checkpoint of anomalib's `Dsr`.
 
+    Of the latter the state dict alone will do.
+
     Of anomalib's tensors those under `ANOMALIB_IGNORED` are left out; any other beside the networks
     is an error.
 
@@ -82,6 +84,8 @@ def read_checkpoint(path: str | Path) -> TorchCheckpoint:
     if path.is_dir():
         return read_authors(path)
     content = _load(path)
+    if any(str(name).startswith(tuple(ANOMALIB_PREFIXES.values())) for name in content):
+        content = {"state_dict": content}
     return _anomalib(path, content) if "state_dict" in content else _stage_one(path, content)
 
 

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+from vqad.models.image_shape import check_image_shape
 from vqad.models.layers import Conv, ResidualStack
 from vqad.models.quantizer import Quantized, VectorQuantizer
 
@@ -168,7 +169,12 @@ class DiscreteAutoencoder(nn.Module):
         self.quantizer_hi = VectorQuantizer(**book)
 
     def encode(self, image: jax.Array) -> Encoding:
-        """Encodes [n, h, w, 3] in [0, 1]."""
+        """Encodes [n, h, w, 3] in [0, 1].
+
+        Raises:
+          VqadError: unsupported size or number of channels.
+        """
+        check_image_shape(image.shape)
         hidden_hi = self.encoder_hi(image)
         hidden_lo = self.encoder_lo(hidden_hi)
         features_lo = self.pre_quantizer_lo(hidden_lo)
@@ -200,6 +206,9 @@ class DiscreteAutoencoder(nn.Module):
 
         Returns:
           I_gen, float32 [n, h, w, 3], and the encoding.
+
+        Raises:
+          VqadError: unsupported size or number of channels.
         """
         encoding = self.encode(image)
         values_hi = encoding.hi.values

@@ -11,7 +11,8 @@ import numpy as np
 
 from vqad.errors import VqadError
 from vqad.evaluation.evaluate import make_predict, whole_variables
-from vqad.models.dsr import Dsr, check_image_size
+from vqad.models.dsr import Dsr
+from vqad.models.image_shape import check_image_size
 from vqad.paths import is_remote
 from vqad.prediction import thresholds
 from vqad.prediction.detector import Detector

@@ -7,7 +7,8 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from vqad.errors import VqadError
-from vqad.models.dsr import Dsr, check_image_size
+from vqad.models.dsr import Dsr
+from vqad.models.image_shape import check_image_size
 from vqad.synthesis.perlin import MAX_CELLS
 from vqad.training.sharding import IMAGE_SPLITS, SPLITS
 from vqad.training.stages import STAGES

@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from vqad.errors import VqadError
-from vqad.models.dsr import SIDE_MULTIPLE, Dsr
+from vqad.models.dsr import Dsr
+from vqad.models.image_shape import SIDE_MULTIPLE
 from vqad.models.initializers import host_key
 from vqad.training import checkpoints
 from vqad.training.stage import Stage

@@ -81,7 +81,7 @@ class Progress:
         values = {name: float(value) for name, value in metrics.items()}
         steps = step - last_step
         values["images_per_second"] = steps * self.batch_size / seconds
-        left = (self.total - step) * seconds / steps
+        values["seconds_left"] = (self.total - step) * seconds / steps
         append(self.jsonl, json.dumps({"stage": self.stage, "step": step, **values}) + "\n")
         for name, value in values.items():
             self.writer.add_scalar(f"{self.stage}/{name}", value, step)
@@ -98,7 +98,7 @@ class Progress:
                 self.total,
                 values["loss"],
                 values["images_per_second"],
-                tqdm.format_interval(left),
+                tqdm.format_interval(values["seconds_left"]),
             )
 
     def compiled(self, step: int) -> None:

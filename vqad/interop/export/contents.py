@@ -11,7 +11,8 @@ import jax.numpy as jnp
 from vqad import __version__
 from vqad.errors import VqadError
 from vqad.models.compiler import in_full_products
-from vqad.models.dsr import Dsr, check_image_size
+from vqad.models.dsr import Dsr
+from vqad.models.image_shape import check_image_size
 from vqad.prediction import thresholds
 from vqad.prediction.loading import Trained
 from vqad.prediction.thresholds import Thresholds
