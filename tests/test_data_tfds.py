@@ -96,6 +96,8 @@ def test_class_0_must_be_the_good_one(tmp_path):
     prepare(VqadTestSurface(config="defect_first", data_dir=tmp_path))
     with pytest.raises(VqadError, match="first class is 'hole', not 'good'"):
         open_source("tfds:vqad_test_surface/defect_first", "test", None, data_dir=str(tmp_path))
+    with pytest.raises(VqadError, match="'good' is not the first name of its label"):
+        open_source("tfds:vqad_test_surface/defect_first", "train", None, data_dir=str(tmp_path))
 
 
 def test_mask_of_another_size_is_named(tmp_path, monkeypatch):

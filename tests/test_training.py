@@ -111,7 +111,14 @@ def test_paper_settings():
     assert (config.stage3.steps, config.stage3.batch_size) == (20_000, 8)
     assert {config[s].learning_rate for s in STAGES} == {2e-4}
     assert (config.model.num_codes, config.model.code_dim, config.model.hiddens) == (4096, 128, 128)
-    assert config.model.reseed_below == 0
+    assert (config.model.commitment_cost, config.model.decay) == (0.25, 0.99)
+    assert (config.model.reseed_below, config.model.code_units) == (0, False)
+    assert config.stage2.drop_factor == 0.1
+    assert [config[s].rotation_probability for s in ("stage2", "stage3")] == [0.4, 0.3]
+    assert [config[s].max_cells for s in ("stage2", "stage3")] == [32, 32]
+    assert config.stage2.min_strength == 0.2
+    assert (config.stage2.feature_weight, config.stage2.image_weight) == (1, 10)
+    assert config.stage1.gray_probability == 0
     assert (config.stage1.hi_dropout, config.stage1.standardize_features) == (0, False)
 
 
