@@ -8,6 +8,7 @@ optimizer states must come out with the same bits.
 """
 
 import argparse
+import contextlib
 import random
 import re
 import subprocess
@@ -29,33 +30,49 @@ def whole_steps(workdir):
     return {stage: max(checkpoints.whole_steps(workdir / stage), default=0) for stage in STAGES}
 
 
+def is_saving(workdir, since):
+    """Whether a checkpoint is, or was left, half saved by what runs since a time."""
+    halves = workdir.glob("stage?/*.orbax-checkpoint-tmp*")
+    with contextlib.suppress(FileNotFoundError):  # it was finished in the meantime
+        return any(path.stat().st_mtime > since for path in halves)
+    return False
+
+
 def wait(process, workdir, moments):
-    """Waits until a run ends or a random moment: as it starts, or some checkpoints later."""
-    before, later = whole_steps(workdir), moments.randint(1, 4)
-    limit = time.monotonic() + (moments.uniform(0, 10) if moments.random() < 0.3 else 600)
+    """Waits until a run ends or a random moment: as it starts, between saves, in one of them."""
+    begun, before, later = time.time(), whole_steps(workdir), moments.randint(1, 4)
+    starting, saving = moments.choice([(True, False), (False, False), (False, True)])
+    limit = time.monotonic() + (moments.uniform(0, 10) if starting else 600)
     while process.poll() is None and time.monotonic() < limit:
         now = whole_steps(workdir)
         if now != before:
             before, later = now, later - 1
-            if not later:
-                time.sleep(moments.uniform(0, 0.3))
-                return
-        time.sleep(0.01)
+        if saving and later <= 1 and is_saving(workdir, begun):
+            time.sleep(moments.uniform(0, 0.02))
+            return
+        if not saving and not later:
+            time.sleep(moments.uniform(0, 0.3))
+            return
+        time.sleep(0.001 if saving else 0.01)
 
 
 def finished(command, workdir, kills, seed=0):
-    """Runs a command to its end, killing it first; returns how often it went on.
+    """Runs a command to its end, killing it first.
 
     Args:
       command: what to run; made for `workdir`.
       workdir: the run's folder.
       kills: how often to kill it.
       seed: of the moments.
+
+    Returns:
+      How often it went on, and how many of the kills left a checkpoint half saved.
     """
-    moments, went_on = random.Random(seed), 0
+    moments, went_on, half_saved = random.Random(seed), 0, 0
     while True:
         before = whole_steps(workdir)
         with tempfile.TemporaryFile("w+") as log:
+            begun = time.time()
             process = subprocess.Popen(command, env=environment(**OPTIMIZED), stderr=log)
             if kills:
                 wait(process, workdir, moments)
@@ -64,6 +81,7 @@ def finished(command, workdir, kills, seed=0):
                 process.kill()
                 kills -= 1
             code = process.wait()
+            half_saved += code == -9 and is_saving(workdir, begun)
             log.seek(0)
             said = log.read()
         continued = dict(re.findall(r"(stage\d): continuing from step (\d+)", said))
@@ -74,7 +92,7 @@ def finished(command, workdir, kills, seed=0):
                 assert stage in continued, f"{stage} began anew, not at {before[stage]}:\n{said}"
         went_on += len(continued)
         if code == 0:
-            return went_on
+            return went_on, half_saved
         assert code == -9, said
 
 
@@ -107,9 +125,12 @@ def main():
 
     finished(command(args.workdir / "whole"), args.workdir / "whole", kills=0)
     killed = args.workdir / "killed"
-    went_on = finished(command(killed), killed, args.kills)
+    went_on, half_saved = finished(command(killed), killed, args.kills)
     assert_same_bits(args.workdir / "whole", killed)
-    print(f"killed {args.kills} times, went on {went_on} times: same bits")
+    print(
+        f"killed {args.kills} times, {half_saved} of them in a save; "
+        f"went on {went_on} times: same bits"
+    )
 
 
 if __name__ == "__main__":

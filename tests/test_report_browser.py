@@ -16,7 +16,8 @@ pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium, as Debian's package chromium"),
 ]
-IMAGES = 90
+# The long form: VQAD_REPORT_IMAGES=2000.
+IMAGES = int(os.environ.get("VQAD_REPORT_IMAGES", "90"))
 
 
 @pytest.fixture(scope="module")
