@@ -76,7 +76,7 @@ def test_a_second_run_in_a_workdir_is_refused(tmp_path):
 
 def test_a_run_killed_at_random_moments_ends_with_the_same_bits(trained, tmp_path):
     flags = ["--config.checkpoint.every_steps=1", "--config.checkpoint.keep=2"]
-    long = [*STAGE1, "--config.stage1.steps=60", *flags]
+    long = [*STAGE1, "--config.stage1.steps=30", *flags]
     finished(command(tmp_path / "whole", *long), tmp_path / "whole", kills=0)
     assert finished(command(tmp_path / "killed", *long), tmp_path / "killed", kills=2)[0] > 0
     assert_same_bits(tmp_path / "whole", tmp_path / "killed")

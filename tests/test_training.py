@@ -188,6 +188,7 @@ class Run:
         stage,
         devices,
         steps,
+        batch=8,
         images=None,
         defects=None,
         model=None,
@@ -207,7 +208,7 @@ class Run:
         rng = np.random.default_rng(0)
         batches = [
             {
-                "image": rng.integers(0, 256, (8, 32, 32, 3), np.uint8)
+                "image": rng.integers(0, 256, (batch, 32, 32, 3), np.uint8)
                 if images is None
                 else images,
                 **(defects or {}),
