@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import sys
 import time
 from collections.abc import Mapping
@@ -14,6 +15,9 @@ from tqdm import tqdm
 from vqad.paths import append, write_whole
 
 logger = logging.getLogger(__name__)
+
+DIVERGED = 10.0
+"""The loss of a report over the lowest so far from which on training has probably diverged."""
 
 
 class Progress:
@@ -41,6 +45,7 @@ class Progress:
         self.writer = None
         self.bar = None
         self.begun = self.last = (start, time.perf_counter())
+        self.lowest, self.diverged = math.inf, False
         folder = epath.Path(workdir)
         self.jsonl = folder / "metrics.jsonl"
         self.primary = primary
@@ -100,6 +105,22 @@ class Progress:
                 values["images_per_second"],
                 tqdm.format_interval(values["seconds_left"]),
             )
+        self._warn_if_diverged(step, values["loss"])
+
+    def _warn_if_diverged(self, step: int, loss: float) -> None:
+        diverged = loss > DIVERGED * self.lowest > 0
+        if diverged and not self.diverged:
+            logger.warning(
+                "warning: %s step %d: the loss is %.0f times the lowest so far, %.4g; if it stays, "
+                "go on from a checkpoint before (delete those behind it) with a lower "
+                "config.%s.learning_rate",
+                self.stage,
+                step,
+                loss / self.lowest,
+                self.lowest,
+                self.stage,
+            )
+        self.lowest, self.diverged = min(self.lowest, loss), diverged
 
     def compiled(self, step: int) -> None:
         """Starts the clock of images/s anew behind the first step, which compiles."""
