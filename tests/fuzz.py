@@ -1,6 +1,6 @@
 """Gives a reader hostile input for minutes: python tests/fuzz.py READER --minutes=10.
 
-READER is one of config, checkpoint, pictures, prepared, weights, archives and exports;
+READER is one of config, checkpoint, pictures, prepared, weights, archives, exports and results;
 `tests/hostile.py` says what each reads. A reader may raise VqadError and nothing else, must end in
 30 s and take no more than 2 GiB, and may neither write outside of its folder nor unpickle or start
 anything. Each way of failing is printed once, with the sample's file in --keep, and the exit code

@@ -7,6 +7,7 @@ way that there is, and may raise VqadError alone. With ``strict`` the first way 
 
 from hostile_data import Archives, Pictures, Prepared
 from hostile_models import Checkpoint, Config, Exports, Weights
+from hostile_results import Results
 
 READERS = {
     "config": Config,
@@ -16,4 +17,5 @@ READERS = {
     "weights": Weights,
     "archives": Archives,
     "exports": Exports,
+    "results": Results,
 }

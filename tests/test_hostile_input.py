@@ -35,6 +35,7 @@ EXAMPLES = {
     "weights": 60,
     "archives": 60,
     "exports": 30,
+    "results": 60,
 }
 
 

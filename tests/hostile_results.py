@@ -1,0 +1,45 @@
+"""Hostile thresholds and evaluations beside a checkpoint; see `tests/hostile.py`."""
+
+import json
+
+from hypothesis import strategies as st
+from made_up_report import CLASSES, evaluation, made_up_report
+from mutations import changed_tree, write_tree
+
+
+class Results:
+    """`thresholds.json` and `evaluation.json`, and the report that is made of them."""
+
+    def __init__(self, folder):
+        from vqad.prediction import thresholds
+
+        shape = (40, 64)
+        limits = [
+            thresholds.Thresholds(0.41, 0.5, 0.05, 60, 7, shape, tiled, overlap, weights=weights)
+            for tiled, overlap, weights in ((False, None, None), (True, 8, 5))
+        ]
+        self.cards = made_up_report(6, shape)[1]
+        self.sound = []
+        for each in limits:
+            path = thresholds.write(str(folder), each)
+            judged = json.dumps(evaluation(shape, 6)).encode()
+            self.sound.append({path.name: path.read_bytes(), "evaluation.json": judged})
+        self.samples = st.sampled_from(self.sound).flatmap(changed_tree)
+
+    def lay(self, sample, work):
+        write_tree(sample, work)
+
+    def read(self, sample, work, strict=False):
+        from vqad.errors import VqadError
+        from vqad.evaluation.html.page import render
+        from vqad.evaluation.html.stored import read_evaluation
+        from vqad.prediction import thresholds
+
+        limits = None
+        try:
+            limits = thresholds.read(str(work))
+        except VqadError:
+            if strict:
+                raise
+        found = read_evaluation(str(work), 7)
+        render(found, {"surface": "x"}, CLASSES, self.cards, limits)
