@@ -52,6 +52,11 @@ def good_alone(root):
         (root / f"ground_truth/{name}_mask.png").unlink()
 
 
+def empty_good(root):
+    for path in (root / "test/good").iterdir():
+        path.unlink()
+
+
 def cut(path):
     path.write_bytes(path.read_bytes()[:-40])
 
@@ -225,6 +230,7 @@ STOPPING = [
     ),
     ("no good training pictures", lambda r: shutil.rmtree(r / "train"), "layout", "nothing to tra"),
     ("no good test picture", lambda r: shutil.rmtree(r / "test/good"), "layout", "no good image"),
+    ("good test folder empty", empty_good, "layout", "no good image"),
     ("nothing in it", lambda r: [shutil.rmtree(p) for p in r.iterdir()], "layout", "no pictures"),
     ("class misspelt", misspell_class, "mask-missing", "give {root}/test/dnet and {root}/ground"),
     ("broken link", break_link, "unreadable", "train/good/5.png: no such file"),

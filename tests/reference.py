@@ -67,3 +67,27 @@ def gradients(**prefixes):
 def error(got, want):
     """Largest difference, relative to the largest magnitude of what is wanted."""
     return np.abs(np.asarray(got, np.float64) - want).max() / np.abs(want).max()
+
+
+def named(inference):
+    """What the networks computed, by the names of the reference's arrays, [n, h, w, c]."""
+    encoding, restored = inference.encoding, inference.restored
+    return {
+        "encoder_hi": encoding.hidden_hi,
+        "encoder_lo": encoding.hidden_lo,
+        "features_lo": encoding.features_lo,
+        "features_hi": encoding.features_hi,
+        "quantized_lo": encoding.lo.values,
+        "quantized_hi": encoding.hi.values,
+        "upsampled_lo": encoding.upsampled_lo,
+        "general_image": inference.general,
+        "restored_features_hi": restored.features_hi,
+        "restored_features_lo": restored.features_lo,
+        "restored_quantized_hi": restored.hi.values,
+        "restored_quantized_lo": restored.lo.values,
+        "specific_image": inference.specific,
+        "detector_logits": inference.detector_logits,
+        "detector_mask": inference.detector_mask,
+        "upsampler_logits": inference.upsampler_logits,
+        "upsampled_mask": inference.upsampled_mask,
+    }

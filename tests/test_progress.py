@@ -3,19 +3,40 @@
 import json
 import logging
 
+import pytest
+
 from vqad.training.progress import Progress
 
 
-def test_a_loss_that_rises_tenfold_is_told_once(tmp_path, monkeypatch, caplog):
+@pytest.fixture
+def told(monkeypatch, caplog):
     monkeypatch.setattr(logging.getLogger("vqad"), "propagate", True)
     caplog.set_level("WARNING", "vqad")
-    progress = Progress(str(tmp_path), "stage1", 0, 100, 4, primary=True)
-    for step, loss in ((10, 0.2), (20, 0.01), (30, 0.09), (40, 0.3), (50, 0.4), (60, 0.02)):
+    return caplog
+
+
+def reported(workdir, start, losses):
+    progress = Progress(str(workdir), "stage1", start, 100, 4, primary=True)
+    for step, loss in enumerate(losses, start + 1):
         progress.report(step, {"loss": loss})
     progress.close()
-    (message,) = caplog.messages
-    assert "stage1 step 40: the loss is 30 times the lowest so far, 0.01" in message
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_a_loss_that_rises_tenfold_is_told_once(tmp_path, told):
+    losses = [0.2, 0.01, 0.09, 0.3, 0.4, 0.02, 0.3]
+    entries = reported(tmp_path, 0, losses)
+    (message,) = told.messages
+    assert "stage1 step 4: the loss is 30 times the lowest so far, 0.01" in message
     assert "a lower config.stage1.learning_rate" in message
-    entries = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    assert [entry["loss"] for entry in entries] == [0.2, 0.01, 0.09, 0.3, 0.4, 0.02]
+    assert [entry["loss"] for entry in entries] == losses
     assert all(entry["seconds_left"] > 0 for entry in entries)
+
+
+def test_a_run_that_goes_on_knows_the_lowest_loss_before(tmp_path, told):
+    reported(tmp_path, 0, [0.2, 0.01, 0.001])
+    reported(tmp_path, 2, [0.05])  # from a checkpoint before the lowest
+    assert not told.messages
+    reported(tmp_path, 3, [0.3])
+    (message,) = told.messages
+    assert "30 times the lowest so far, 0.01" in message

@@ -40,7 +40,8 @@ def _import_weights_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "src",
         metavar="SRC",
-        help="the authors' checkpoint directory or stage-1 file, or a Lightning file of anomalib",
+        help="the authors' checkpoint directory or stage-1 file, or a Lightning checkpoint or "
+        "state dict of anomalib",
     )
     parser.add_argument("out", metavar="OUT", help="the folder to write; new or empty")
 

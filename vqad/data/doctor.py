@@ -81,7 +81,7 @@ def examine(
             if each.header:
                 headers[split, each.header] += 1
             findings += each.findings
-        if split == "test" and not backend.findings:
+        if split == "test" and not any(finding.stops for finding in backend.findings):
             findings += check_both_labels(backend, examined)
     findings = list(dict.fromkeys(findings))  # what is wrong with the folder shows in both splits
     layout = next(iter(backends.values())).layout if backends else ""

@@ -17,8 +17,8 @@ def import_weights(src: str | Path, out: str | Path) -> dict[str, Any]:
 
     Args:
         src: The authors' checkpoint directory (six `.pckl` files) or their stage-1 file alone, or a
-            Lightning checkpoint of anomalib's `Dsr`. The authors' networks see BGR images; their
-            weights are converted, so that the result takes RGB.
+            Lightning checkpoint of anomalib's `Dsr`, or its state dict alone. The authors' networks
+            see BGR images; their weights are converted, so that the result takes RGB.
         out: The folder to write; must not exist or be empty.
 
     Returns:

@@ -5,24 +5,23 @@ from vqad.errors import VqadError
 SIDE_MULTIPLE = 32
 
 
-def check_image_shape(shape: tuple[int, ...], name: str = "image") -> None:
+def check_image_shape(shape: tuple[int, ...]) -> None:
     """Refuses image batches that the networks cannot take.
 
     Args:
       shape: [n, h, w, c].
-      name: what the message calls the images.
 
     Raises:
       VqadError: not four axes, not 3 channels, or a side not divisible by 32.
     """
     if len(shape) != 4:
         raise VqadError(
-            f"{name}: shape {shape} has {len(shape)} axes, give [batch, height, width, 3]"
+            f"image: shape {shape} has {len(shape)} axes, give [batch, height, width, 3]"
         )
     if shape[3] != 3:
         hint = "repeat a grey channel" if shape[3] < 3 else "keep red, green and blue"
-        raise VqadError(f"{name}: {shape[3]} channels, but the networks take 3 (RGB); {hint}")
-    check_image_size(shape[1:3], name)
+        raise VqadError(f"image: {shape[3]} channels, but the networks take 3 (RGB); {hint}")
+    check_image_size(shape[1:3])
 
 
 def check_image_size(size: tuple[int, int], name: str = "image") -> None:

@@ -45,7 +45,7 @@ class Progress:
         self.writer = None
         self.bar = None
         self.begun = self.last = (start, time.perf_counter())
-        self.lowest, self.diverged = math.inf, False
+        self.lowest, self.told = math.inf, False
         folder = epath.Path(workdir)
         self.jsonl = folder / "metrics.jsonl"
         self.primary = primary
@@ -54,18 +54,23 @@ class Progress:
         from vqad.training.event_files import open_writer
 
         folder.mkdir(parents=True, exist_ok=True)
-        self._drop_after(start)
+        self._go_on_after(start)
         self.writer = open_writer(folder / "tensorboard" / stage, start + 1)
         if sys.stderr.isatty():
             self.bar = tqdm(total=total, initial=start, desc=stage, unit="step", dynamic_ncols=True)
 
-    def _drop_after(self, start: int) -> None:
+    def _go_on_after(self, start: int) -> None:
+        """Drops later lines; of the others, takes the lowest loss of the stage."""
         if not self.jsonl.exists():
             return
         lines = self.jsonl.read_bytes().decode(errors="replace").splitlines(keepends=True)
         kept = [line for line in lines if not self._is_later(line, start)]
         if len(kept) < len(lines):
             write_whole(self.jsonl, "".join(kept).encode())
+        for entry in map(json.loads, kept):
+            loss = entry.get("loss")
+            if entry.get("stage") == self.stage and isinstance(loss, float):
+                self.lowest = min(self.lowest, loss)
 
     def _is_later(self, line: str, start: int) -> bool:
         try:
@@ -108,8 +113,8 @@ class Progress:
         self._warn_if_diverged(step, values["loss"])
 
     def _warn_if_diverged(self, step: int, loss: float) -> None:
-        diverged = loss > DIVERGED * self.lowest > 0
-        if diverged and not self.diverged:
+        if loss > DIVERGED * self.lowest > 0 and not self.told:
+            self.told = True
             logger.warning(
                 "warning: %s step %d: the loss is %.0f times the lowest so far, %.4g; if it stays, "
                 "go on from a checkpoint before (delete those behind it) with a lower "
@@ -120,7 +125,7 @@ class Progress:
                 self.lowest,
                 self.stage,
             )
-        self.lowest, self.diverged = min(self.lowest, loss), diverged
+        self.lowest = min(self.lowest, loss)
 
     def compiled(self, step: int) -> None:
         """Starts the clock of images/s anew behind the first step, which compiles."""

@@ -15,7 +15,7 @@ from vqad.data.findings import act_on
 from vqad.data.layouts import NoTestSplit
 from vqad.data.sources import Source, open_source
 from vqad.data.tree import links_out_of, odd_files
-from vqad.errors import VqadError
+from vqad.errors import VqadError, printable
 from vqad.evaluation.evaluate import check_split, evaluate, is_judged
 from vqad.paths import absolute, check_reachable, is_remote
 from vqad.prediction.calibration import calibrate, check_enough
@@ -260,7 +260,7 @@ def _has_test(config: ConfigDict, sources: dict[str, Source]) -> bool:
             config.surface, "test", tuple(config.image_size), **where_data_is(config)
         )
     except NoTestSplit as error:
-        logger.warning("warning: %s; trained without a judgement", error)
+        logger.warning("warning: %s; trained without a judgement", printable(str(error)))
         return False
     for name, source in sources.items():
         if STAGES[name].source == "surface":

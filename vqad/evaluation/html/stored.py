@@ -72,7 +72,7 @@ def check_cards(cards: Sequence["Card"], overall: Mapping[str, Any], name: str) 
         for shift in (-_ROUNDING, _ROUNDING)
     )
     for key in _COMPARED:
-        judged = np.nan if overall[key] is None else overall[key]
+        judged = np.nan if overall[key] is None else float(overall[key])
         lowest, highest = float(low[key][0]), float(high[key][0])
         near = lowest - _NEAR <= judged <= highest + _NEAR
         if not near and not np.isnan([judged, lowest]).all():
@@ -126,4 +126,7 @@ def _row_faults(name: str, row: object) -> Iterator[str]:
 
 
 def _is_figure(value: object) -> bool:
-    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+    if value is None:
+        return True
+    # Neither a bool nor NaN, nor a whole number beyond all floats.
+    return isinstance(value, int | float) and type(value) is not bool and abs(value) < 1e300
