@@ -96,3 +96,6 @@ if __name__ == "__main__":
     except VqadError as error:  # of the flags
         _tell(error)
         sys.exit(2)
+    except KeyboardInterrupt:  # before the run listened to signals
+        print("stopped before the run began", file=sys.stderr)
+        sys.exit(75)
