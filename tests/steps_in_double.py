@@ -1,6 +1,6 @@
-"""20 steps of stage 2 in double precision, for comparison, on all devices of all processes.
+"""20 steps of a stage in double precision, for comparison, on all devices of all processes.
 
-python tests/steps_in_double.py OUT.npz [COORDINATOR PROCESSES PROCESS]
+python tests/steps_in_double.py STAGE OUT.npz [COORDINATOR PROCESSES PROCESS]
 """
 
 import sys
@@ -14,11 +14,10 @@ from vqad.training.sharding import Placement
 from vqad.training.stages import STAGES
 
 
-def main(out, coordinator="", processes="1", process="0"):
+def main(stage, out, coordinator="", processes="1", process="0"):
     if coordinator:
         join(coordinator, int(processes), int(process))
-    # Stage 3 passes nothing else between devices.
-    run = Run(STAGES["stage2"], None, 20, placement=Placement.over_devices(), double=True)
+    run = Run(STAGES[stage], None, 20, placement=Placement.over_devices(), double=True)
     parts = {
         "metrics": {key: np.array([m[key] for m in run.metrics]) for key in run.metrics[0]},
         "params": jax.device_get(run.state.params),

@@ -16,6 +16,7 @@ from vqad.training.checkpoints import load_weights, whole_steps
 from vqad.training.claim import Claim
 
 STAGE1 = ["--config.stages=('stage1',)", "--config.log.every_steps=1"]
+LONG = ["--config.stage1.steps=100000", "--config.mesh.split=optimizer"]
 
 
 def free_address():
@@ -50,9 +51,12 @@ def wait_for_step(process, workdir, step):
 
 @pytest.fixture(scope="module")
 def together(tmp_path_factory):
-    """A run of two processes, of which the second is killed: the first's exit code and seconds."""
+    """A run of two processes that share the optimizer's state, of which the second is killed.
+
+    Returns its workdir, the first's exit code and how many seconds that took.
+    """
     workdir = tmp_path_factory.mktemp("together") / "run"
-    first, second = start_two(workdir, "--config.stage1.steps=100000")
+    first, second = start_two(workdir, *LONG)
     wait_for_step(first, workdir, 50)
     second.kill()
     second.wait()
@@ -77,11 +81,9 @@ def test_two_processes_give_the_numbers_of_one(tmp_path):
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-5), a, b)
 
 
-@pytest.fixture(scope="module")
-def in_double(tmp_path_factory):
-    """Arrays by name after 20 steps of stage 2: of two processes, and of one."""
-    folder = tmp_path_factory.mktemp("in_double")
-    script = [sys.executable, str(ROOT / "tests" / "steps_in_double.py")]
+def in_double(stage, folder):
+    """Arrays by name after 20 steps of a stage: of two processes, and of one."""
+    script = [sys.executable, str(ROOT / "tests" / "steps_in_double.py"), stage]
     two = [*script, str(folder / "two.npz"), free_address(), "2"]
     started = [subprocess.Popen([*two, process], env=environment(**devices(2))) for process in "01"]
     assert [process.wait(timeout=500) for process in started] == [0, 0]
@@ -90,8 +92,10 @@ def in_double(tmp_path_factory):
     return np.load(folder / "two.npz"), np.load(folder / "one.npz")
 
 
-def test_two_processes_give_the_numbers_of_one_in_double_precision(in_double):
-    two, one = in_double
+# Stage 1 is compared in single precision, above, with the data that it loads.
+@pytest.mark.parametrize("stage", ["stage2", "stage3"])
+def test_two_processes_give_the_numbers_of_one_in_double_precision(stage, tmp_path):
+    two, one = in_double(stage, tmp_path)
     assert two.files == one.files
     assert "metrics/loss" in one.files
     assert any(name.startswith("params/") for name in one.files)
@@ -128,7 +132,7 @@ def test_when_one_process_fails_the_others_end(tmp_path):
 def test_both_go_on_after_that_and_a_signal_to_one_stops_both(together):
     workdir = together[0]
     done = max(whole_steps(workdir / "stage1"))
-    both = start_two(workdir, "--config.stage1.steps=100000")
+    both = start_two(workdir, *LONG)
     wait_for_step(both[0], workdir, done + 4)
     both[1].send_signal(signal.SIGINT)  # which it makes a SIGTERM
     for process in both:
