@@ -3,10 +3,13 @@
 import builtins
 import contextlib
 import errno
+import subprocess
+import sys
 
 import jax
 import numpy as np
 import pytest
+from command_line import ROOT, environment
 from etils import epath
 from jax.experimental import multihost_utils
 from orbax.checkpoint import CheckpointManager
@@ -95,3 +98,21 @@ def test_a_full_disk_ends_an_event_file_and_no_run(tmp_path, caplog, monkeypatch
     other.close()
     assert "full" in caplog.text
     assert next((tmp_path / "tensorboard").iterdir()).stat().st_size > 30 * 20
+
+
+INTERRUPTED = """
+import runpy, sys
+from absl import app
+
+def interrupted(*args, **kwargs):
+    raise KeyboardInterrupt
+
+app.run = interrupted
+runpy.run_path(sys.argv[1], run_name="__main__")
+"""
+
+
+def test_an_interrupt_before_the_run_listens_ends_in_one_line():
+    line = [sys.executable, "-c", INTERRUPTED, str(ROOT / "launch" / "main.py")]
+    result = subprocess.run(line, env=environment(), capture_output=True, text=True, timeout=120)
+    assert (result.returncode, result.stderr) == (75, "stopped before the run began\n")

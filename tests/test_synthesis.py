@@ -43,6 +43,9 @@ def test_cells_and_angles_of_masks_are_uniform(monkeypatch):
     def cells_alone(turns, cells, size):
         return jnp.zeros(size).at[jnp.log2(cells[0]).round().astype(int), cells[1]].set(1)
 
+    def turned(image, degrees):
+        return image.at[0, ((degrees + 90) // 20).astype(int)].set(1)
+
     def draws(count=3000):
         keys = jax.random.split(jax.random.key(4), count)
         return np.asarray(jax.vmap(lambda k: perlin_mask(k, SIZE))(keys))[..., 0]
@@ -54,7 +57,6 @@ def test_cells_and_angles_of_masks_are_uniform(monkeypatch):
     pairs = seen[:6, powers]
     assert pairs.sum() == seen.sum() == 3000
     assert np.abs(pairs / (3000 / 36) - 1).max() < 0.45  # 4 standard deviations
-    turned = lambda image, degrees: image.at[0, ((degrees + 90) // 20).astype(int)].set(1)  # noqa: E731
     monkeypatch.setattr("vqad.synthesis.perlin.perlin_noise", lambda *_: jnp.zeros(SIZE))
     monkeypatch.setattr("vqad.synthesis.perlin.rotate", turned)
     angles = draws().sum(0)[0]

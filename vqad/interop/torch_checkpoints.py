@@ -1,4 +1,4 @@
-"""Reading PyTorch checkpoints of DSR: the authors' files, anomalib's Lightning checkpoints.
+"""Reading PyTorch checkpoints of DSR: the authors' files and anomalib's checkpoints.
 
 Files are read with `torch.load(weights_only=True)`, which builds tensors and plain containers and
 refuses everything else, so that reading a file from elsewhere cannot run its code.
