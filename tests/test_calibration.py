@@ -11,7 +11,8 @@ from small_model import write_small_model
 
 import vqad
 from vqad.data.sources import open_source
-from vqad.prediction.thresholds import FILE
+from vqad.errors import VqadError
+from vqad.prediction.thresholds import FILE, conformal_quantile
 from vqad.training.checkpoints import load_metadata
 
 
@@ -125,3 +126,23 @@ def test_other_shares_and_too_few_images_are_refused(run, tmp_path):
     assert "6 good images are too few" in message
     assert "at least 9" in message
     assert not (tmp_path / "new").exists()
+
+
+def test_a_conformal_quantile_is_the_rank_that_it_says():
+    values = np.random.default_rng(0).permutation(99).astype(float)
+    assert conformal_quantile(values, 0.01) == 98
+    assert conformal_quantile(values, 0.1) == 89
+    with pytest.raises(VqadError, match=r"at least 99, or a rate of at least 0\.0101"):
+        conformal_quantile(values[:98], 0.01)
+
+
+def test_the_guarantee_holds_over_calibrations():
+    rng = np.random.default_rng(0)
+    for rate, count in ((0.05, 39), (0.1, 25)):
+        draws = rng.normal(size=(20_000, count + 1))
+        limits = np.array([conformal_quantile(row[:-1], rate) for row in draws])
+        share = (draws[:, -1] > limits).mean()
+        # Exactly floor(rate (n + 1)) / (n + 1) for continuous scores; 4 standard errors.
+        exact = int(rate * (count + 1) + 1e-9) / (count + 1)
+        assert abs(share - exact) < 4 * np.sqrt(rate / 20_000)
+        assert exact <= rate

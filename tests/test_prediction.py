@@ -180,26 +180,6 @@ def test_a_short_side_is_continued_by_its_mirror_image_and_the_long_one_cut(dete
     assert found.scores == parts.scores.max()
 
 
-def test_a_conformal_quantile_is_the_rank_that_it_says():
-    values = np.random.default_rng(0).permutation(99).astype(float)
-    assert thresholds.conformal_quantile(values, 0.01) == 98
-    assert thresholds.conformal_quantile(values, 0.1) == 89
-    with pytest.raises(VqadError, match=r"at least 99, or a rate of at least 0\.0101"):
-        thresholds.conformal_quantile(values[:98], 0.01)
-
-
-def test_the_guarantee_holds_over_calibrations():
-    rng = np.random.default_rng(0)
-    for rate, count in ((0.05, 39), (0.1, 25)):
-        draws = rng.normal(size=(20_000, count + 1))
-        limits = np.array([thresholds.conformal_quantile(row[:-1], rate) for row in draws])
-        share = (draws[:, -1] > limits).mean()
-        # Exactly floor(rate (n + 1)) / (n + 1) for continuous scores; 4 standard errors.
-        exact = int(rate * (count + 1) + 1e-9) / (count + 1)
-        assert abs(share - exact) < 4 * np.sqrt(rate / 20_000)
-        assert exact <= rate
-
-
 def test_verdicts_follow_the_thresholds(folder, calibrated):
     again = vqad.load(folder)
     assert again.thresholds == calibrated.thresholds
