@@ -42,11 +42,11 @@ def train(pacer: Pacer, work: Workload, name: str, loading: bool) -> None:
     from vqad.models.compiler import compile_ahead
     from vqad.models.initializers import host_key
     from vqad.training.initialization import initial_variables
+    from vqad.training.optimizer import make_optimizer
     from vqad.training.sharding import Placement
     from vqad.training.stages import STAGES
     from vqad.training.step import (
         create_state,
-        make_optimizer,
         make_train_step,
         split_variables,
     )

@@ -14,9 +14,10 @@ from vqad.models.compiler import compiler_options
 from vqad.models.dsr import Dsr
 from vqad.models.initializers import host_key
 from vqad.training.config import base_config, model_from_config
+from vqad.training.optimizer import make_optimizer
 from vqad.training.sharding import Placement
 from vqad.training.stages import STAGES
-from vqad.training.step import create_state, make_optimizer, make_train_step, split_variables
+from vqad.training.step import create_state, make_train_step, split_variables
 
 MODEL = {
     "hiddens": 8,

@@ -16,11 +16,11 @@ from vqad.training import step
 from vqad.training.config import base_config, model_from_config, validate
 from vqad.training.initialization import initial_variables
 from vqad.training.losses import focal_loss
+from vqad.training.optimizer import make_optimizer
 from vqad.training.sharding import Placement
 from vqad.training.stages import STAGES, modules_before
 from vqad.training.step import (
     create_state,
-    make_optimizer,
     make_train_step,
     shown,
     split_variables,

@@ -13,11 +13,11 @@ from vqad.plan.chips import Topology
 from vqad.training.config import model_from_config
 from vqad.training.initialization import variable_shapes
 from vqad.training.loop import batch_shapes
+from vqad.training.optimizer import make_optimizer
 from vqad.training.sharding import Placement, placed
 from vqad.training.stage import Stage
 from vqad.training.step import (
     create_state,
-    make_optimizer,
     make_train_step,
     split_variables,
     state_shardings,

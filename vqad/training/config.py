@@ -10,6 +10,7 @@ from vqad.errors import VqadError
 from vqad.models.dsr import Dsr
 from vqad.models.image_shape import check_image_size
 from vqad.synthesis.perlin import MAX_CELLS
+from vqad.training.optimizer import SCHEDULES
 from vqad.training.sharding import IMAGE_SPLITS, SPLITS
 from vqad.training.stages import STAGES
 
@@ -44,8 +45,16 @@ def base_config(surface: str = "") -> ConfigDict:
     size = KSDD2_SIZE if source.startswith("tfds:ksdd2/") else (256, 256)
     stage = {
         "learning_rate": 2e-4,
+        # The rate after its warm-up (a linear rise): ``drop`` multiplies it once by ``drop_factor``
+        # after the share ``drop_after`` of the steps, ``cosine`` lets it fall to zero.
+        "schedule": "drop",
+        "warmup_steps": 0,
         "drop_after": 1.0,
         "drop_factor": 0.1,
+        # Largest norm of the gradients, longer ones are shortened; 0 leaves all as they are.
+        "clip_norm": 0.0,
+        # Decay of the moving average of the weights that checkpoints hold; 0 keeps the last ones.
+        "average_decay": 0.0,
         # Parts that a batch is worked on in, one after the other, where it does not fit the memory.
         "accumulate_steps": 1,
     }
@@ -315,6 +324,13 @@ def _check_stage(name: str, stage: ConfigDict) -> None:
     _at_least(f"config.{name}.steps", stage.steps, 0)
     _at_least(f"config.{name}.batch_size", stage.batch_size, 1, _WIDEST)
     _at_least(f"config.{name}.accumulate_steps", stage.accumulate_steps, 1)
+    _at_least(f"config.{name}.warmup_steps", stage.warmup_steps, 0)
+    if stage.schedule not in SCHEDULES:
+        raise VqadError(
+            f"config.{name}.schedule: {stage.schedule}; give one of {', '.join(SCHEDULES)}"
+        )
+    _within(f"config.{name}.clip_norm", stage.clip_norm, 0, float("inf"))
+    _within(f"config.{name}.average_decay", stage.average_decay, 0, 0.999999)
     if not 0 < stage.learning_rate < float("inf"):
         raise VqadError(f"config.{name}.learning_rate: {stage.learning_rate}; must be above 0")
     shares = {

@@ -23,6 +23,7 @@ from vqad.training import checkpoints
 from vqad.training.continuation import describe
 from vqad.training.initialization import initial_variables, standardize_features
 from vqad.training.interruption import Interrupted, Interruption
+from vqad.training.optimizer import averaged, make_optimizer
 from vqad.training.processes import is_first
 from vqad.training.profiling import Profile
 from vqad.training.progress import Progress
@@ -32,7 +33,6 @@ from vqad.training.step import (
     TrainState,
     create_state,
     join_variables,
-    make_optimizer,
     make_train_step,
     shown,
     split_variables,
@@ -80,8 +80,11 @@ def train_stage(
     manager = checkpoints.open_manager(folder, config.checkpoint.keep)
 
     def save(state: TrainState) -> None:
-        variables = join_variables(state.params, state.codebook, frozen)
+        weights = averaged(state.opt_state, state.params)
+        variables = join_variables(weights, state.codebook, frozen)
         training = {"opt_state": state.opt_state, "step": state.step}
+        if weights is not state.params:
+            training["params"] = state.params
         checkpoints.save(manager, int(state.step), variables, metadata, training)
 
     with contextlib.ExitStack() as ending:
@@ -256,12 +259,13 @@ def _stop_if_nonfinite(bad: int, stage: Stage) -> None:
 def _restore(
     folder: str, step: int, params: Mapping, codebook: Mapping, shapes: TrainState
 ) -> TrainState:
-    training = checkpoints.load_training(
-        folder, step, {"opt_state": shapes.opt_state, "step": shapes.step}
-    )
+    wanted = {"opt_state": shapes.opt_state, "step": shapes.step}
+    if averaged(shapes.opt_state, None) is not None:
+        wanted["params"] = shapes.params
+    training = checkpoints.load_training(folder, step, wanted)
     return TrainState(
         step=training["step"],
-        params=params,
+        params=training.get("params", params),
         codebook=codebook,
         opt_state=training["opt_state"],
         nonfinite_step=np.int32(-1),

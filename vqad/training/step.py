@@ -76,23 +76,6 @@ def join_variables(params: Mapping, codebook: Mapping, frozen: Mapping) -> dict:
     }
 
 
-def make_optimizer(settings: Mapping[str, Any]) -> optax.GradientTransformation:
-    """Adam (betas 0.9, 0.999, eps 1e-8, no weight decay) with one drop of the rate.
-
-    Args:
-      settings: ``learning_rate``, ``steps``, ``drop_after`` (share of the steps after which the
-        rate drops) and ``drop_factor``.
-
-    Returns:
-      The optimizer.
-    """
-    drop = round(settings["drop_after"] * settings["steps"])
-    schedule = optax.piecewise_constant_schedule(
-        settings["learning_rate"], {drop: settings["drop_factor"]}
-    )
-    return optax.adam(schedule)
-
-
 def create_state(
     params: Mapping, codebook: Mapping, optimizer: optax.GradientTransformation
 ) -> TrainState:
