@@ -15,13 +15,13 @@ import numpy as np
 from ml_collections import ConfigDict
 
 import vqad
+from vqad.config import where_data_is
 from vqad.data.decode import resize_image
 from vqad.data.sources import open_source
 from vqad.errors import VqadError
 from vqad.prediction.detector import Detector
 from vqad.prediction.inputs import decoded, gather
 from vqad.prediction.thresholds import conformal_quantile
-from vqad.training.config import where_data_is
 
 SPLITS = 2000
 

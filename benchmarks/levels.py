@@ -9,12 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vqad import checkpoints
+from vqad.anomalies.features import disturb, draw_disturbance
+from vqad.anomalies.perlin import perlin_mask
 from vqad.data.sources import open_source
 from vqad.models.dsr import Dsr
-from vqad.synthesis.disturbance import draw_disturbance
-from vqad.synthesis.perlin import perlin_mask
-from vqad.training import checkpoints
-from vqad.training.stage2 import disturb
 
 COUNT = 16
 MAX_CELLS = 16

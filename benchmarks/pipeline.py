@@ -18,14 +18,14 @@ import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
 
+from vqad.config import model_from_config
 from vqad.data.pipeline import NUM_THREADS, training_batches
 from vqad.data.sources import Source, open_source
 from vqad.models.initializers import host_key
+from vqad.stages import STAGES
+from vqad.stages.stage import Stage
 from vqad.training import loop
-from vqad.training.config import model_from_config
 from vqad.training.sharding import Placement
-from vqad.training.stage import Stage
-from vqad.training.stages import STAGES
 
 SIZE, BATCH, ROUNDS = (256, 256), 8, 9
 

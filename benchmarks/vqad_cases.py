@@ -10,7 +10,7 @@ from workload import Workload
 
 
 def _setup(work: Workload) -> tuple:
-    from vqad.training.config import base_config, model_from_config
+    from vqad.config import base_config, model_from_config
 
     config = base_config()
     config.image_size = (work.side, work.side)
@@ -39,12 +39,12 @@ def train(pacer: Pacer, work: Workload, name: str, loading: bool) -> None:
 
     from vqad.data.pipeline import training_batches
     from vqad.data.sources import open_source
-    from vqad.models.compiler import compile_ahead
+    from vqad.kernels.compiler import compile_ahead
     from vqad.models.initializers import host_key
+    from vqad.stages import STAGES
     from vqad.training.initialization import initial_variables
     from vqad.training.optimizer import make_optimizer
     from vqad.training.sharding import Placement
-    from vqad.training.stages import STAGES
     from vqad.training.step import (
         create_state,
         make_train_step,
@@ -96,8 +96,8 @@ def infer(pacer: Pacer, work: Workload) -> None:
     import jax
     import jax.numpy as jnp
 
-    from vqad.evaluation.evaluate import make_predict
     from vqad.models.initializers import host_key
+    from vqad.prediction.jitted import make_predict
 
     _, model = _setup(work)
     variables = jax.jit(model.init)(host_key(jax.random.key(0)), jnp.zeros((1, 32, 32, 3)))
@@ -114,10 +114,9 @@ def draw(pacer: Pacer, work: Workload) -> None:
     import jax
     import jax.numpy as jnp
 
-    from vqad.models.compiler import compiler_options
+    from vqad.anomalies.features import disturb, draw_disturbance
+    from vqad.kernels.compiler import compiler_options
     from vqad.models.initializers import host_key
-    from vqad.synthesis.disturbance import draw_disturbance
-    from vqad.training.stage2 import disturb
 
     _, model = _setup(work)
     variables = jax.jit(model.init)(host_key(jax.random.key(0)), jnp.zeros((1, 32, 32, 3)))

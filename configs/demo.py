@@ -5,7 +5,7 @@ python launch/main.py --config=configs/demo.py --workdir=runs/demo
 
 from ml_collections import ConfigDict
 
-from vqad.training.config import base_config
+from vqad.config import base_config
 
 
 def get_config() -> ConfigDict:

@@ -10,8 +10,8 @@ paper's. Pictures lose their colour half of the time, so that the weights serve 
 
 from ml_collections import ConfigDict
 
+from vqad.config import base_config
 from vqad.errors import VqadError
-from vqad.training.config import base_config
 
 SIZES = {
     "small": {

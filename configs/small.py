@@ -8,7 +8,7 @@ About 30 minutes. On magnetic tiles: image AUROC 0.758, pixel AP 0.124 (docs/res
 
 from ml_collections import ConfigDict
 
-from vqad.training.config import base_config
+from vqad.config import base_config
 
 
 def get_config() -> ConfigDict:

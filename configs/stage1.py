@@ -8,7 +8,7 @@ python launch/main.py --config=configs/stage1.py --workdir=runs/stage1 \
 
 from ml_collections import ConfigDict
 
-from vqad.training.config import base_config
+from vqad.config import base_config
 
 
 def get_config() -> ConfigDict:

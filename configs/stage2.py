@@ -10,7 +10,7 @@ python launch/main.py --config=configs/stage2.py --workdir=runs/stage2 \
 
 from ml_collections import ConfigDict
 
-from vqad.training.config import base_config
+from vqad.config import base_config
 
 
 def get_config(surface: str = "") -> ConfigDict:

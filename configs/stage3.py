@@ -10,7 +10,7 @@ python launch/main.py --config=configs/stage3.py --workdir=runs/stage3 \
 
 from ml_collections import ConfigDict
 
-from vqad.training.config import base_config
+from vqad.config import base_config
 
 
 def get_config(surface: str = "") -> ConfigDict:

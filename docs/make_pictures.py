@@ -13,14 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from vqad.anomalies.features import Disturbance, disturb, draw_disturbance
+from vqad.anomalies.perlin import MAX_CELLS, THRESHOLD, perlin_masks, perlin_noise
+from vqad.anomalies.smudge import random_smudges
 from vqad.data.sources import Source, open_source
 from vqad.evaluation import report
 from vqad.models.dsr import Dsr
 from vqad.prediction.loading import read_trained
-from vqad.synthesis.disturbance import Disturbance, draw_disturbance
-from vqad.synthesis.perlin import MAX_CELLS, THRESHOLD, perlin_masks, perlin_noise
-from vqad.synthesis.smudge import random_smudges
-from vqad.training.stage2 import disturb
 
 SURFACE = "tfds:surface_demo/tiles"
 PANEL, GAP, LINE, MARGIN = 128, 4, 18, 64

@@ -12,8 +12,8 @@ import sys
 from absl import app, flags
 from absl import logging as absl_logging
 
+from vqad.commands.flags import define_config, parse
 from vqad.errors import VqadError, printable
-from vqad.training.flags import define_config, parse
 
 _CONFIG = define_config()
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder for checkpoints, logs and results.")
@@ -40,9 +40,9 @@ def main(argv: list[str]) -> None:
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     logger.propagate = False
+    from vqad.run import run
     from vqad.training.interruption import EXIT_CODE, Interrupted, Interruption
     from vqad.training.processes import join
-    from vqad.training.run import run
 
     if (_PROCESSES.value or _PROCESS.value >= 0) and not _COORDINATOR.value:
         raise VqadError("--coordinator: missing, but --processes and --process go with it")

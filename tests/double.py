@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vqad.models import distances
+from vqad.kernels import distances
 from vqad.training import step
 
 # Most of the compiler's time goes to LLVM, which changes rounding at most.

@@ -31,7 +31,7 @@ class Config:
     """Settings on the command line, and configurations that a file may give."""
 
     def __init__(self, folder):
-        from vqad.training.config import base_config
+        from vqad.config import base_config
 
         spec = importlib.util.spec_from_file_location("vqad_launch", ROOT / "launch" / "main.py")
         self.launch = importlib.util.module_from_spec(spec)
@@ -91,10 +91,10 @@ class Config:
             flags.FLAGS.unparse_flags()
 
     def _use(self, config, work, strict):
-        from vqad.training.config import model_from_config, validate, where_data_is
-        from vqad.training.continuation import describe
+        from vqad.config import model_from_config, validate, where_data_is
+        from vqad.stages import STAGES
+        from vqad.training.resume import describe
         from vqad.training.sharding import Placement
-        from vqad.training.stages import STAGES
 
         validate(config)
         validate(config, training=False)
@@ -123,10 +123,10 @@ class Checkpoint:
     def __init__(self, folder):
         import orbax.checkpoint as ocp
 
-        from vqad.training import checkpoints
-        from vqad.training.config import base_config
-        from vqad.training.continuation import describe
-        from vqad.training.stages import STAGES
+        from vqad import checkpoints
+        from vqad.config import base_config
+        from vqad.stages import STAGES
+        from vqad.training.resume import describe
 
         self.config = base_config()
         self.config.pictures = "pictures"
@@ -155,10 +155,10 @@ class Checkpoint:
         write_tree(sample, work)
 
     def read(self, sample, work, strict=False):
+        from vqad import checkpoints
         from vqad.errors import VqadError
-        from vqad.training import checkpoints
-        from vqad.training.continuation import check_units, steps_done
-        from vqad.training.stages import STAGES
+        from vqad.stages import STAGES
+        from vqad.training.resume import check_units, steps_done
 
         try:
             variables, metadata = checkpoints.load_weights(str(work))

@@ -34,9 +34,9 @@ class Results:
 
     def read(self, sample, work, strict=False):
         from vqad.errors import VqadError
-        from vqad.evaluation.html.page import render
-        from vqad.evaluation.html.stored import check_cards, read_evaluation
         from vqad.prediction import thresholds
+        from vqad.report.page import render
+        from vqad.report.stored import check_cards, read_evaluation
 
         limits = None
         try:

@@ -20,7 +20,7 @@ import jax
 import numpy as np
 from command_line import OPTIMIZED, ROOT, environment
 
-from vqad.training import checkpoints
+from vqad import checkpoints
 
 STAGES = ("stage1", "stage2", "stage3")
 

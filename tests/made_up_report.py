@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from vqad.evaluation.html.page import Card, render
-from vqad.evaluation.html.pictures import drawing, thumbnail
 from vqad.prediction.thresholds import Thresholds
+from vqad.report.page import Card, render
+from vqad.report.pictures import drawing, thumbnail
 
 CLASSES = ("good", "scratch", "pit & dent", "</script><b>")
 HOSTILE = "</script><script>alert(1)</script><!--\"'&.png"

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
+from vqad.anomalies.features import Disturbance
 from vqad.interop.authors import authors_to_variables, infer_sizes
 from vqad.models.dsr import Dsr
-from vqad.synthesis.disturbance import Disturbance
 
 DATA = Path(__file__).parent / "data"
 

@@ -6,10 +6,10 @@ import numpy as np
 from test_training import tiny_config
 
 import vqad
+from vqad.checkpoints import save_weights
+from vqad.config import model_from_config
 from vqad.models.initializers import host_key
 from vqad.prediction import thresholds
-from vqad.training.checkpoints import save_weights
-from vqad.training.config import model_from_config
 
 
 def _enliven(model, variables):

@@ -9,9 +9,9 @@ import jax
 import numpy as np
 from test_training import Run
 
+from vqad.stages import STAGES
 from vqad.training.processes import join
 from vqad.training.sharding import Placement
-from vqad.training.stages import STAGES
 
 
 def main(stage, out, coordinator="", processes="1", process="0"):

@@ -18,10 +18,10 @@ from raw_data import write_ksdd2
 from test_failures import read
 
 from vqad import paths
+from vqad.checkpoints import load_weights, whole_steps
 from vqad.cli import main
 from vqad.data.sources import open_source
 from vqad.errors import VqadError
-from vqad.training.checkpoints import load_weights, whole_steps
 from vqad.training.event_files import open_writer
 
 pytest.importorskip("gcsfs")

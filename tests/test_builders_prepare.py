@@ -20,10 +20,10 @@ from raw_data import (
     write_pictures,
 )
 
+from vqad.commands.prepare import prepare_arguments, run_prepare
 from vqad.data.builders import Ksdd2, builder_class, prepare
 from vqad.data.builders.ksdd2 import TEST_IDS, TRAIN_IDS, labelled_ids
 from vqad.data.decode import decode_image
-from vqad.data.prepare_command import prepare_arguments, run_prepare
 from vqad.data.sources import open_source
 from vqad.errors import VqadError
 
@@ -290,6 +290,6 @@ def test_command_says_what_can_be_read(tmp_path, capsys):
 
 
 def test_command_is_quick_to_import():
-    code = "import sys, vqad.data.prepare_command; print('numpy' in sys.modules)"
+    code = "import sys, vqad.commands.prepare; print('numpy' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"

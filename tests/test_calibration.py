@@ -10,10 +10,10 @@ from PIL import Image
 from small_model import write_small_model
 
 import vqad
+from vqad.checkpoints import load_metadata
 from vqad.data.sources import open_source
 from vqad.errors import VqadError
 from vqad.prediction.thresholds import FILE, conformal_quantile
-from vqad.training.checkpoints import load_metadata
 
 
 @pytest.fixture(scope="module")

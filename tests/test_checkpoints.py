@@ -7,12 +7,12 @@ import shutil
 import numpy as np
 import pytest
 
+from vqad import checkpoints
+from vqad.checkpoints import merge, verify
+from vqad.config import base_config
 from vqad.errors import VqadError
-from vqad.training import checkpoint_reader, checkpoints
-from vqad.training.checkpoints import merge
-from vqad.training.config import base_config
-from vqad.training.continuation import describe, steps_done
-from vqad.training.stages import STAGES
+from vqad.stages import STAGES
+from vqad.training.resume import describe, steps_done
 
 
 def tree(*layers, module="autoencoder"):
@@ -38,8 +38,8 @@ def test_what_changes_no_number_of_training_may_change(tmp_path, monkeypatch):
     config = base_config()
     config.pictures = "/data"
     described = describe(config, STAGES["stage1"], str(tmp_path))
-    monkeypatch.setattr("vqad.training.checkpoints.latest_step", lambda _: 7)
-    monkeypatch.setattr("vqad.training.checkpoints.load_metadata", lambda _: described)
+    monkeypatch.setattr("vqad.checkpoints.latest_step", lambda _: 7)
+    monkeypatch.setattr("vqad.checkpoints.load_metadata", lambda _: described)
     config.model.update(remat=True, score_window=5)
     assert steps_done(config, STAGES["stage1"], str(tmp_path)) == 7
     config.model.decay = 0.9
@@ -51,8 +51,8 @@ def test_settings_that_change_in_mid_stage_are_told(tmp_path, monkeypatch, caplo
     config = base_config()
     config.pictures = "/data"
     described = describe(config, STAGES["stage1"], str(tmp_path))
-    monkeypatch.setattr("vqad.training.checkpoints.latest_step", lambda _: 7)
-    monkeypatch.setattr("vqad.training.checkpoints.load_metadata", lambda _: described)
+    monkeypatch.setattr("vqad.checkpoints.latest_step", lambda _: 7)
+    monkeypatch.setattr("vqad.checkpoints.load_metadata", lambda _: described)
     caplog.set_level("INFO", "vqad")
     config.stage2.learning_rate = 1e-3
     assert steps_done(config, STAGES["stage1"], str(tmp_path)) == 7
@@ -71,10 +71,8 @@ def test_a_stage_of_another_origin_is_told(tmp_path, monkeypatch):
     config.surface = "/data"
     described = describe(config, STAGES["stage2"], str(tmp_path))
     steps = {"stage1": 9, "stage2": 7}
-    monkeypatch.setattr(
-        "vqad.training.checkpoints.latest_step", lambda folder: steps.get(folder.name)
-    )
-    monkeypatch.setattr("vqad.training.checkpoints.load_metadata", lambda _: described)
+    monkeypatch.setattr("vqad.checkpoints.latest_step", lambda folder: steps.get(folder.name))
+    monkeypatch.setattr("vqad.checkpoints.load_metadata", lambda _: described)
     with pytest.raises(VqadError, match=r"stage2: was trained from another stage1, .* step 9 of"):
         steps_done(config, STAGES["stage2"], str(tmp_path))
     described["from_step"], steps["stage1"] = 9, None
@@ -118,7 +116,7 @@ def test_a_digest_whose_name_was_changed_is_missed(folder, name):
     named[name + "x"] = named.pop(name)
     path.write_text(json.dumps(found))
     with pytest.raises(checkpoints.DamagedCheckpoint, match="not those that were written"):
-        checkpoints.load_item(str(folder), 2, "variables")
+        verify.load_item(str(folder), 2, "variables")
 
 
 class Answer(Exception):
@@ -147,7 +145,7 @@ def test_what_the_system_cannot_read_now_is_not_damaged(folder, monkeypatch, err
     def fail(_):
         raise error
 
-    monkeypatch.setattr(checkpoint_reader, "_metadata", fail)
+    monkeypatch.setattr(verify, "_metadata", fail)
     for reading in (checkpoints.load_weights, checkpoints.set_aside_damaged):
         with pytest.raises(VqadError, match=r"stage1/2: cannot be read now \(.+\); run the same"):
             reading(str(folder))
@@ -175,13 +173,13 @@ def test_state_that_is_gone_is_damage(folder):
 
 @pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), ValueError("odd")])
 def test_what_may_stay_unreadable_is_damaged(folder, monkeypatch, error):
-    sound = checkpoint_reader._metadata
+    sound = verify._metadata
 
     def fail(step):
         if step.name == "2":
             raise error
         return sound(step)
 
-    monkeypatch.setattr(checkpoint_reader, "_metadata", fail)
+    monkeypatch.setattr(verify, "_metadata", fail)
     checkpoints.set_aside_damaged(str(folder))
     assert checkpoints.whole_steps(folder) == [1]

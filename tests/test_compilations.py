@@ -4,8 +4,8 @@ import jax
 import pytest
 from test_training import tiny_config
 
+from vqad.run import run
 from vqad.training.progress import Progress
-from vqad.training.run import run
 
 COMPILED = "/jax/core/compile/backend_compile_duration"
 

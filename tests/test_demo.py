@@ -20,8 +20,8 @@ from small_model import write_calibrated_model
 
 import vqad
 from vqad.cli import main
+from vqad.commands.demo import viewer
 from vqad.prediction import thresholds
-from vqad.prediction.demo_command import viewer
 from vqad.prediction.loading import detector_of, read_trained
 from vqad.prediction.network import load_network, network_of
 from vqad.prediction.overlay import overlay

@@ -18,17 +18,17 @@ from command_line import ROOT
 from PIL import Image
 from test_training import tiny_config
 
+from vqad.checkpoints import save_weights
 from vqad.cli import COMMANDS
+from vqad.commands.flags import load_config
+from vqad.config import base_config, model_from_config
 from vqad.data.builders import BUILDERS
 from vqad.data.builders.ksdd2 import labelled_ids
 from vqad.data.builders.magnetic_tile import NUMBERS
 from vqad.data.builders.mvtec_ad import CATEGORIES
 from vqad.data.builders.visa import NORMAL
 from vqad.data.surface_demo.builder import PICTURES, TEST_TILES, TRAIN_TILES
-from vqad.evaluation import evaluate
-from vqad.training.checkpoints import save_weights
-from vqad.training.config import base_config, model_from_config
-from vqad.training.flags import load_config
+from vqad.prediction import jitted
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 MODULES = [
@@ -83,7 +83,7 @@ def write_model(folder):
 def compiled_once():
     """Each load of the same model would compile the same programs again."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluate, "jit_predict", functools.cache(evaluate.jit_predict))
+        patch.setattr(jitted, "jit_predict", functools.cache(jitted.jit_predict))
         yield
 
 
@@ -309,8 +309,8 @@ def test_reference_is_built_without_warnings(tmp_path, monkeypatch):
         "vqad/prediction/detector.html": ["Detector.predict", "Prediction.scores"],
         "vqad/prediction/loading.html": ["load"],
         "vqad/models/dsr.html": ["Dsr.__call__", "Inference.score"],
-        "vqad/synthesis/codes.html": ["replace_codes"],
-        "vqad/training/losses.html": ["focal_loss"],
+        "vqad/anomalies/features.html": ["replace_codes"],
+        "vqad/stages/losses.html": ["focal_loss"],
         "vqad/data/builders.html": ["Ksdd2"],
         "vqad/evaluation/metrics.html": ["pixel_figures"],
         "vqad/interop/import_weights.html": ["import_weights"],

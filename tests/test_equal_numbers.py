@@ -6,7 +6,7 @@ import pytest
 from command_line import USUAL
 from test_training import Run
 
-from vqad.training.stages import STAGES
+from vqad.stages import STAGES
 
 STEPS, BATCH = 20, 16
 

@@ -8,9 +8,9 @@ import pytest
 from jax import monitoring
 from test_training import tiny_config
 
-from vqad.evaluation.evaluate import jit_predict, make_predict
+from vqad.config import model_from_config
 from vqad.models.initializers import host_key
-from vqad.training.config import model_from_config
+from vqad.prediction.jitted import jit_predict, make_predict
 
 MODEL = model_from_config(tiny_config())
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vqad.config import base_config
 from vqad.errors import VqadError
 from vqad.evaluation.cases import Case
 from vqad.evaluation.evaluate import is_judged
@@ -21,7 +22,6 @@ from vqad.evaluation.report import (
     format_table,
     write_json,
 )
-from vqad.training.config import base_config
 
 ABOUT = {"checkpoint": "run/checkpoints/90", "step": 90, "config": "demo"}
 

@@ -22,7 +22,7 @@ from vqad.errors import VqadError
 from vqad.evaluation import evaluate
 from vqad.interop.export import check, contents, stablehlo, write
 from vqad.interop.export.plain import plainly
-from vqad.models.compiler import compiler_options
+from vqad.kernels.compiler import compiler_options
 from vqad.prediction import thresholds
 from vqad.prediction.loading import read_trained
 from vqad.prediction.network import load_network

@@ -12,8 +12,8 @@ import pytest
 from command_line import OPTIMIZED, command, environment, launch, refused
 from kill_often import assert_same_bits, finished
 
-from vqad.training import checkpoints
-from vqad.training.digest import digest
+from vqad import checkpoints
+from vqad.checkpoints.digest import digest
 
 STAGE1 = ["--config.stages=('stage1',)"]
 
@@ -112,7 +112,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(trained, tmp_p
 
 READ = """
 import logging, sys
-from vqad.training import checkpoints
+from vqad import checkpoints
 logging.basicConfig(format="%(message)s")
 try:
     found = getattr(checkpoints, sys.argv[1])(sys.argv[2])
@@ -187,7 +187,7 @@ FULL_DISK = """
 import resource, sys
 import numpy as np
 from vqad.errors import VqadError
-from vqad.training import checkpoints
+from vqad import checkpoints
 array = np.random.default_rng(0).normal(size=(400, 400)).astype("f4")
 variables = {"params": {"module": {"a": array}}, "codebook": {}}
 manager = checkpoints.open_manager(sys.argv[1], keep=1)

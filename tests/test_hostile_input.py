@@ -17,11 +17,11 @@ from hostile import READERS
 from mutations import PICKLE
 from watch import Misdeed, watched
 
+from vqad.config import base_config
 from vqad.data.builders.files import open_files
 from vqad.data.sources import open_source
 from vqad.errors import VqadError
-from vqad.training.config import base_config
-from vqad.training.run import run
+from vqad.run import run
 
 # Pillow and TFDS warn of what is odd in files, and ml_collections loads them in an old way.
 pytestmark = pytest.mark.filterwarnings(
@@ -122,7 +122,7 @@ import pathlib, sys
 sys.path[:0] = sys.argv[1:]
 from hostile import Checkpoint
 from mutations import PICKLE
-from vqad.training import checkpoints
+from vqad import checkpoints
 
 def change(path, how):
     if how == "pickles" and path.is_file():

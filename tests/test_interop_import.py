@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from vqad.checkpoints import load_weights
 from vqad.errors import VqadError
 from vqad.interop.authors import authors_to_variables, bgr_to_rgb
 from vqad.interop.import_weights import import_weights
@@ -15,7 +16,6 @@ from vqad.interop.torch_checkpoints import (
     read_authors,
     read_checkpoint,
 )
-from vqad.training.checkpoints import load_weights
 
 DATA = Path(__file__).parent / "data"
 STAGE_ONE = DATA / "vq_model_pretrained_5_32.pckl"

@@ -15,7 +15,7 @@ from command_line import command, devices, environment, launch, metrics, refused
 from PIL import Image
 from small_model import write_small_model
 
-from vqad.training.checkpoints import load_weights, whole_steps
+from vqad.checkpoints import load_weights, whole_steps
 
 
 def picture(path, size=(40, 40), value=None, seed=0):

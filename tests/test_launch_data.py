@@ -11,8 +11,8 @@ from command_line import launch, metrics, refused
 from PIL import Image
 from raw_data import write_ksdd2, write_mask, write_mvtec, write_picture
 
+from vqad.checkpoints import whole_steps
 from vqad.data.builders import prepare
-from vqad.training.checkpoints import whole_steps
 
 SHORT = [
     "--config.checkpoint.every_steps=1",

@@ -7,14 +7,14 @@ import pytest
 from jax import lax
 from jax.test_util import check_grads
 
+from vqad.checkpoints import load_weights, save_weights
 from vqad.errors import VqadError
-from vqad.models import ops
+from vqad.kernels import ops
+from vqad.kernels.bilinear import upsample_conv
 from vqad.models.autoencoder import DiscreteAutoencoder
-from vqad.models.bilinear import upsample_conv
 from vqad.models.dsr import Dsr, smooth
 from vqad.models.initializers import host_key
 from vqad.models.quantizer import VectorQuantizer
-from vqad.training.checkpoints import load_weights, save_weights
 
 TINY = {
     "hiddens": 8,

@@ -8,6 +8,8 @@ import pytest
 from command_line import ROOT, TINY, environment
 
 from vqad.cli import main
+from vqad.commands.flags import load_config
+from vqad.config import model_from_config
 from vqad.plan.chips import CHIPS, Topology
 from vqad.plan.collectives import Collective, collectives, total_bytes
 from vqad.plan.compile import compile_step
@@ -15,11 +17,9 @@ from vqad.plan.hlo import Array, Program
 from vqad.plan.predict import HOP_SECONDS, exchange_seconds, predict
 from vqad.plan.report import Plan, describe, table
 from vqad.plan.work import Work, work
-from vqad.training.config import model_from_config
-from vqad.training.flags import load_config
+from vqad.stages import STAGES
 from vqad.training.initialization import variable_shapes
 from vqad.training.sharding import Placement
-from vqad.training.stages import STAGES
 
 # Of ml_collections, which reads the file.
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")

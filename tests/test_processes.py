@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from command_line import ROOT, command, devices, environment, launch, metrics
 
-from vqad.training.checkpoints import load_weights, whole_steps
-from vqad.training.claim import Claim
+from vqad.checkpoints import load_weights, whole_steps
+from vqad.training.lock import Claim
 
 STAGE1 = ["--config.stages=('stage1',)", "--config.log.every_steps=1"]
 LONG = ["--config.stage1.steps=100000", "--config.mesh.split=optimizer"]

@@ -15,15 +15,16 @@ from reference import (
     nhwc,
 )
 
+from vqad.anomalies.features import disturb, draw_ranks, replace_codes
+from vqad.anomalies.perlin import perlin_noise
+from vqad.config import base_config
 from vqad.interop.authors import authors_to_variables, bgr_to_rgb
-from vqad.synthesis.codes import codes_at_ranks, draw_ranks, replace_codes
-from vqad.synthesis.perlin import perlin_noise
-from vqad.training.config import base_config
-from vqad.training.losses import focal_loss
-from vqad.training.stage1 import AutoencoderInputs, autoencoder_loss, move_codebooks
-from vqad.training.stage2 import detector_inputs, detector_loss, disturb
-from vqad.training.stage3 import UpsamplerInputs, upsampler_loss
-from vqad.training.stages import STAGES
+from vqad.kernels.ranks import codes_at_ranks
+from vqad.stages import STAGES
+from vqad.stages.losses import focal_loss
+from vqad.stages.stage1 import AutoencoderInputs, autoencoder_loss, move_codebooks
+from vqad.stages.stage2 import detector_inputs, detector_loss
+from vqad.stages.stage3 import UpsamplerInputs, upsampler_loss
 
 VALUES, GRADIENTS = 1e-5, 1e-4
 

@@ -21,12 +21,12 @@ from vqad.cli import main
 from vqad.data.sources import open_source
 from vqad.errors import VqadError
 from vqad.evaluation.evaluate import evaluate
-from vqad.evaluation.html import report_command, tables
-from vqad.evaluation.html.page import Card, best_f1_threshold, render
-from vqad.evaluation.html.pictures import TRUTH_COLOUR, drawing, thumbnail
-from vqad.evaluation.html.stored import check_cards
 from vqad.prediction import thresholds
 from vqad.prediction.overlay import COLOUR
+from vqad.report import report_command, tables
+from vqad.report.page import Card, best_f1_threshold, render
+from vqad.report.pictures import TRUTH_COLOUR, drawing, thumbnail
+from vqad.report.stored import check_cards
 
 
 class Page(HTMLParser):
@@ -149,7 +149,7 @@ def test_figures_of_any_name_are_shown():
 
 
 def test_text_stands_out_in_light_and_dark():
-    css = resources.files("vqad.evaluation.html").joinpath("page.css").read_text()
+    css = resources.files("vqad.report").joinpath("page.css").read_text()
     themes = [dict(re.findall(r"--(\w+): #(\w{6})", part)) for part in css.split("@media")[:2]]
     assert len(themes) == 2
 

@@ -6,15 +6,15 @@ import os
 
 import pytest
 
+from vqad.config import base_config
 from vqad.errors import VqadError
-from vqad.training.claim import Claim
-from vqad.training.config import base_config
-from vqad.training.run import run
+from vqad.run import run
+from vqad.training.lock import Claim
 
 
 @pytest.fixture
 def config(tmp_path, monkeypatch):
-    monkeypatch.setattr("vqad.training.run._keep_compiled", lambda folder: None)
+    monkeypatch.setattr("vqad.run._keep_compiled", lambda folder: None)
     config = base_config()
     config.pictures, config.stages = str(tmp_path / "pictures"), ("stage1",)
     return config
@@ -30,7 +30,7 @@ def config(tmp_path, monkeypatch):
 )
 def test_batches_are_of_stages_that_are_left(config, tmp_path, monkeypatch, done, refused):
     config.stage1.update(steps=12, batch_size=2)
-    monkeypatch.setattr("vqad.training.run.steps_done", lambda *_: done)
+    monkeypatch.setattr("vqad.run.steps_done", lambda *_: done)
     if refused is None:
         run(config, str(tmp_path / "run"))
     else:
@@ -54,7 +54,7 @@ def test_only_what_a_run_writes_cannot_be_written(
     def fail(*_):
         raise OSError(number, os.strerror(number), name and name.format(tmp_path))
 
-    monkeypatch.setattr("vqad.training.run._train", fail)
+    monkeypatch.setattr("vqad.run._train", fail)
     (tmp_path / "run").mkdir()
     with pytest.raises(VqadError) as refused:
         run(config, str(tmp_path / "run"))

@@ -8,8 +8,8 @@ import pytest
 from test_training import Run
 
 from vqad.errors import VqadError
+from vqad.stages import STAGES
 from vqad.training.sharding import Placement
-from vqad.training.stages import STAGES
 
 
 def parts(tree):

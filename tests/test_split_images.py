@@ -9,9 +9,10 @@ import pytest
 from double import double_precision, doubled
 from reference import error, model_and_variables
 
+from vqad.config import base_config, validate
 from vqad.errors import VqadError
-from vqad.evaluation.evaluate import check_split, jit_predict, placement_for
-from vqad.training.config import base_config, validate
+from vqad.evaluation.evaluate import check_split
+from vqad.prediction.jitted import jit_predict, placement_for
 from vqad.training.sharding import IMAGE_SPLITS
 
 

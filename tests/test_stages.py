@@ -7,16 +7,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from vqad.anomalies.features import draw_disturbance
+from vqad.config import base_config
 from vqad.errors import VqadError
 from vqad.models.dsr import Dsr
 from vqad.models.initializers import host_key
-from vqad.synthesis.disturbance import draw_disturbance
-from vqad.training.config import base_config
-from vqad.training.continuation import check_units
+from vqad.stages import STAGES
+from vqad.stages.stage import Defects
+from vqad.stages.stage2 import detector_inputs, detector_loss
 from vqad.training.initialization import standardize_features
-from vqad.training.stage import Defects
-from vqad.training.stage2 import detector_inputs, detector_loss
-from vqad.training.stages import STAGES
+from vqad.training.resume import check_units
 
 SIZES = {
     "hiddens": 8,

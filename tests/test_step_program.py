@@ -9,14 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vqad.models import distances
-from vqad.models.compiler import compiler_options
+from vqad.config import base_config, model_from_config
+from vqad.kernels import distances
+from vqad.kernels.compiler import compiler_options
 from vqad.models.dsr import Dsr
 from vqad.models.initializers import host_key
-from vqad.training.config import base_config, model_from_config
+from vqad.stages import STAGES
 from vqad.training.optimizer import make_optimizer
 from vqad.training.sharding import Placement
-from vqad.training.stages import STAGES
 from vqad.training.step import create_state, make_train_step, split_variables
 
 MODEL = {

@@ -4,19 +4,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vqad.synthesis.codes import (
-    codes_at_ranks,
+from vqad.anomalies.augment import random_gray, random_rotation, rotate
+from vqad.anomalies.features import (
+    draw_disturbance,
     draw_ranks,
     pool_mask,
     replace_codes,
-    select_rank,
     target_mask,
 )
-from vqad.synthesis.disturbance import draw_disturbance
-from vqad.synthesis.gray import random_gray
-from vqad.synthesis.perlin import perlin_mask, perlin_masks
-from vqad.synthesis.rotation import random_rotation, rotate
-from vqad.synthesis.smudge import random_smudges, smudge
+from vqad.anomalies.perlin import perlin_mask, perlin_masks
+from vqad.anomalies.smudge import random_smudges, smudge
+from vqad.kernels.ranks import codes_at_ranks, select_rank
 
 SIZE = (64, 96)
 SHAPE = (2000, 32, 32, 3)
@@ -50,15 +48,15 @@ def test_cells_and_angles_of_masks_are_uniform(monkeypatch):
         keys = jax.random.split(jax.random.key(4), count)
         return np.asarray(jax.vmap(lambda k: perlin_mask(k, SIZE))(keys))[..., 0]
 
-    monkeypatch.setattr("vqad.synthesis.perlin.perlin_noise", cells_alone)
-    monkeypatch.setattr("vqad.synthesis.perlin.rotate", lambda image, degrees: image)
+    monkeypatch.setattr("vqad.anomalies.perlin.perlin_noise", cells_alone)
+    monkeypatch.setattr("vqad.anomalies.perlin.rotate", lambda image, degrees: image)
     seen = draws().sum(0)
     powers = 2 ** np.arange(6)
     pairs = seen[:6, powers]
     assert pairs.sum() == seen.sum() == 3000
     assert np.abs(pairs / (3000 / 36) - 1).max() < 0.45  # 4 standard deviations
-    monkeypatch.setattr("vqad.synthesis.perlin.perlin_noise", lambda *_: jnp.zeros(SIZE))
-    monkeypatch.setattr("vqad.synthesis.perlin.rotate", turned)
+    monkeypatch.setattr("vqad.anomalies.perlin.perlin_noise", lambda *_: jnp.zeros(SIZE))
+    monkeypatch.setattr("vqad.anomalies.perlin.rotate", turned)
     angles = draws().sum(0)[0]
     assert angles[9:].sum() == 0
     assert np.abs(angles[:9] / (3000 / 9) - 1).max() < 0.25
@@ -141,7 +139,7 @@ def test_codes_are_the_same_wherever_they_are_wanted(monkeypatch):
     distance = np.square(np.asarray(features)[..., None, :] - codes).sum(-1)
     want = np.take_along_axis(np.argsort(distance, axis=-1), np.asarray(ranks)[..., None], -1)
     np.testing.assert_array_equal(whole, np.asarray(codes)[want[..., 0]])
-    monkeypatch.setattr("vqad.synthesis.codes._DISTANCES_AT_A_TIME", 3 * 12 * 32)
+    monkeypatch.setattr("vqad.kernels.ranks._DISTANCES_AT_A_TIME", 3 * 12 * 32)
     for share in (0.0, 0.02, 0.3, 1.0):
         wanted = np.array(jax.random.uniform(jax.random.key(3), ranks.shape) < share)
         wanted[1] = False

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 from double import double_precision, doubled
 
+from vqad.config import base_config, model_from_config, validate
 from vqad.errors import VqadError
 from vqad.models.initializers import host_key
+from vqad.stages import STAGES, modules_before
+from vqad.stages.losses import focal_loss
 from vqad.training import step
-from vqad.training.config import base_config, model_from_config, validate
 from vqad.training.initialization import initial_variables
-from vqad.training.losses import focal_loss
 from vqad.training.optimizer import make_optimizer
 from vqad.training.sharding import Placement
-from vqad.training.stages import STAGES, modules_before
 from vqad.training.step import (
     create_state,
     make_train_step,

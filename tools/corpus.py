@@ -2,12 +2,12 @@
 
 python tools/corpus.py corpus --packages=debs
 
-The pictures come from Debian packages of main, which ``apt-get download`` fetches into ``debs``, and
-from this project's drawn surfaces. The result is a folder that every stage reads:
+The pictures come from packages of Debian's section main, which ``apt-get download`` fetches into
+``debs``, and from this project's drawn surfaces. The result is a folder that every stage reads:
 ``train/good/*.jpg``, ``test/good/*.jpg`` (held out, whole sources), ``sources.tsv`` (package, path
 and SHA-256 of each picture's source), ``licences/`` (the packages' copyright files) and
-``corpus.json`` (counts and the SHA-256 of everything). The same packages give the same bytes with the
-Pillow that ``docs/corpus.md`` names.
+``corpus.json`` (counts and the SHA-256 of everything). The same packages give the same bytes with
+the Pillow that ``docs/corpus.md`` names.
 
 ``--pack=packed`` writes all training pictures at 256 x 256, small enough to carry elsewhere.
 """
@@ -31,7 +31,8 @@ import numpy as np
 import PIL
 from PIL import Image
 
-from vqad.data.surface_demo.textures import metal_tile, picture
+from vqad.data.surface_demo.textures import metal_tile
+from vqad.data.surface_demo.textures import picture as picture_of_anything
 
 # Debian 12: package, version, SHA-256 of the .deb.
 PACKAGES = {
@@ -114,19 +115,19 @@ class Picture(NamedTuple):
 
 def package_files(deb: Path) -> Iterator[tuple[str, bytes]]:
     """Paths and bytes of a package's files, those inside of game archives too."""
-    with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", deb], stdout=subprocess.PIPE) as process:
-        with tarfile.open(fileobj=process.stdout, mode="r|") as tar:
-            for member in tar:
-                if not member.isfile():
-                    continue
-                data = tar.extractfile(member).read()
-                name = member.name.removeprefix("./")
-                if not name.lower().endswith(_ARCHIVES):
-                    yield name, data
-                    continue
-                with zipfile.ZipFile(io.BytesIO(data)) as archive:
-                    for inner in archive.namelist():
-                        yield f"{name}:{inner}", archive.read(inner)
+    with (
+        subprocess.Popen(["dpkg-deb", "--fsys-tarfile", deb], stdout=subprocess.PIPE) as process,
+        tarfile.open(fileobj=process.stdout, mode="r|") as tar,
+    ):
+        for member in filter(tarfile.TarInfo.isfile, tar):
+            data = tar.extractfile(member).read()
+            name = member.name.removeprefix("./")
+            if not name.lower().endswith(_ARCHIVES):
+                yield name, data
+                continue
+            with zipfile.ZipFile(io.BytesIO(data)) as archive:
+                for inner in archive.namelist():
+                    yield f"{name}:{inner}", archive.read(inner)
 
 
 def reason_to_skip(image: Image.Image) -> str:
@@ -207,7 +208,7 @@ def _picture(package: str, path: str, digest: str, image: Image.Image) -> Pictur
 def drawn(number: int) -> Picture:
     """One of this project's drawn surfaces."""
     rng = np.random.default_rng((_DRAWN_SEED, number))
-    surface = (metal_tile if number % 2 else picture)(rng, 256)
+    surface = (metal_tile if number % 2 else picture_of_anything)(rng, 256)
     image = Image.fromarray(np.rint(255 * np.clip(surface, 0, 1)).astype(np.uint8))
     digest = hashlib.sha256(image.tobytes()).hexdigest()
     return _picture("vqad", f"drawn/{number:04}", digest, image)

@@ -10,16 +10,17 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from vqad import __version__
-from vqad.data.doctor_command import doctor_arguments, run_doctor
-from vqad.data.prepare_command import prepare_arguments, run_prepare
+from vqad.commands.benchmark import benchmark_arguments, run_benchmark
+from vqad.commands.calibrate import calibrate_arguments, run_calibrate
+from vqad.commands.demo import demo_arguments, run_demo
+from vqad.commands.doctor import doctor_arguments, run_doctor
+from vqad.commands.export import export_arguments, run_export
+from vqad.commands.import_weights import import_weights_arguments, run_import_weights
+from vqad.commands.plan import plan_arguments, run_plan
+from vqad.commands.predict import predict_arguments, run_predict
+from vqad.commands.prepare import prepare_arguments, run_prepare
+from vqad.commands.report import report_arguments, run_report
 from vqad.errors import VqadError, printable
-from vqad.evaluation.html.report_command import report_arguments, run_report
-from vqad.interop.benchmark_command import benchmark_arguments, run_benchmark
-from vqad.interop.export.command import export_arguments, run_export
-from vqad.plan.command import plan_arguments, run_plan
-from vqad.prediction.calibrate_command import calibrate_arguments, run_calibrate
-from vqad.prediction.demo_command import demo_arguments, run_demo
-from vqad.prediction.predict_command import predict_arguments, run_predict
 
 
 @dataclass(frozen=True)
@@ -34,25 +35,6 @@ class Command:
     arguments: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace], int | None]
     takes_config: bool = False
-
-
-def _import_weights_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "src",
-        metavar="SRC",
-        help="the authors' checkpoint directory or stage-1 file, or a Lightning checkpoint or "
-        "state dict of anomalib",
-    )
-    parser.add_argument("out", metavar="OUT", help="the folder to write; new or empty")
-
-
-def _import_weights(args: argparse.Namespace) -> None:
-    from vqad.interop.import_weights import import_weights
-
-    metadata = import_weights(args.src, args.out)
-    sizes = ", ".join(f"{name} {size}" for name, size in metadata["model"].items())
-    origin = metadata["origin"]
-    print(f"wrote {args.out}: {sizes} (from {origin['format']}, {origin['channel_order']})")
 
 
 @contextlib.contextmanager
@@ -117,8 +99,8 @@ COMMANDS = {
     ),
     "import-weights": Command(
         "turn a PyTorch checkpoint of DSR into a vqad checkpoint",
-        _import_weights_arguments,
-        _import_weights,
+        import_weights_arguments,
+        run_import_weights,
     ),
     "plan": Command(
         "predict a training step on TPUs, from the program compiled for them, without a TPU",

@@ -1,40 +1,29 @@
 """Judging a trained model on a test split: figures, table and pictures in the workdir."""
 
-import functools
 import json
 import logging
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
+from vqad import checkpoints
+from vqad.config import model_from_config, where_data_is
 from vqad.data.pipeline import evaluation_batches
 from vqad.data.sources import open_source
 from vqad.evaluation.judge import Judgement, judge
 from vqad.evaluation.report import contact_sheet, format_table, write_json
-from vqad.models.compiler import compiler_options, in_full_products
 from vqad.models.dsr import Dsr
 from vqad.models.image_shape import SIDE_MULTIPLE
-from vqad.training import checkpoints
-from vqad.training.config import model_from_config, where_data_is
-from vqad.training.continuation import check_units
-from vqad.training.initialization import fresh_variables, variable_shapes
-from vqad.training.sharding import Placement
-from vqad.training.stage3 import STAGE3
+from vqad.prediction.jitted import make_predict, placement_for, whole_variables
+from vqad.stages.stage3 import STAGE3
+from vqad.training.initialization import fresh_variables
+from vqad.training.resume import check_units
 
 logger = logging.getLogger(__name__)
 
 _FIGURES = 4  # raised when judging gives other figures: what an older version judged is judged anew
-
-
-def placement_for(split: str) -> Placement:
-    """The devices of this process that predict: one, or all where these share something."""
-    devices = jax.local_devices()
-    return Placement.over_devices(devices=devices[:1] if split == "nothing" else devices)
 
 
 def check_split(config: ConfigDict) -> None:
@@ -48,63 +37,6 @@ def check_split(config: ConfigDict) -> None:
         placement.check_batch_size("config.evaluation.batch_size", evaluation.batch_size)
     elif evaluation.split == "height":
         placement.check_height("config.image_size", config.image_size[0], SIDE_MULTIPLE)
-
-
-def jit_predict(model: Dsr, split: str = "nothing") -> Callable[..., dict[str, jax.Array]]:
-    """Jits prediction from all variables and images uint8 [n, h, w, 3]; see ``make_predict``."""
-    placement = placement_for(split)
-    images = placement.height if split == "height" else placement.batch
-
-    @functools.partial(
-        jax.jit,
-        in_shardings=(placement.replicated, images),
-        compiler_options=compiler_options(placement.platform),
-    )
-    @in_full_products
-    def apply(variables: Mapping, image: jax.Array) -> dict[str, jax.Array]:
-        found = model.apply(variables, image.astype(jnp.float32) / 255)
-        return {
-            "score": found.score,
-            "mask": found.upsampled_mask[..., 1],
-            "general": found.general,
-            "specific": found.specific,
-        }
-
-    return apply
-
-
-def make_predict(
-    model: Dsr, variables: Mapping, split: str = "nothing"
-) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
-    """Builds a jitted prediction function.
-
-    Args:
-      model: the network.
-      variables: all its variables.
-      split: what the devices of this process share: ``nothing``, so that one of them works,
-        ``images`` of a batch or their ``height``. XLA's partitioner then has neighbours exchange
-        the rows that convolutions need, and sums the instance norms' means over all.
-
-    Returns:
-      A function of images uint8 [n, h, w, 3] to NumPy arrays: ``score`` [n], ``mask`` [n, h, w]
-      (channel 1 of M_up), ``general`` and ``specific`` [n, h, w, 3], float32.
-    """
-    apply, variables = jit_predict(model, split), placement_for(split).put(variables)
-    return lambda image: jax.device_get(apply(variables, image))
-
-
-def whole_variables(model: Dsr, variables: Mapping, name: str) -> dict:
-    """Variables of all parts of a model, taken from a checkpoint's.
-
-    Args:
-      model: the network.
-      variables: the checkpoint's.
-      name: what a message calls it.
-
-    Raises:
-      VqadError: a part is missing or has other sizes.
-    """
-    return checkpoints.merge(variable_shapes(model, STAGE3), variables, name)
 
 
 def evaluate(config: ConfigDict, workdir: str, folder: str) -> Judgement:

@@ -17,7 +17,7 @@ import numpy as np
 from vqad.data.decode import resize_image
 from vqad.data.surface_demo.draw import CLASSES, draw_tile
 from vqad.interop.export import contents, onnx
-from vqad.models.compiler import compiler_options
+from vqad.kernels.compiler import compiler_options
 from vqad.models.dsr import Dsr
 from vqad.prediction.loading import Trained
 

@@ -5,11 +5,11 @@ from typing import Any
 
 from etils import epath
 
+from vqad.checkpoints import save_weights
 from vqad.errors import VqadError
 from vqad.interop.authors import authors_to_variables, bgr_to_rgb, infer_sizes
 from vqad.interop.torch_checkpoints import read_checkpoint
 from vqad.paths import check_local, check_reachable
-from vqad.training.checkpoints import save_weights
 
 
 def import_weights(src: str | Path, out: str | Path) -> dict[str, Any]:

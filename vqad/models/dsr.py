@@ -9,8 +9,9 @@ from jax.typing import DTypeLike
 
 from vqad.models import initializers
 from vqad.models.autoencoder import DiscreteAutoencoder, Encoding
+from vqad.models.object_decoder import ObjectDecoder
 from vqad.models.quantizer import Quantized, VectorQuantizer
-from vqad.models.restoration import ObjectDecoder, SubspaceRestriction
+from vqad.models.restriction import SubspaceRestriction
 from vqad.models.unet import UNet
 
 

@@ -5,8 +5,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from vqad.models import ops
-from vqad.models.bilinear import upsample_conv
+from vqad.kernels import ops
+from vqad.kernels.bilinear import upsample_conv
 from vqad.models.initializers import Initializer, torch_default
 
 

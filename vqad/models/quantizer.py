@@ -5,7 +5,8 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
-from vqad.models import distances, initializers
+from vqad.kernels import distances
+from vqad.models import initializers
 
 
 @flax.struct.dataclass

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from vqad.models import ops
+from vqad.kernels import ops
 from vqad.models.initializers import Initializer
 from vqad.models.layers import Conv, ConvBlock
 

@@ -8,14 +8,14 @@ import jax
 from jax.experimental import topologies
 from ml_collections import ConfigDict
 
+from vqad.config import model_from_config
 from vqad.errors import VqadError
 from vqad.plan.chips import Topology
-from vqad.training.config import model_from_config
+from vqad.stages.stage import Stage
 from vqad.training.initialization import variable_shapes
 from vqad.training.loop import batch_shapes
 from vqad.training.optimizer import make_optimizer
 from vqad.training.sharding import Placement, placed
-from vqad.training.stage import Stage
 from vqad.training.step import (
     create_state,
     make_train_step,

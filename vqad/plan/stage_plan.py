@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from ml_collections import ConfigDict
 
+from vqad.config import validate_values
 from vqad.plan.chips import Topology
 from vqad.plan.collectives import collectives
 from vqad.plan.compile import compile_step, slice_placement
@@ -11,8 +12,7 @@ from vqad.plan.hlo import Program
 from vqad.plan.predict import predict
 from vqad.plan.report import Plan
 from vqad.plan.work import work
-from vqad.training.config import validate_values
-from vqad.training.stages import STAGES
+from vqad.stages import STAGES
 
 
 def check(config: ConfigDict, topologies: Sequence[Topology], images_per_chip: int | None) -> None:

@@ -5,14 +5,14 @@ import logging
 
 from ml_collections import ConfigDict
 
+from vqad.config import where_data_is
 from vqad.data.sources import open_source
 from vqad.errors import VqadError
-from vqad.evaluation.evaluate import make_predict
 from vqad.prediction import thresholds
 from vqad.prediction.detector import Detector
+from vqad.prediction.jitted import make_predict
 from vqad.prediction.loading import read_trained
-from vqad.training.config import where_data_is
-from vqad.training.continuation import check_held_out
+from vqad.training.resume import check_held_out
 
 logger = logging.getLogger(__name__)
 

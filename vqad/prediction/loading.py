@@ -9,17 +9,17 @@ from typing import Any
 
 import numpy as np
 
+from vqad import checkpoints
+from vqad.checkpoints.digest import digest
+from vqad.config import base_config, check_model, model_from_config
 from vqad.errors import VqadError
-from vqad.evaluation.evaluate import make_predict, whole_variables
 from vqad.models.dsr import Dsr
 from vqad.models.image_shape import check_image_size
 from vqad.paths import is_remote
 from vqad.prediction import thresholds
 from vqad.prediction.detector import Detector
+from vqad.prediction.jitted import make_predict, whole_variables
 from vqad.prediction.thresholds import Thresholds
-from vqad.training import checkpoints
-from vqad.training.config import base_config, check_model, model_from_config
-from vqad.training.digest import digest
 
 logger = logging.getLogger(__name__)
 

@@ -6,13 +6,13 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
+from vqad import checkpoints
 from vqad.errors import VqadError
 from vqad.models.dsr import Dsr
 from vqad.models.image_shape import SIDE_MULTIPLE
 from vqad.models.initializers import host_key
-from vqad.training import checkpoints
-from vqad.training.stage import Stage
-from vqad.training.stages import modules_before
+from vqad.stages import modules_before
+from vqad.stages.stage import Stage
 from vqad.training.step import step_key
 
 # A channel that a relu (nearly) holds at zero, next to the others, is not blown up to their size.

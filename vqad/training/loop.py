@@ -13,22 +13,22 @@ from clu import parameter_overview
 from etils import epath
 from ml_collections import ConfigDict
 
+from vqad import checkpoints
+from vqad.anomalies.augment import random_gray
 from vqad.data.pipeline import Batch, training_batches
 from vqad.data.sources import Source
 from vqad.errors import VqadError
-from vqad.models.compiler import compile_ahead
+from vqad.kernels.compiler import compile_ahead
 from vqad.models.dsr import Dsr
-from vqad.synthesis.gray import random_gray
-from vqad.training import checkpoints
-from vqad.training.continuation import describe
+from vqad.stages.stage import Stage
 from vqad.training.initialization import initial_variables, standardize_features
 from vqad.training.interruption import Interrupted, Interruption
 from vqad.training.optimizer import averaged, make_optimizer
 from vqad.training.processes import is_first
 from vqad.training.profiling import Profile
 from vqad.training.progress import Progress
+from vqad.training.resume import describe
 from vqad.training.sharding import Placement, placed
-from vqad.training.stage import Stage
 from vqad.training.step import (
     TrainState,
     create_state,

@@ -10,11 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from vqad.models.compiler import compiler_options
+from vqad.kernels.compiler import compiler_options
 from vqad.models.dsr import Dsr
+from vqad.stages.stage import Defects, Outcome, Stage
 from vqad.training.accumulation import over_parts
 from vqad.training.sharding import Placement
-from vqad.training.stage import Defects, Outcome, Stage
 
 IMAGES_SHOWN = 4
 

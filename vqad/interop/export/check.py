@@ -22,8 +22,8 @@ import numpy as np
 from vqad.errors import VqadError
 from vqad.interop.export import contents
 from vqad.interop.export.plain import quantized
-from vqad.models import distances
-from vqad.models.compiler import compiler_options
+from vqad.kernels import distances
+from vqad.kernels.compiler import compiler_options
 from vqad.models.dsr import Dsr
 from vqad.models.quantizer import VectorQuantizer
 from vqad.prediction.loading import Trained

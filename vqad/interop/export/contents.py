@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from vqad import __version__
 from vqad.errors import VqadError
-from vqad.models.compiler import in_full_products
+from vqad.kernels.compiler import in_full_products
 from vqad.models.dsr import Dsr
 from vqad.models.image_shape import check_image_size
 from vqad.prediction import thresholds

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from vqad.models import distances
+from vqad.kernels import distances
 from vqad.models.layers import Conv, ConvBlock
 from vqad.models.quantizer import Quantized, VectorQuantizer
 
@@ -78,7 +78,7 @@ def _conv(x: jax.Array, kernel: jax.Array, kind: str) -> jax.Array:
 
 
 def _conv_transpose(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """As ``vqad.models.ops.conv_transpose``: one 2x2 convolution to four phases, interleaved."""
+    """As ``vqad.kernels.ops.conv_transpose``: one 2x2 convolution to four phases, interleaved."""
     n, h, w, ci = x.shape
     co = kernel.shape[-1]
     kernel = kernel[::-1, ::-1].reshape(2, 2, 2, 2, ci, co).transpose(0, 2, 4, 1, 3, 5)

@@ -11,8 +11,8 @@ import safetensors
 from safetensors.numpy import save
 
 from vqad.errors import VqadError
-from vqad.evaluation.evaluate import whole_variables
 from vqad.interop.export import contents
+from vqad.prediction.jitted import whole_variables
 from vqad.prediction.loading import Trained, described
 
 KEY = "vqad"

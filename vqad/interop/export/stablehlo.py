@@ -22,7 +22,7 @@ from jax.sharding import SingleDeviceSharding
 
 from vqad.errors import VqadError
 from vqad.interop.export import contents, safetensors
-from vqad.models.compiler import compiler_options
+from vqad.kernels.compiler import compiler_options
 from vqad.prediction.detector import Detector
 from vqad.prediction.loading import Trained
 

@@ -10,12 +10,12 @@ from typing import Any
 from etils import epath
 from ml_collections import ConfigDict
 
+from vqad import checkpoints
 from vqad.data.sources import TFDS_PREFIX
 from vqad.errors import VqadError
 from vqad.models.dsr import Dsr
 from vqad.paths import absolute
-from vqad.training import checkpoints
-from vqad.training.stage import Stage
+from vqad.stages.stage import Stage
 
 logger = logging.getLogger(__name__)
 

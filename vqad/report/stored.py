@@ -13,7 +13,7 @@ from vqad.evaluation.bootstrap import resampled_image_figures
 from vqad.paths import is_remote
 
 if TYPE_CHECKING:
-    from vqad.evaluation.html.page import Card
+    from vqad.report.page import Card
 
 _COMPARED = ("image_auroc", "image_ap")
 _NEAR = 1e-3  # of a figure

@@ -7,12 +7,17 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
-from vqad.models.autoencoder import Encoding
+from vqad.anomalies.features import (
+    Disturbance,
+    broadcast,
+    dilate,
+    disturb,
+    draw_disturbance,
+    pool_mask,
+)
 from vqad.models.dsr import Dsr
-from vqad.synthesis.codes import dilate, draw_ranks, pool_mask, replace_codes, target_mask
-from vqad.synthesis.disturbance import Disturbance, broadcast, draw_disturbance
-from vqad.training.losses import focal_loss, mean_squared_error
-from vqad.training.stage import Defects, Outcome, Stage, Variables, turn
+from vqad.stages.losses import focal_loss, mean_squared_error
+from vqad.stages.stage import Defects, Outcome, Stage, Variables, turn
 
 
 @flax.struct.dataclass
@@ -81,39 +86,6 @@ def draw_detector_inputs(
     image, defects = turn(rotation_key, image, defects, settings["rotation_probability"])
     draws = draw_disturbance(draws_key, n, (h, w), settings["min_strength"], settings["max_cells"])
     return detector_inputs(image, draws, defects)
-
-
-def disturb(
-    model: Dsr, encoding: Encoding, draws: Disturbance
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Disturbs the codes of a batch: both levels, or one.
-
-    Args:
-      model: the network, bound to its variables.
-      encoding: the undisturbed encoding.
-      draws: what was drawn for the batch.
-
-    Returns:
-      Disturbed Q_lo and Q_hi, float32, and the detector's target mask [n, h, w, 1].
-    """
-    autoencoder = model.autoencoder
-    book_lo, book_hi = autoencoder.quantizer_lo.codes.value, autoencoder.quantizer_hi.codes.value
-    ranks_lo = draw_ranks(draws.uniform_lo, draws.strength_lo, len(book_lo))
-    ranks_hi = draw_ranks(draws.uniform_hi, draws.strength_hi, len(book_hi))
-    anomalous_lo = replace_codes(
-        encoding.features_lo, encoding.lo.values, book_lo, draws.mask, ranks_lo
-    )
-    values_lo = jnp.where(broadcast(draws.lo), anomalous_lo, encoding.lo.values)
-    # With both levels disturbed, hi is ranked and quantized anew around the disturbed lo.
-    both = broadcast(draws.use_both)
-    _, features_given_lo = autoencoder.features_hi(encoding.hidden_hi, anomalous_lo)
-    features_hi = jnp.where(both, features_given_lo, encoding.features_hi)
-    values_hi = jnp.where(
-        both, autoencoder.quantizer_hi(features_given_lo).values, encoding.hi.values
-    )
-    anomalous_hi = replace_codes(features_hi, values_hi, book_hi, draws.mask, ranks_hi)
-    values_hi = jnp.where(broadcast(draws.hi), anomalous_hi, encoding.hi.values)
-    return values_lo, values_hi, target_mask(draws.mask, draws.lo)
 
 
 def detector_loss(

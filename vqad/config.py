@@ -6,13 +6,13 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from vqad.anomalies.perlin import MAX_CELLS
 from vqad.errors import VqadError
 from vqad.models.dsr import Dsr
 from vqad.models.image_shape import check_image_size
-from vqad.synthesis.perlin import MAX_CELLS
+from vqad.stages import STAGES
 from vqad.training.optimizer import SCHEDULES
 from vqad.training.sharding import IMAGE_SPLITS, SPLITS
-from vqad.training.stages import STAGES
 
 KSDD2_SIZE = (640, 224)
 

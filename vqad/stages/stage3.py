@@ -7,11 +7,11 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
+from vqad.anomalies.features import broadcast
+from vqad.anomalies.smudge import random_smudges
 from vqad.models.dsr import Dsr
-from vqad.synthesis.disturbance import broadcast
-from vqad.synthesis.smudge import random_smudges
-from vqad.training.losses import focal_loss
-from vqad.training.stage import Defects, Outcome, Stage, Variables, turn
+from vqad.stages.losses import focal_loss
+from vqad.stages.stage import Defects, Outcome, Stage, Variables, turn
 
 
 @flax.struct.dataclass

@@ -1,9 +1,9 @@
 """The three stages in their order."""
 
-from vqad.training.stage import Stage
-from vqad.training.stage1 import STAGE1
-from vqad.training.stage2 import STAGE2
-from vqad.training.stage3 import STAGE3
+from vqad.stages.stage import Stage
+from vqad.stages.stage1 import STAGE1
+from vqad.stages.stage2 import STAGE2
+from vqad.stages.stage3 import STAGE3
 
 STAGES = {stage.name: stage for stage in (STAGE1, STAGE2, STAGE3)}
 

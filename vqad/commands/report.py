@@ -10,9 +10,9 @@ from vqad.errors import VqadError
 
 if TYPE_CHECKING:
     from vqad.data.sources import Source
-    from vqad.evaluation.html.page import Card
     from vqad.evaluation.judge import Predict
     from vqad.prediction.thresholds import Thresholds
+    from vqad.report.page import Card
 
 logger = logging.getLogger(__name__)
 
@@ -40,14 +40,14 @@ def run_report(args: argparse.Namespace) -> int:
     """
     from etils import epath
 
+    from vqad import checkpoints
+    from vqad.checkpoints.digest import digest
     from vqad.data.sources import open_source
-    from vqad.evaluation.evaluate import make_predict, whole_variables
-    from vqad.evaluation.html.page import render
-    from vqad.evaluation.html.stored import check_cards, read_evaluation
     from vqad.paths import write_whole
+    from vqad.prediction.jitted import make_predict, whole_variables
     from vqad.prediction.loading import described
-    from vqad.training import checkpoints
-    from vqad.training.digest import digest
+    from vqad.report.page import render
+    from vqad.report.stored import check_cards, read_evaluation
 
     out = epath.Path(args.out or epath.Path(args.workdir) / "report.html")
     if out.is_dir():
@@ -138,8 +138,8 @@ def _cards(
     from tqdm import tqdm
 
     from vqad.data.pipeline import evaluation_batches
-    from vqad.evaluation.html.page import Card
-    from vqad.evaluation.html.pictures import drawing, thumbnail
+    from vqad.report.page import Card
+    from vqad.report.pictures import drawing, thumbnail
 
     with tqdm(total=len(source), unit="image", disable=not sys.stderr.isatty()) as bar:
         for batch in evaluation_batches(source, batch_size=batch_size):

@@ -1,40 +1,13 @@
-"""Back to normal: subspace restriction and object-specific decoder (DSR, section 3)."""
+"""The object-specific appearance decoder: restored codes to I_spc (DSR, section 3)."""
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from vqad.models import ops
+from vqad.kernels import ops
 from vqad.models.initializers import Initializer
 from vqad.models.layers import Conv, ConvBlock, ResidualStack
-
-
-class SubspaceRestriction(nn.Module):
-    """U-shape without skips that maps disturbed codes Q to restored features F~.
-
-    Attributes:
-      features: channels of the output, d.
-      width: channels of the first level; the others have 2 and 4 times as many.
-      dtype: dtype of the computation.
-    """
-
-    features: int = 128
-    width: int = 128
-    dtype: DTypeLike = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Maps [n, h, w, d] to float32 [n, h, w, features]; h and w divisible by 4."""
-        w = self.width
-        x = ConvBlock((w, w), dtype=self.dtype, name="encoder_1")(x)
-        x = ConvBlock((2 * w, 2 * w), dtype=self.dtype, name="encoder_2")(ops.max_pool(x))
-        x = ConvBlock((4 * w, 4 * w), dtype=self.dtype, name="encoder_3")(ops.max_pool(x))
-        x = ConvBlock((2 * w,), upsample=True, dtype=self.dtype, name="up_2")(x)
-        x = ConvBlock((2 * w, 2 * w), dtype=self.dtype, name="decoder_2")(x)
-        x = ConvBlock((w,), upsample=True, dtype=self.dtype, name="up_1")(x)
-        x = ConvBlock((w, w), dtype=self.dtype, name="decoder_1")(x)
-        return Conv(self.features, dtype=self.dtype, name="output")(x).astype(jnp.float32)
 
 
 class ObjectDecoder(nn.Module):

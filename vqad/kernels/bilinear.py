@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from vqad.models.ops import shift
+from vqad.kernels.ops import shift
 
 # XLA's CPU backend would otherwise fuse a stencil into the interleaving behind it, element by
 # element: 15 ms in place of 5 forward, 64 x 64 to 128 x 128, 32 to 16 channels, batch 8, two cores.

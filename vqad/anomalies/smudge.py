@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from vqad.synthesis.perlin import MAX_CELLS, perlin_masks
+from vqad.anomalies.perlin import MAX_CELLS, perlin_masks
 
 
 def smudge(

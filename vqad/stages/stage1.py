@@ -6,11 +6,11 @@ from typing import Any
 import flax.struct
 import jax
 
+from vqad.anomalies.augment import random_gray
 from vqad.models.dsr import Dsr
 from vqad.models.quantizer import perplexity_and_usage
-from vqad.synthesis.gray import random_gray
-from vqad.training.losses import mean_squared_error
-from vqad.training.stage import Outcome, Stage, Variables
+from vqad.stages.losses import mean_squared_error
+from vqad.stages.stage import Outcome, Stage, Variables
 
 
 @flax.struct.dataclass

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from vqad import __version__
-from vqad.evaluation.html.tables import figures
 from vqad.prediction.thresholds import Thresholds
+from vqad.report.tables import figures
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Card:
       class_id: index into the names of the classes; 0 is good.
       name: of the image; any text.
       score: its image score.
-      picture, overlay: data URIs, from `vqad.evaluation.html.pictures`.
+      picture, overlay: data URIs, from `vqad.report.pictures`.
     """
 
     class_id: int
@@ -75,7 +75,7 @@ def render(
         # A "<" could end the script; in JSON it stands only within strings.
         "DATA": json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"),
     }
-    files = resources.files("vqad.evaluation.html")
+    files = resources.files("vqad.report")
     for name, file in (("STYLE", "page.css"), ("SCRIPT", "page.js")):
         text = files.joinpath(file).read_text("utf-8")
         parts[name], parts[f"{name}_HASH"] = text, _digest(text)

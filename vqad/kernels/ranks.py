@@ -1,37 +1,13 @@
-"""Feature anomalies: codes replaced by others at a drawn rank of distance (DSR, section 3)."""
+"""The code of a given rank of distance, exactly, without sorting and for wanted positions alone."""
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from vqad.models import distances
+from vqad.kernels import distances
 
 # Bisection reads its distances 32 times, so that a block should stay in a cache.
 _DISTANCES_AT_A_TIME = 1 << 20
-
-
-def draw_ranks(uniform: jax.Array, strength: jax.Array, num_codes: int) -> jax.Array:
-    """Ranks of distance, uniform among those that the strength allows.
-
-    With K codes and strength s the ranks are [floor(0.05 K), max(1, min(floor(s K) + 1, K - 1))).
-
-    Args:
-      uniform: float32 [n, ...] in [0, 1).
-      strength: float32 [n] in (0, 1].
-      num_codes: K.
-
-    Returns:
-      int32 like ``uniform``; rank 0 is the nearest code.
-
-    Example:
-      >>> draws = jnp.array([[0.0, 0.999]])
-      >>> draw_ranks(draws, jnp.array([0.5]), num_codes=100).tolist()  # of 5 to 50
-      [[5, 50]]
-    """
-    nearest = int(0.05 * num_codes)
-    farthest = jnp.maximum(1, jnp.minimum(jnp.floor(strength * num_codes) + 1, num_codes - 1))
-    count = jnp.maximum(farthest - nearest, 1).reshape(-1, *[1] * (uniform.ndim - 1))
-    return (nearest + jnp.minimum(jnp.floor(uniform * count), count - 1)).astype(jnp.int32)
 
 
 def select_rank(values: jax.Array, ranks: jax.Array) -> jax.Array:
@@ -105,65 +81,3 @@ def _front(wanted: jax.Array) -> jax.Array:
     place = jnp.where(wanted, first, first[:, -1:] + last) - 1
     positions = jnp.arange(p, dtype=jnp.int32)
     return jax.vmap(lambda at: jnp.zeros(p, jnp.int32).at[at].set(positions))(place)
-
-
-def pool_mask(mask: jax.Array, factor: int) -> jax.Array:
-    """Max-pools a mask.
-
-    Args:
-      mask: float [n, h, w, 1].
-      factor: divisor of h and w.
-
-    Returns:
-      float [n, h/factor, w/factor, 1].
-    """
-    n, h, w, c = mask.shape
-    return mask.reshape(n, h // factor, factor, w // factor, factor, c).max((2, 4))
-
-
-def dilate(mask: jax.Array) -> jax.Array:
-    """Maximum over 3 x 3 positions.
-
-    Args:
-      mask: float [n, h, w, c] in {0, 1}.
-
-    Returns:
-      float [n, h, w, c].
-    """
-    return lax.reduce_window(mask, 0.0, lax.max, (1, 3, 3, 1), (1, 1, 1, 1), "SAME")
-
-
-def replace_codes(
-    features: jax.Array, values: jax.Array, codes: jax.Array, mask: jax.Array, ranks: jax.Array
-) -> jax.Array:
-    """Replaces the codes under a mask.
-
-    Args:
-      features: F, float [n, h, w, d], around which codes are ranked.
-      values: Q, float32 [n, h, w, d], kept where the mask is 0.
-      codes: the codebook, float32 [k, d].
-      mask: float [n, f h, f w, 1] in {0, 1}; max-pooled to the feature grid.
-      ranks: int32 [n, h, w].
-
-    Returns:
-      float32 [n, h, w, d].
-    """
-    wanted = pool_mask(mask, mask.shape[1] // features.shape[1]) > 0
-    return jnp.where(wanted, codes_at_ranks(features, codes, ranks, wanted[..., 0]), values)
-
-
-def target_mask(mask: jax.Array, lo_disturbed: jax.Array) -> jax.Array:
-    """The detector's target: the mask at the resolution of the coarsest disturbed grid.
-
-    Args:
-      mask: float [n, h, w, 1] in {0, 1}.
-      lo_disturbed: bool [n], whether an image's lo codes were disturbed (else only the hi ones).
-
-    Returns:
-      float [n, h, w, 1]: max-pooled 8x (lo) or 4x (hi) and repeated back to full size.
-    """
-
-    def coarse(factor: int) -> jax.Array:
-        return pool_mask(mask, factor).repeat(factor, 1).repeat(factor, 2)
-
-    return jnp.where(lo_disturbed[:, None, None, None], coarse(8), coarse(4))

@@ -1,7 +1,10 @@
-"""Rotation of images about their centre."""
+"""Augmentation on the device: rotation and loss of colour (DSR, section 3)."""
 
 import jax
 import jax.numpy as jnp
+
+# Rec. 601 luma, as Pillow's mode L.
+_LUMA = (0.299, 0.587, 0.114)
 
 
 def rotate(image: jax.Array, degrees: jax.Array) -> jax.Array:
@@ -55,3 +58,19 @@ def random_rotation(key: jax.Array, images: jax.Array, probability: float) -> ja
     chosen = jax.random.bernoulli(coin_key, probability, (n, 1, 1, 1))
     degrees = jax.random.uniform(angle_key, (n,), minval=-90.0, maxval=90.0)
     return jnp.where(chosen, jax.vmap(rotate)(images, degrees), images)
+
+
+def random_gray(key: jax.Array, image: jax.Array, probability: float) -> jax.Array:
+    """Takes the colour out of some images of a batch.
+
+    Args:
+      key: random key.
+      image: float32 [n, h, w, 3], RGB.
+      probability: of an image to become grey.
+
+    Returns:
+      float32 [n, h, w, 3].
+    """
+    luma = jnp.sum(image * jnp.asarray(_LUMA), axis=-1, keepdims=True)
+    chosen = jax.random.bernoulli(key, probability, (image.shape[0], 1, 1, 1))
+    return jnp.where(chosen, luma, image)

@@ -8,7 +8,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
-from vqad.synthesis.rotation import random_rotation
+from vqad.anomalies.augment import random_rotation
 
 Variables = Mapping[str, Any]
 

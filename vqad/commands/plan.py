@@ -36,8 +36,8 @@ def plan_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_plan(args: argparse.Namespace) -> None:
     """Compiles each stage's step for each slice and prints what it needs."""
+    from vqad.commands.flags import load_config
     from vqad.plan.chips import Topology
-    from vqad.training.flags import load_config
 
     topologies = [Topology.parse(name) for name in args.topology.split(",")]
     if args.images_per_chip is not None and args.images_per_chip < 1:

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from vqad.synthesis.rotation import rotate
+from vqad.anomalies.augment import rotate
 
 MAX_CELLS = 32
 THRESHOLD = 0.5

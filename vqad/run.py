@@ -11,6 +11,8 @@ import jax
 from etils import epath
 from ml_collections import ConfigDict
 
+from vqad import checkpoints
+from vqad.config import model_from_config, validate, where_data_is
 from vqad.data.findings import act_on
 from vqad.data.layouts import NoTestSplit
 from vqad.data.sources import Source, open_source
@@ -19,16 +21,14 @@ from vqad.errors import VqadError, printable
 from vqad.evaluation.evaluate import check_split, evaluate, is_judged
 from vqad.paths import absolute, check_reachable, is_remote
 from vqad.prediction.calibration import calibrate, check_enough
-from vqad.training import checkpoints
-from vqad.training.claim import Claim
-from vqad.training.config import model_from_config, validate, where_data_is
-from vqad.training.continuation import check_held_out, check_units, steps_done
+from vqad.stages import STAGES
+from vqad.stages.stage import Stage
 from vqad.training.interruption import Interrupted, Interruption
+from vqad.training.lock import Claim
 from vqad.training.loop import train_stage
 from vqad.training.processes import check_alike, is_first, wait_for_all
+from vqad.training.resume import check_held_out, check_units, steps_done
 from vqad.training.sharding import Placement
-from vqad.training.stage import Stage
-from vqad.training.stages import STAGES
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ def run(
     """Trains the stages of a configuration and judges the result, or only judges.
 
     Args:
-      config: the configuration; see ``vqad.training.config.base_config``.
+      config: the configuration; see ``vqad.config.base_config``.
       workdir: folder for checkpoints, logs and the evaluation. A stage that finished there is not
         trained again; one that was interrupted continues.
       mode: ``train`` (then judge, if stage 3 is among the stages) or ``evaluate``.

@@ -1,0 +1,200 @@
+"""Feature anomalies: codes replaced by others at a drawn rank of distance (DSR, section 3)."""
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from vqad.anomalies.perlin import MAX_CELLS, perlin_masks
+from vqad.kernels.ranks import codes_at_ranks
+from vqad.models.autoencoder import Encoding
+from vqad.models.dsr import Dsr
+
+
+@flax.struct.dataclass
+class Disturbance:
+    """What is drawn for a batch of n images of h x w; kept apart from what is done with it.
+
+    Attributes:
+      mask: float32 [n, h, w, 1] in {0, 1}.
+      strength_lo: float32 [n] in [0.2, 1).
+      strength_hi: float32 [n] in [0.2, 1).
+      uniform_lo: float32 [n, h/8, w/8] in [0, 1), picks the rank at each lo position.
+      uniform_hi: float32 [n, h/4, w/4] in [0, 1), picks the rank at each hi position.
+      use_both: bool [n], disturb both levels.
+      use_lo: bool [n], where not both: disturb lo only (True) or hi only.
+    """
+
+    mask: jax.Array
+    strength_lo: jax.Array
+    strength_hi: jax.Array
+    uniform_lo: jax.Array
+    uniform_hi: jax.Array
+    use_both: jax.Array
+    use_lo: jax.Array
+
+    @property
+    def lo(self) -> jax.Array:
+        """Images whose lo codes are disturbed, bool [n]."""
+        return self.use_both | self.use_lo
+
+    @property
+    def hi(self) -> jax.Array:
+        """Images whose hi codes are disturbed, bool [n]."""
+        return self.use_both | ~self.use_lo
+
+
+def draw_disturbance(
+    key: jax.Array,
+    batch: int,
+    size: tuple[int, int],
+    min_strength: float = 0.2,
+    max_cells: int = MAX_CELLS,
+) -> Disturbance:
+    """Draws the anomalies of a batch.
+
+    Args:
+      key: random key.
+      batch: n.
+      size: (h, w), both divisible by 32.
+      min_strength: lower end of the strengths.
+      max_cells: most cells of the masks' noise along a side.
+
+    Returns:
+      The draws.
+    """
+    keys = jax.random.split(key, 7)
+    h, w = size
+    return Disturbance(
+        mask=perlin_masks(keys[0], batch, size, max_cells),
+        strength_lo=jax.random.uniform(keys[1], (batch,), minval=min_strength),
+        strength_hi=jax.random.uniform(keys[2], (batch,), minval=min_strength),
+        uniform_lo=jax.random.uniform(keys[3], (batch, h // 8, w // 8)),
+        uniform_hi=jax.random.uniform(keys[4], (batch, h // 4, w // 4)),
+        use_both=jax.random.bernoulli(keys[5], 0.5, (batch,)),
+        use_lo=jax.random.bernoulli(keys[6], 0.5, (batch,)),
+    )
+
+
+def draw_ranks(uniform: jax.Array, strength: jax.Array, num_codes: int) -> jax.Array:
+    """Ranks of distance, uniform among those that the strength allows.
+
+    With K codes and strength s the ranks are [floor(0.05 K), max(1, min(floor(s K) + 1, K - 1))).
+
+    Args:
+      uniform: float32 [n, ...] in [0, 1).
+      strength: float32 [n] in (0, 1].
+      num_codes: K.
+
+    Returns:
+      int32 like ``uniform``; rank 0 is the nearest code.
+
+    Example:
+      >>> draws = jnp.array([[0.0, 0.999]])
+      >>> draw_ranks(draws, jnp.array([0.5]), num_codes=100).tolist()  # of 5 to 50
+      [[5, 50]]
+    """
+    nearest = int(0.05 * num_codes)
+    farthest = jnp.maximum(1, jnp.minimum(jnp.floor(strength * num_codes) + 1, num_codes - 1))
+    count = jnp.maximum(farthest - nearest, 1).reshape(-1, *[1] * (uniform.ndim - 1))
+    return (nearest + jnp.minimum(jnp.floor(uniform * count), count - 1)).astype(jnp.int32)
+
+
+def pool_mask(mask: jax.Array, factor: int) -> jax.Array:
+    """Max-pools a mask.
+
+    Args:
+      mask: float [n, h, w, 1].
+      factor: divisor of h and w.
+
+    Returns:
+      float [n, h/factor, w/factor, 1].
+    """
+    n, h, w, c = mask.shape
+    return mask.reshape(n, h // factor, factor, w // factor, factor, c).max((2, 4))
+
+
+def dilate(mask: jax.Array) -> jax.Array:
+    """Maximum over 3 x 3 positions.
+
+    Args:
+      mask: float [n, h, w, c] in {0, 1}.
+
+    Returns:
+      float [n, h, w, c].
+    """
+    return lax.reduce_window(mask, 0.0, lax.max, (1, 3, 3, 1), (1, 1, 1, 1), "SAME")
+
+
+def replace_codes(
+    features: jax.Array, values: jax.Array, codes: jax.Array, mask: jax.Array, ranks: jax.Array
+) -> jax.Array:
+    """Replaces the codes under a mask.
+
+    Args:
+      features: F, float [n, h, w, d], around which codes are ranked.
+      values: Q, float32 [n, h, w, d], kept where the mask is 0.
+      codes: the codebook, float32 [k, d].
+      mask: float [n, f h, f w, 1] in {0, 1}; max-pooled to the feature grid.
+      ranks: int32 [n, h, w].
+
+    Returns:
+      float32 [n, h, w, d].
+    """
+    wanted = pool_mask(mask, mask.shape[1] // features.shape[1]) > 0
+    return jnp.where(wanted, codes_at_ranks(features, codes, ranks, wanted[..., 0]), values)
+
+
+def target_mask(mask: jax.Array, lo_disturbed: jax.Array) -> jax.Array:
+    """The detector's target: the mask at the resolution of the coarsest disturbed grid.
+
+    Args:
+      mask: float [n, h, w, 1] in {0, 1}.
+      lo_disturbed: bool [n], whether an image's lo codes were disturbed (else only the hi ones).
+
+    Returns:
+      float [n, h, w, 1]: max-pooled 8x (lo) or 4x (hi) and repeated back to full size.
+    """
+
+    def coarse(factor: int) -> jax.Array:
+        return pool_mask(mask, factor).repeat(factor, 1).repeat(factor, 2)
+
+    return jnp.where(lo_disturbed[:, None, None, None], coarse(8), coarse(4))
+
+
+def disturb(
+    model: Dsr, encoding: Encoding, draws: Disturbance
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Disturbs the codes of a batch: both levels, or one.
+
+    Args:
+      model: the network, bound to its variables.
+      encoding: the undisturbed encoding.
+      draws: what was drawn for the batch.
+
+    Returns:
+      Disturbed Q_lo and Q_hi, float32, and the detector's target mask [n, h, w, 1].
+    """
+    autoencoder = model.autoencoder
+    book_lo, book_hi = autoencoder.quantizer_lo.codes.value, autoencoder.quantizer_hi.codes.value
+    ranks_lo = draw_ranks(draws.uniform_lo, draws.strength_lo, len(book_lo))
+    ranks_hi = draw_ranks(draws.uniform_hi, draws.strength_hi, len(book_hi))
+    anomalous_lo = replace_codes(
+        encoding.features_lo, encoding.lo.values, book_lo, draws.mask, ranks_lo
+    )
+    values_lo = jnp.where(broadcast(draws.lo), anomalous_lo, encoding.lo.values)
+    # With both levels disturbed, hi is ranked and quantized anew around the disturbed lo.
+    both = broadcast(draws.use_both)
+    _, features_given_lo = autoencoder.features_hi(encoding.hidden_hi, anomalous_lo)
+    features_hi = jnp.where(both, features_given_lo, encoding.features_hi)
+    values_hi = jnp.where(
+        both, autoencoder.quantizer_hi(features_given_lo).values, encoding.hi.values
+    )
+    anomalous_hi = replace_codes(features_hi, values_hi, book_hi, draws.mask, ranks_hi)
+    values_hi = jnp.where(broadcast(draws.hi), anomalous_hi, encoding.hi.values)
+    return values_lo, values_hi, target_mask(draws.mask, draws.lo)
+
+
+def broadcast(flags: jax.Array) -> jax.Array:
+    """Flags [n] to [n, 1, 1, 1]."""
+    return jnp.reshape(flags, (-1, 1, 1, 1))

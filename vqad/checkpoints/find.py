@@ -1,0 +1,44 @@
+"""Finds the checkpoints of a folder that were written to the end."""
+
+import re
+
+import orbax.checkpoint as ocp
+from etils import epath
+
+from vqad.errors import VqadError
+from vqad.paths import check_reachable
+
+
+def whole_steps(path: str) -> list[int]:
+    """Steps of the checkpoints in a folder that were written to the end, ascending."""
+    folder = epath.Path(path)
+    if not folder.is_dir():
+        return []
+    # Orbax would take folders like name_1 for steps too, and fail on others.
+    paths = [path for path in folder.iterdir() if re.fullmatch("0|[1-9][0-9]*", path.name)]
+    return sorted(
+        int(path.name)
+        for path in paths
+        if path.is_dir() and ocp.utils.is_checkpoint_finalized(path)
+    )
+
+
+def latest_step(path: str) -> int | None:
+    """Newest whole checkpoint of a folder, or None."""
+    return max(whole_steps(path), default=None)
+
+
+def find_folder(path: str) -> str:
+    """The checkpoint folder that a user means: the newest stage in a workdir, or the folder itself.
+
+    Raises:
+      VqadError: there is none.
+    """
+    check_reachable(path)
+    root = epath.Path(path)
+    if not root.exists():
+        raise VqadError(f"{path}: no such folder; give a workdir or a checkpoint folder")
+    for folder in (root / "stage3", root / "stage2", root / "stage1", root):
+        if latest_step(folder) is not None:
+            return str(folder)
+    raise VqadError(f"{path}: holds no checkpoint; train first, or give another folder")

@@ -1,0 +1,107 @@
+"""Reads the newest checkpoint of a folder that is sound; sets damaged ones aside."""
+
+import itertools
+import logging
+from collections.abc import Mapping
+
+from etils import epath
+
+from vqad.checkpoints.find import find_folder, latest_step, whole_steps
+from vqad.checkpoints.verify import DamagedCheckpoint, load_description, load_item
+from vqad.errors import VqadError
+
+logger = logging.getLogger(__name__)
+
+
+def load_weights(path: str) -> tuple[dict, dict]:
+    """Loads variables and metadata of the newest checkpoint in a workdir or checkpoint folder.
+
+    A damaged checkpoint is told of and passed over, if there is an older one.
+
+    Args:
+      path: workdir, or checkpoint folder.
+
+    Returns:
+      Variables as nested dicts of NumPy arrays, and the metadata, with ``step``.
+
+    Raises:
+      VqadError: no checkpoint there.
+      DamagedCheckpoint: none that can be read.
+    """
+    folder = find_folder(path)
+    oldest, *newer = whole_steps(folder)
+    for step in reversed(newer):
+        try:
+            return load_step(folder, step)
+        except DamagedCheckpoint as error:
+            logger.warning("warning: %s; the one before it is used", error)
+    try:
+        return load_step(folder, oldest)
+    except DamagedCheckpoint as error:
+        raise _none_left(folder, error) from error
+
+
+def load_step(folder: str, step: int) -> tuple[dict, dict]:
+    """Loads variables and metadata of one checkpoint, as ``load_weights`` does of the newest.
+
+    Raises:
+      DamagedCheckpoint: it cannot be read.
+    """
+    variables, metadata = load_item(folder, step, "variables")
+    return variables, {**metadata, "step": step}
+
+
+def load_metadata(path: str) -> dict:
+    """Loads only the metadata of the newest checkpoint in a checkpoint folder.
+
+    Raises:
+      DamagedCheckpoint: it cannot be read.
+    """
+    return load_description(path, latest_step(path))
+
+
+def load_training(path: str, step: int, target: Mapping) -> dict:
+    """Loads the item ``training`` of a checkpoint into the structure of ``target``.
+
+    Raises:
+      VqadError: there is none (imported weights).
+      DamagedCheckpoint: it cannot be read.
+    """
+    if not (epath.Path(path) / str(step) / "training").exists():
+        raise VqadError(
+            f"{path}: holds weights without optimizer state, which cannot be trained on; "
+            "give the folder as --config.init_from and another --workdir"
+        )
+    return load_item(path, step, "training", target)[0]
+
+
+def set_aside_damaged(path: str) -> None:
+    """Renames the newest checkpoints of a folder to ``damaged-<step>`` until one can be read.
+
+    Raises:
+      DamagedCheckpoint: none can be read; all stay where they are.
+    """
+    folder = epath.Path(path)
+    damaged: dict[int, DamagedCheckpoint] = {}
+    for step in reversed(whole_steps(folder)):
+        try:
+            for item in ("variables", "training"):
+                if (folder / str(step) / item).exists() or item == "variables":
+                    load_item(path, step, item)
+            break
+        except DamagedCheckpoint as error:
+            damaged[step] = error
+    else:
+        if damaged:
+            raise _none_left(folder, damaged[min(damaged)])
+    for step, error in damaged.items():
+        names = itertools.chain([f"damaged-{step}"], (f"damaged-{step}-{i}" for i in range(2, 100)))
+        aside = next(folder / name for name in names if not (folder / name).exists())
+        (folder / str(step)).rename(aside)
+        logger.warning("warning: %s; moved to %s, the one before it is used", error, aside)
+
+
+def _none_left(folder: str, error: DamagedCheckpoint) -> DamagedCheckpoint:
+    return DamagedCheckpoint(
+        f"{error}, and no older one either; check the disk, or move {folder} away to train anew"
+    )

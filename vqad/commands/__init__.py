@@ -1,0 +1,1 @@
+"""The subcommands of ``vqad``, a file each."""

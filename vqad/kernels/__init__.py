@@ -1,0 +1,1 @@
+"""Operations written for speed, each beside the plain one that it equals."""
