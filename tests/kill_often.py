@@ -21,6 +21,7 @@ import numpy as np
 from command_line import OPTIMIZED, ROOT, environment
 
 from vqad import checkpoints
+from vqad.checkpoints import verify
 
 STAGES = ("stage1", "stage2", "stage3")
 
@@ -105,7 +106,7 @@ def assert_same_bits(a, b):
         if not steps[0]:
             continue
         for item in ("variables", "training"):
-            first, second = (checkpoints.load_item(f, steps[0][-1], item)[0] for f in folders)
+            first, second = (verify.load_item(f, steps[0][-1], item)[0] for f in folders)
             assert jax.tree.structure(first) == jax.tree.structure(second)
             for x, y in zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True):
                 assert np.asarray(x).tobytes() == np.asarray(y).tobytes(), (stage, item)
