@@ -55,7 +55,7 @@ def train(pacer: Pacer, work: Workload, name: str, loading: bool) -> None:
     stage = STAGES[name]
     init = jax.jit(model.init)
     fresh = jax.device_get(init(host_key(jax.random.key(0)), jnp.zeros((1, 32, 32, 3))))
-    variables = initial_variables(model, stage, 0, stage.needs and ("fresh", fresh))
+    variables = initial_variables(model, stage, 0, ("fresh", fresh) if stage.needs else None)
     params, codebook, frozen = split_variables(stage, variables)
     optimizer = make_optimizer(config[name])
     placement = Placement.over_devices()
@@ -74,7 +74,7 @@ def train(pacer: Pacer, work: Workload, name: str, loading: bool) -> None:
     del fresh, variables, params, codebook
     if loading:
         size = (work.side, work.side)
-        crop = stage.needs is None
+        crop = stage.source == "pictures"
         source = (
             open_source(work.pictures, "train", None)
             if crop

@@ -22,8 +22,8 @@ from vqad.interop.authors import authors_to_variables, bgr_to_rgb
 from vqad.kernels.ranks import codes_at_ranks
 from vqad.stages import STAGES
 from vqad.stages.losses import focal_loss
-from vqad.stages.stage1 import AutoencoderInputs, autoencoder_loss, move_codebooks
-from vqad.stages.stage2 import detector_inputs, detector_loss
+from vqad.stages.stage1 import AutoencoderInputs, autoencoder_loss, ema_update
+from vqad.stages.stage2 import detector_loss, surface_inputs
 from vqad.stages.stage3 import UpsamplerInputs, upsampler_loss
 
 VALUES, GRADIENTS = 1e-5, 1e-4
@@ -102,7 +102,7 @@ def test_stage1_step_equals_the_reference():
 
     params = {"autoencoder": variables["params"]["autoencoder"]}
     (total, outcome), grads = jax.jit(jax.value_and_grad(loss, has_aux=True))(params)
-    after, _ = jax.jit(lambda kept: move_codebooks(model, variables, kept, jax.random.key(0)))(
+    after, _ = jax.jit(lambda kept: ema_update(model, variables, kept, jax.random.key(0)))(
         outcome.kept
     )
     z = arrays()
@@ -165,7 +165,7 @@ def test_stage2_equals_the_reference():
 
     def loss(params):
         inputs = {**variables, "params": {**variables["params"], **params}}
-        drawn = detector_inputs(nhwc("image"), disturbance())
+        drawn = surface_inputs(nhwc("image"), disturbance())
         return detector_loss(model, inputs, drawn, base_config().stage2)
 
     params = {name: variables["params"][name] for name in trains}

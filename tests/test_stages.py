@@ -14,8 +14,8 @@ from vqad.models.dsr import Dsr
 from vqad.models.initializers import host_key
 from vqad.stages import STAGES
 from vqad.stages.stage import Defects
-from vqad.stages.stage2 import detector_inputs, detector_loss
-from vqad.training.initialization import standardize_features
+from vqad.stages.stage1 import standardize_features
+from vqad.stages.stage2 import detector_loss, surface_inputs
 from vqad.training.resume import check_units
 
 SIZES = {
@@ -58,7 +58,7 @@ def judged(name, model, variables, images, settings, wanted, defects=None):
 
 def test_feature_errors_are_measured_in_the_codes_units():
     images = jax.random.uniform(jax.random.key(1), (2, 32, 32, 3))
-    inputs = detector_inputs(images, draw_disturbance(jax.random.key(2), 2, (32, 32)))
+    inputs = surface_inputs(images, draw_disturbance(jax.random.key(2), 2, (32, 32)))
     settings = base_config().stage2
 
     @functools.partial(jax.jit, static_argnums=0)
@@ -159,7 +159,7 @@ def test_what_lies_under_a_labelled_defect_is_not_restored():
 
     @jax.jit
     def judged(images):
-        inputs = detector_inputs(images, draws, defects)
+        inputs = surface_inputs(images, draws, defects)
         return detector_loss(model, variables, inputs, base_config().stage2)[1]
 
     outcome = judged(images)

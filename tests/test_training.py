@@ -13,7 +13,7 @@ from double import double_precision, doubled
 from vqad.config import base_config, model_from_config, validate
 from vqad.errors import VqadError
 from vqad.models.initializers import host_key
-from vqad.stages import STAGES, modules_before
+from vqad.stages import STAGES
 from vqad.stages.losses import focal_loss
 from vqad.training import step
 from vqad.training.initialization import initial_variables
@@ -263,7 +263,7 @@ def test_a_stage_changes_what_it_trains_and_nothing_else(name):
     frozen = run.frozen
     # That their bytes stay is shown on whole runs, by their checkpoints.
     assert set(frozen["params"]) == set(run.before["params"]) - set(stage.trains)
-    assert set(modules_before(stage)) <= set(frozen["params"])
+    assert set(stage.needs) <= set(frozen["params"])
     for module in stage.trains:
         changed = [
             np.asarray(a).tobytes() != b.tobytes()
@@ -275,7 +275,7 @@ def test_a_stage_changes_what_it_trains_and_nothing_else(name):
         ]
         assert any(changed)
     moved = jax.tree.leaves(run.state.codebook)
-    assert bool(moved) == (stage.move_codebooks is not None)
+    assert bool(moved) == (stage.ema_update is not None)
 
 
 def test_steps_compile_once_and_keys_differ_by_step():

@@ -10,11 +10,12 @@ from vqad.anomalies.perlin import MAX_CELLS
 from vqad.errors import VqadError
 from vqad.models.dsr import Dsr
 from vqad.models.image_shape import check_image_size
-from vqad.stages import STAGES
+from vqad.stages import MODULES, PAPER, STAGES
 from vqad.training.optimizer import SCHEDULES
 from vqad.training.sharding import IMAGE_SPLITS, SPLITS
 
 KSDD2_SIZE = (640, 224)
+CROPS = ("whole", "random")
 
 _KINDS = {
     bool: (bool, "True or False"),
@@ -58,6 +59,17 @@ def base_config(surface: str = "") -> ConfigDict:
         # Parts that a batch is worked on in, one after the other, where it does not fit the memory.
         "accumulate_steps": 1,
     }
+    surface_stage = {
+        **stage,
+        "rotation_probability": 0.4,
+        # Most cells along a side of the noise that masks are cut from, a power of two.
+        "max_cells": MAX_CELLS,
+        # Off in the paper: shares of the images that lose their colour, and of those that get a
+        # mark (a spot, a curve, a patch) in place of codes that are replaced one by one.
+        "gray_probability": 0.0,
+        "mark_share": 0.0,
+    }
+    disturbed_stage = {**surface_stage, "min_strength": 0.2}
     return ConfigDict(
         {
             "seed": 0,
@@ -103,6 +115,11 @@ def base_config(surface: str = "") -> ConfigDict:
             "calibration": {"held_out": 0.0, "false_alarms": 0.01},
             # Checkpoint that the first stage of the run starts from, where it needs one.
             "init_from": "",
+            # Modules that start from that checkpoint too, of those that the run trains.
+            "warm_start": (),
+            # What stages 2 and 3 see of a surface's image: the whole, or a random part of it,
+            # mirrored half of the time, as stage 1 does of pictures.
+            "crop": "whole",
             # Devices: data x model, -1 for all that are left. What of the state is split over them:
             # nothing, optimizer (over data) or parameters and optimizer (over model).
             "mesh": {"data": -1, "model": 1, "split": "nothing"},
@@ -121,21 +138,20 @@ def base_config(surface: str = "") -> ConfigDict:
             "stage2": {
                 "steps": 100_000,
                 "batch_size": 8,
-                **stage,
+                **disturbed_stage,
                 "drop_after": 0.8,
-                "rotation_probability": 0.4,
-                "min_strength": 0.2,
-                # Most cells along a side of the noise that masks are cut from, a power of two.
-                "max_cells": MAX_CELLS,
                 "feature_weight": 1.0,
                 "image_weight": 10.0,
             },
+            # In place of stage2, one after the other: what it trains jointly.
+            "restrictions": {"steps": 100_000, "batch_size": 8, **disturbed_stage},
+            "object_decoder": {"steps": 100_000, "batch_size": 8, **disturbed_stage},
+            "detector": {"steps": 100_000, "batch_size": 8, **disturbed_stage},
             "stage3": {
                 "steps": 20_000,
                 "batch_size": 8,
-                **stage,
+                **surface_stage,
                 "rotation_probability": 0.3,
-                "max_cells": MAX_CELLS,
             },
             "checkpoint": {"every_steps": 1000, "keep": 3},
             # Steps of each stage to trace, for TensorBoard or Perfetto and a table.
@@ -147,6 +163,8 @@ def base_config(surface: str = "") -> ConfigDict:
                 # each image, where one does not fit a device's memory.
                 "split": "nothing",
                 "cases": 4,
+                # Steps after which figures of the test split are taken along a stage; 0 never.
+                "every_steps": 0,
                 # Modules to judge with fresh parameters, by commas: what would they do untrained?
                 "reinitialize": "",
             },
@@ -224,9 +242,14 @@ def validate_values(config: ConfigDict) -> None:
     _check_fields("config", config, base_config())
     if not config.stages or any(name not in STAGES for name in config.stages):
         raise VqadError(f"config.stages: {config.stages}; give some of {', '.join(STAGES)}")
-    first = list(STAGES).index(config.stages[0])
-    if tuple(config.stages) != tuple(STAGES)[first : first + len(config.stages)]:
-        raise VqadError(f"config.stages: {config.stages}; give stages in order, without a gap")
+    _check_order(config.stages)
+    for module in config.warm_start:
+        if module not in MODULES:
+            raise VqadError(
+                f"config.warm_start: no module {module}; there are {', '.join(MODULES)}"
+            )
+    if config.crop not in CROPS:
+        raise VqadError(f"config.crop: {config.crop}; give one of {', '.join(CROPS)}")
     if not 0 <= config.seed < 2**32:
         raise VqadError(f"config.seed: {config.seed}; must be a whole number from 0 to 2^32 - 1")
     if len(config.image_size) != 2:
@@ -258,18 +281,31 @@ def validate_values(config: ConfigDict) -> None:
         ("log.every_steps", 1),
         ("log.images_every_steps", 1),
         ("evaluation.batch_size", 1),
+        ("evaluation.every_steps", 0),
         ("evaluation.cases", 1),
     ):
         section, field = name.split(".")
         high = _WIDEST if field in ("batch_size", "cases") else _MOST
         _at_least(f"config.{name}", config[section][field], low, high)
-    modules = {module for stage in STAGES.values() for module in stage.trains}
     for name in filter(None, config.evaluation.reinitialize.split(",")):
-        if name not in modules:
+        if name not in MODULES:
             raise VqadError(
-                f"config.evaluation.reinitialize: no module {name}; "
-                f"there are {', '.join(sorted(modules))}"
+                f"config.evaluation.reinitialize: no module {name}; there are {', '.join(MODULES)}"
             )
+
+
+def _check_order(names: tuple[str, ...]) -> None:
+    stages = [STAGES[name] for name in names]
+    trained, used = set(stages[0].needs), set()
+    for stage in stages:
+        missing = [module for module in stage.needs if module not in trained]
+        if missing or used.intersection(stage.trains):
+            raise VqadError(
+                f"config.stages: {names}; give stages in order, without a gap, as "
+                f"{', '.join(PAPER)}: {stage.name} needs {', '.join(stage.needs) or 'nothing'}"
+            )
+        trained.update(stage.trains)
+        used.update(stage.needs)
 
 
 def _check_fields(name: str, config: ConfigDict, allowed: ConfigDict) -> None:
@@ -294,7 +330,7 @@ def _check_kind(name: str, value: Any, default: Any) -> None:
     if isinstance(value, bool) != isinstance(default, bool) or not isinstance(value, kind):
         raise VqadError(f"{name}: {value!r}; must be {what}, as {default!r}")
     for each in value if isinstance(default, tuple) else ():
-        _check_kind(name, each, default[0])
+        _check_kind(name, each, default[0] if default else "")
 
 
 def check_model(model: ConfigDict) -> None:
@@ -338,6 +374,7 @@ def _check_stage(name: str, stage: ConfigDict) -> None:
         "drop_factor",
         "rotation_probability",
         "gray_probability",
+        "mark_share",
         "hi_dropout",
         "min_strength",
     }
@@ -363,15 +400,16 @@ def _check_sources(config: ConfigDict) -> None:
                 f"as in --config.{field}=/data/{field}"
             )
     first = STAGES[config.stages[0]]
-    if config.init_from and not first.needs:
+    if config.init_from and not first.needs and not config.warm_start:
         raise VqadError(
             f"config.init_from: {config.init_from}, but stage1 starts from nothing; leave it out, "
             "or leave stage1 out of config.stages"
         )
-    if first.needs and not config.init_from:
+    if (first.needs or config.warm_start) and not config.init_from:
+        wants = config.warm_start or first.needs
         raise VqadError(
-            f"config.init_from: empty, but {first.name} starts from a checkpoint of "
-            f"{first.needs}; give its folder, as in --config.init_from=runs/{first.needs}"
+            f"config.init_from: empty, but {first.name} starts from a checkpoint that holds "
+            f"{', '.join(wants)}; give its folder, as in --config.init_from=runs/stage1"
         )
 
 

@@ -19,15 +19,16 @@ from vqad.data.sources import Source, open_source
 from vqad.data.tree import links_out_of, odd_files
 from vqad.errors import VqadError, printable
 from vqad.evaluation.evaluate import check_split, evaluate, is_judged
+from vqad.evaluation.observe import observer
 from vqad.paths import absolute, check_reachable, is_remote
 from vqad.prediction.calibration import calibrate, check_enough
+from vqad.run_stage import takes_parts, train_stage
 from vqad.stages import STAGES
 from vqad.stages.stage import Stage
 from vqad.training.interruption import Interrupted, Interruption
 from vqad.training.lock import Claim
-from vqad.training.loop import train_stage
 from vqad.training.processes import check_alike, is_first, wait_for_all
-from vqad.training.resume import check_held_out, check_units, steps_done
+from vqad.training.resume import check_held_out, check_units, stage_before, steps_done
 from vqad.training.sharding import Placement
 
 logger = logging.getLogger(__name__)
@@ -108,10 +109,10 @@ def _train(config: ConfigDict, workdir: str, interruption: Interruption, claim: 
     root = epath.Path(workdir)
     if root.exists() and is_first():
         claim.take()
-    last = str(root / "stage3")
     stages = [STAGES[name] for name in config.stages]
+    last, completes = str(root / stages[-1].name), stages[-1].completes
     placement = Placement.over_devices(**config.mesh)
-    if stages[-1].name == "stage3":
+    if completes:
         check_split(config)
     steps = [checkpoints.latest_step(root / name) for name in STAGES]
     check_alike(
@@ -148,7 +149,7 @@ def _train(config: ConfigDict, workdir: str, interruption: Interruption, claim: 
         )
     sources = _open_sources(config, left)
     _check_held_out(config, workdir, sources)
-    judged = stages[-1].name == "stage3" and (left or not is_judged(config, workdir, last))
+    judged = completes and (left or not is_judged(config, workdir, last))
     judged = judged and _has_test(config, sources)
     if left and is_first():
         root.mkdir(parents=True, exist_ok=True)
@@ -156,15 +157,20 @@ def _train(config: ConfigDict, workdir: str, interruption: Interruption, claim: 
         (root / "config.json").write_text(json.dumps(config.to_dict(), indent=2) + "\n")
     logger.info("devices: %s", ", ".join(str(device) for device in jax.devices()))
     model = model_from_config(config)
+    warm = _warm(config)
     for stage in left:
         _stop_if_asked(interruption, f"before {stage.name}")
         earlier = _earlier(config, workdir, stage) if stage.needs else None
+        observe = None
+        if config.evaluation.every_steps and is_first():
+            observe = observer(config, model, stage)
         # Taken out, so that what it keeps in memory goes with its last stage.
-        train_stage(config, model, stage, sources.pop(stage.name), workdir, earlier, interruption)
+        source = sources.pop(stage.name)
+        train_stage(config, model, stage, source, workdir, earlier, warm, interruption, observe)
     _stop_if_asked(interruption, "after the last stage")
     if judged and is_first() and not is_judged(config, workdir, last):
         evaluate(config, workdir, last)
-    if stages[-1].name == "stage3" and is_first():
+    if completes and is_first():
         calibrate(config, last)
     wait_for_all("the end")
 
@@ -193,8 +199,8 @@ def _tell_labelled(source: Source, share: float) -> None:
 
 def _earlier(config: ConfigDict, workdir: str, stage: Stage) -> tuple[str, dict]:
     """Name and variables of the checkpoint that a stage starts from."""
-    if stage.needs in config.stages:
-        folder = name = str(epath.Path(workdir) / stage.needs)
+    if before := stage_before(config, stage):
+        folder = name = str(epath.Path(workdir) / before)
     else:
         folder = config.init_from
         name = f"config.init_from={folder}"
@@ -203,13 +209,29 @@ def _earlier(config: ConfigDict, workdir: str, stage: Stage) -> tuple[str, dict]
     return name, variables
 
 
+def _warm(config: ConfigDict) -> tuple[str, dict] | None:
+    """Name and variables of the modules that start trained, from ``config.init_from``."""
+    if not config.warm_start:
+        return None
+    name = f"config.init_from={config.init_from}"
+    variables, metadata = checkpoints.load_weights(config.init_from)
+    check_units(config, variables, metadata, name)
+    if absent := [module for module in config.warm_start if module not in variables["params"]]:
+        raise VqadError(
+            f"config.warm_start: {name} holds no {', '.join(absent)}; it holds "
+            f"{', '.join(sorted(variables['params']))}"
+        )
+    params = {module: variables["params"][module] for module in config.warm_start}
+    return name, {**variables, "params": params}
+
+
 def _open_sources(config: ConfigDict, left: list[Stage]) -> dict[str, Source]:
     """Opens, and so checks, everything that the run will read."""
     size = tuple(config.image_size)
     opened = {}
     for field in dict.fromkeys(stage.source for stage in left):
         # Random parts are cut from pictures of their own size.
-        wanted = None if field == "pictures" else size
+        wanted = None if any(takes_parts(config, s) for s in left if s.source == field) else size
         source = open_source(
             config[field],
             "train",
@@ -225,7 +247,7 @@ def _open_sources(config: ConfigDict, left: list[Stage]) -> dict[str, Source]:
             check_enough(config, len(held))
             logger.info("%s: %d good images are held out", source.name, len(held))
         opened[field] = source
-    if left and left[0].needs and left[0].needs not in config.stages:
+    if left and left[0].needs and not stage_before(config, left[0]):
         checkpoints.find_folder(config.init_from)
     return {stage.name: opened[stage.source] for stage in left}
 
@@ -242,15 +264,17 @@ def _check_held_out(config: ConfigDict, workdir: str, sources: dict[str, Source]
         if STAGES[name].source != "surface":
             continue
         folders = [str(epath.Path(workdir) / name)]
-        needs = STAGES[name].needs
-        if needs not in sources and STAGES[needs].source == "surface":
-            inside = needs in config.stages
-            folders += [str(epath.Path(workdir) / needs) if inside else config.init_from]
+        before = stage_before(config, STAGES[name])
+        if before is None:
+            folders.append(config.init_from)
+        elif before not in sources and STAGES[before].source == "surface":
+            folders.append(str(epath.Path(workdir) / before))
         for folder in folders:
             if checkpoints.latest_step(folder) is None and folder != config.init_from:
                 continue
             metadata = checkpoints.load_metadata(checkpoints.find_folder(folder))
-            check_held_out(config.calibration.held_out, source.fingerprint(), metadata, folder)
+            if metadata.get("stage") != "stage1":
+                check_held_out(config.calibration.held_out, source.fingerprint(), metadata, folder)
 
 
 def _has_test(config: ConfigDict, sources: dict[str, Source]) -> bool:

@@ -74,3 +74,32 @@ def random_gray(key: jax.Array, image: jax.Array, probability: float) -> jax.Arr
     luma = jnp.sum(image * jnp.asarray(_LUMA), axis=-1, keepdims=True)
     chosen = jax.random.bernoulli(key, probability, (image.shape[0], 1, 1, 1))
     return jnp.where(chosen, luma, image)
+
+
+def augment(
+    key: jax.Array,
+    image: jax.Array,
+    mask: jax.Array | None,
+    rotation_probability: float,
+    gray_probability: float = 0.0,
+) -> tuple[jax.Array, jax.Array | None]:
+    """Rotates some images of a batch, their masks with them, and takes the colour out of some.
+
+    Args:
+      key: random key.
+      image: float32 [n, h, w, 3] in [0, 1].
+      mask: float32 [n, h, w, 1] in {0, 1} of labelled defects, if there are any.
+      rotation_probability: of an image to be rotated.
+      gray_probability: of an image to become grey.
+
+    Returns:
+      The images and the masks.
+    """
+    if gray_probability:
+        image = random_gray(jax.random.fold_in(key, 1), image, gray_probability)
+    if mask is None:
+        return random_rotation(key, image, rotation_probability), None
+    both = jnp.concatenate([image, mask], axis=-1)
+    both = random_rotation(key, both, rotation_probability)
+    # A quarter of a pixel is enough, as where masks are resized: thin defects stay.
+    return both[..., :3], (both[..., 3:] >= 0.25).astype(jnp.float32)

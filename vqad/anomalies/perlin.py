@@ -60,12 +60,19 @@ def perlin_mask(key: jax.Array, size: tuple[int, int], max_cells: int = MAX_CELL
     Returns:
       float32 [h, w, 1] in {0, 1}.
     """
+    noise, _ = perlin_noise_field(key, size, max_cells)
+    return (noise > THRESHOLD).astype(jnp.float32)
+
+
+def perlin_noise_field(
+    key: jax.Array, size: tuple[int, int], max_cells: int = MAX_CELLS
+) -> tuple[jax.Array, jax.Array]:
+    """The noise behind ``perlin_mask``, float32 [h, w, 1], and its cells [2] along each axis."""
     cells_key, turns_key, angle_key = jax.random.split(key, 3)
     cells = 2 ** jax.random.randint(cells_key, (2,), 0, max_cells.bit_length())
     turns = jax.random.uniform(turns_key, (max_cells + 1, max_cells + 1))
     degrees = jax.random.uniform(angle_key, (), minval=-90.0, maxval=90.0)
-    noise = rotate(perlin_noise(turns, cells, size)[..., None], degrees)
-    return (noise > THRESHOLD).astype(jnp.float32)
+    return rotate(perlin_noise(turns, cells, size)[..., None], degrees), cells
 
 
 def perlin_masks(

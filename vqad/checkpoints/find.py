@@ -7,6 +7,7 @@ from etils import epath
 
 from vqad.errors import VqadError
 from vqad.paths import check_reachable
+from vqad.stages import STAGES
 
 
 def whole_steps(path: str) -> list[int]:
@@ -38,7 +39,7 @@ def find_folder(path: str) -> str:
     root = epath.Path(path)
     if not root.exists():
         raise VqadError(f"{path}: no such folder; give a workdir or a checkpoint folder")
-    for folder in (root / "stage3", root / "stage2", root / "stage1", root):
+    for folder in (*(root / name for name in reversed(STAGES)), root):
         if latest_step(folder) is not None:
             return str(folder)
     raise VqadError(f"{path}: holds no checkpoint; train first, or give another folder")

@@ -160,12 +160,10 @@ class Dsr(nn.Module):
         """I_gen and the encoding of [n, h, w, 3]; see ``DiscreteAutoencoder.__call__``."""
         return self.autoencoder(image, keep_hi)
 
-    def move_codebooks(
-        self, lo: tuple[jax.Array, jax.Array], hi: tuple[jax.Array, jax.Array]
-    ) -> None:
-        """Moves both codebooks by features [n, h, w, d] and codes [n, h, w] of a whole batch."""
-        self.autoencoder.quantizer_lo.move(*lo)
-        self.autoencoder.quantizer_hi.move(*hi)
+    def ema_update(self, lo: tuple[jax.Array, jax.Array], hi: tuple[jax.Array, jax.Array]) -> None:
+        """Updates both codebooks by features [n, h, w, d] and codes [n, h, w] of a whole batch."""
+        self.autoencoder.quantizer_lo.ema_update(*lo)
+        self.autoencoder.quantizer_hi.ema_update(*hi)
 
     def restore(self, values_lo: jax.Array, values_hi: jax.Array) -> Restored:
         """Re-projects codes into the subspace of the normal appearance.

@@ -45,7 +45,7 @@ class VectorQuantizer(nn.Module):
     """Nearest code by squared L2, straight-through gradient, EMA codebook (DSR, section 3).
 
     The codebook lives in the collection ``codebook`` as ``codes`` [k, d], ``cluster_size`` [k] and
-    ``ema_sum`` [k, d], all float32. ``move`` moves it by the statistics of a batch
+    ``ema_sum`` [k, d], all float32. ``ema_update`` moves it by the statistics of a batch
     that was quantized. Everything here is float32.
 
     Attributes:
@@ -103,8 +103,8 @@ class VectorQuantizer(nn.Module):
         # A book whose codes are all alike must not make the features' errors infinite.
         return mean, jnp.sqrt(jnp.maximum(variance, 1e-12))
 
-    def move(self, features: jax.Array, codes: jax.Array) -> None:
-        """Moves the codebook, whose collection must be mutable.
+    def ema_update(self, features: jax.Array, codes: jax.Array) -> None:
+        """Updates the moving averages and the codebook, whose collection must be mutable.
 
         Args:
           features: of a whole batch, float [n, h, w, d].

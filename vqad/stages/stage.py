@@ -6,11 +6,21 @@ from typing import Any
 
 import flax.struct
 import jax
-import jax.numpy as jnp
 
-from vqad.anomalies.augment import random_rotation
+from vqad.anomalies.augment import augment
 
 Variables = Mapping[str, Any]
+Settings = Mapping[str, Any]
+
+MODULES = (
+    "autoencoder",
+    "restriction_hi",
+    "restriction_lo",
+    "object_decoder",
+    "detector",
+    "upsampler",
+)
+"""The top-level modules of ``Dsr``."""
 
 
 @flax.struct.dataclass
@@ -33,7 +43,7 @@ class Outcome:
     Attributes:
       metrics: float32 scalars by name, means over the images.
       images: float32 [n, h, w, 3 or 1] by name, for a person to look at.
-      kept: arrays [n, ...] that the codebooks are moved with; None where they are frozen.
+      kept: arrays [n, ...] that the codebooks are updated with; None where they are frozen.
     """
 
     metrics: dict[str, jax.Array]
@@ -49,43 +59,53 @@ class Stage:
     a batch may be worked on in parts.
 
     Attributes:
-      name: ``stage1``, ``stage2`` or ``stage3``.
+      name: as the configuration calls its settings.
       draw: (key, image, settings, defects) to the loss's inputs, a tree of arrays [n, ...].
       loss: (model, variables, inputs, settings) to the loss, a mean over images, and the outcome.
       trains: top-level modules whose parameters it trains.
+      needs: modules that must be trained before.
       source: field of the configuration that names its images: ``pictures``, of which it takes
         random parts, or ``surface``.
-      needs: stage whose checkpoint it starts from, if any.
-      move_codebooks: (model, variables, kept, key), with what the losses of the whole batch kept,
-        to the codebooks after this step and metrics; None where they are frozen.
+      ema_update: (model, variables, kept, key), with what the losses of the whole batch kept, to
+        the codebooks after this step and metrics; None where they are frozen.
+      initialize: (model, variables, image, settings, key) to fresh variables that fit a first
+        batch, float32 [n, h, w, 3] in [0, 1]; None where data sets nothing.
     """
 
     name: str
     draw: Callable[..., Any]
     loss: Callable[..., tuple[jax.Array, Outcome]]
     trains: tuple[str, ...]
+    needs: tuple[str, ...] = ()
     source: str = "surface"
-    needs: str | None = None
-    move_codebooks: Callable[..., tuple[Any, dict[str, jax.Array]]] | None = None
+    ema_update: Callable[..., tuple[Any, dict[str, jax.Array]]] | None = None
+    initialize: Callable[..., Variables] | None = None
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """Modules that exist after the stage."""
+        return tuple(name for name in MODULES if name in self.needs or name in self.trains)
+
+    @property
+    def completes(self) -> bool:
+        """Whether the whole network exists after the stage, so that it can judge images."""
+        return self.modules == MODULES
 
 
-def turn(
-    key: jax.Array, image: jax.Array, defects: Defects | None, probability: float
+def augmented(
+    key: jax.Array, image: jax.Array, defects: Defects | None, settings: Settings
 ) -> tuple[jax.Array, Defects | None]:
-    """Rotates some images of a batch, and the masks of labelled defects with them.
+    """Rotates some images of a batch and makes some grey; labelled defects turn with their images.
 
     Args:
       key: random key.
       image: float32 [n, h, w, 3] in [0, 1].
       defects: labelled defects in the batch, if any.
-      probability: of an image to be rotated.
+      settings: ``rotation_probability``, ``gray_probability``.
 
     Returns:
       The images and the defects.
     """
-    if defects is None:
-        return random_rotation(key, image, probability), None
-    both = jnp.concatenate([image, defects.mask], axis=-1)
-    both = random_rotation(key, both, probability)
-    # A quarter of a pixel is enough, as where masks are resized: thin defects stay.
-    return both[..., :3], defects.replace(mask=(both[..., 3:] >= 0.25).astype(jnp.float32))
+    shares = settings["rotation_probability"], settings.get("gray_probability", 0.0)
+    image, mask = augment(key, image, None if defects is None else defects.mask, *shares)
+    return image, None if defects is None else defects.replace(mask=mask)

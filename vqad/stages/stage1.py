@@ -1,16 +1,21 @@
 """Stage 1: the discrete autoencoder and its codebooks (DSR, section 3)."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import flax.struct
 import jax
+import jax.numpy as jnp
 
 from vqad.anomalies.augment import random_gray
 from vqad.models.dsr import Dsr
 from vqad.models.quantizer import perplexity_and_usage
 from vqad.stages.losses import mean_squared_error
-from vqad.stages.stage import Outcome, Stage, Variables
+from vqad.stages.stage import Outcome, Settings, Stage, Variables
+
+# A channel that a relu (nearly) holds at zero, next to the others, is not blown up to their size.
+_DEAD = 1e-3
 
 
 @flax.struct.dataclass
@@ -33,7 +38,7 @@ def _keys(key: jax.Array) -> jax.Array:
 
 
 def draw_autoencoder_inputs(
-    key: jax.Array, image: jax.Array, settings: Mapping[str, Any], defects: None = None
+    key: jax.Array, image: jax.Array, settings: Settings, defects: None = None
 ) -> AutoencoderInputs:
     """Makes some images grey and drops hi from some.
 
@@ -59,7 +64,7 @@ def autoencoder_loss(
     model: Dsr,
     variables: Variables,
     inputs: AutoencoderInputs,
-    settings: Mapping[str, Any] | None = None,
+    settings: Settings | None = None,
 ) -> tuple[jax.Array, Outcome]:
     """mse(I, I_gen) and the commitment losses of both levels.
 
@@ -90,10 +95,10 @@ def autoencoder_loss(
     return loss, Outcome(metrics, {"I": inputs.image, "I_gen": general}, kept)
 
 
-def move_codebooks(
+def ema_update(
     model: Dsr, variables: Variables, kept: Mapping[str, Any], key: jax.Array
 ) -> tuple[Any, dict[str, jax.Array]]:
-    """Moves both codebooks by the statistics of a whole batch.
+    """Updates both codebooks by the statistics of a whole batch.
 
     Args:
       model: the network.
@@ -108,7 +113,7 @@ def move_codebooks(
         variables,
         kept["lo"],
         kept["hi"],
-        method="move_codebooks",
+        method="ema_update",
         mutable=["codebook"],
         rngs={"codebook": _keys(key)[1]},
     )
@@ -119,11 +124,65 @@ def move_codebooks(
     return updates["codebook"], metrics
 
 
+@partial(jax.jit, static_argnums=0)
+def standardize_features(model: Dsr, variables: Mapping, image: jax.Array) -> dict:
+    """Scales the 1x1 convolutions in front of the quantizers so that F_lo and F_hi are standard.
+
+    PyTorch's default initialisation shrinks what passes through a layer, so that F_lo starts with a
+    deviation of a few thousandths. A codebook that is seeded from it starts there too, and the lo
+    level may never come to carry anything. After Salimans and Kingma, "Weight Normalization"
+    (2016), section 3, one batch sets the scale: each input channel of these convolutions is
+    standardized, and each output channel.
+
+    Args:
+      model: the network.
+      variables: fresh variables of the autoencoder.
+      image: one batch, float32 [n, h, w, 3] in [0, 1].
+
+    Returns:
+      The variables, with each channel of F_lo and of F_hi (of the unquantized F_lo) at mean 0 and
+      variance 1 over the batch.
+    """
+    net = model.bind(variables).autoencoder
+    hidden_hi = net.encoder_hi(image)
+    hidden_lo = net.encoder_lo(hidden_hi)
+    params = dict(variables["params"]["autoencoder"])
+    params["pre_quantizer_lo"], features_lo = _standardize(params["pre_quantizer_lo"], hidden_lo)
+    joined = jnp.concatenate([hidden_hi, net.upsample_lo(features_lo)], axis=-1)
+    params["pre_quantizer_hi"], _ = _standardize(params["pre_quantizer_hi"], joined)
+    return {**variables, "params": {**variables["params"], "autoencoder": params}}
+
+
+def _standardize(params: Mapping, x: jax.Array) -> tuple[dict, jax.Array]:
+    """Rescaled kernel and bias of a 1x1 convolution, and what it gives for x [n, h, w, ci] then."""
+    x = x.astype(jnp.float32)
+    mean, deviation = x.mean((0, 1, 2)), x.std((0, 1, 2))
+    largest = deviation.max()
+    deviation = jnp.where(deviation > _DEAD * largest, deviation, jnp.maximum(largest, _DEAD))
+    kernel = params["kernel"][0, 0] / deviation[:, None]
+    output = ((x - mean) @ kernel).std((0, 1, 2))
+    kernel /= jnp.where(output > 0, output, 1)
+    bias = -mean @ kernel
+    return {"kernel": kernel[None, None], "bias": bias}, x @ kernel + bias
+
+
+def standardized(
+    model: Dsr, variables: Variables, image: jax.Array, settings: Settings, key: jax.Array
+) -> Variables:
+    """Fresh variables whose features are standard on a first batch, if the settings say so."""
+    if not settings["standardize_features"]:
+        return variables
+    return standardize_features(
+        model, variables, random_gray(key, image, settings["gray_probability"])
+    )
+
+
 STAGE1 = Stage(
     "stage1",
     draw_autoencoder_inputs,
     autoencoder_loss,
     ("autoencoder",),
-    "pictures",
-    move_codebooks=move_codebooks,
+    source="pictures",
+    ema_update=ema_update,
+    initialize=standardized,
 )

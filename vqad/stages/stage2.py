@@ -1,7 +1,4 @@
-"""Stage 2: restrictions, object-specific decoder and detector (DSR, section 3)."""
-
-from collections.abc import Mapping
-from typing import Any
+"""Stage 2: restrictions, object-specific decoder and detector, trained jointly (DSR, section 3)."""
 
 import flax.struct
 import jax
@@ -15,14 +12,16 @@ from vqad.anomalies.features import (
     draw_disturbance,
     pool_mask,
 )
-from vqad.models.dsr import Dsr
+from vqad.anomalies.marks import random_marks
+from vqad.models.autoencoder import Encoding
+from vqad.models.dsr import Dsr, Restored
 from vqad.stages.losses import focal_loss, mean_squared_error
-from vqad.stages.stage import Defects, Outcome, Stage, Variables, turn
+from vqad.stages.stage import Defects, Outcome, Settings, Stage, Variables, augmented
 
 
 @flax.struct.dataclass
-class DetectorInputs:
-    """What stage 2's loss is computed from; see ``detector_inputs``.
+class SurfaceInputs:
+    """What the losses of stage 2 are computed from; see ``surface_inputs``.
 
     Attributes:
       image: I, float32 [n, h, w, 3] in [0, 1].
@@ -30,17 +29,40 @@ class DetectorInputs:
       defects: labelled defects in the batch, if any.
       weight_lo: with defects, float32 [n, h/8, w/8, 1]: 0 where nothing is to be restored, the
         same elsewhere, with a mean of one over the whole batch.
+      marked: I with marks where ``by_mark`` is set, float32 like I; None without marks.
+      marks: where they are, float32 [n, h, w, 1] in {0, 1}.
+      by_mark: bool [n], images that are marked in place of having codes replaced.
     """
 
     image: jax.Array
     draws: Disturbance
     defects: Defects | None = None
     weight_lo: jax.Array | None = None
+    marked: jax.Array | None = None
+    marks: jax.Array | None = None
+    by_mark: jax.Array | None = None
 
 
-def detector_inputs(
+@flax.struct.dataclass
+class Disturbed:
+    """A batch before and after it was disturbed; nothing of it has a gradient.
+
+    Attributes:
+      encoding: of the undisturbed images.
+      values_lo: disturbed Q_lo, float32 [n, h/8, w/8, d].
+      values_hi: disturbed Q_hi, float32 [n, h/4, w/4, d].
+      target: the detector's target mask, float32 [n, h, w, 1].
+    """
+
+    encoding: Encoding
+    values_lo: jax.Array
+    values_hi: jax.Array
+    target: jax.Array
+
+
+def surface_inputs(
     image: jax.Array, draws: Disturbance, defects: Defects | None = None
-) -> DetectorInputs:
+) -> SurfaceInputs:
     """Joins images, anomalies and labelled defects of a whole batch.
 
     A labelled image is not disturbed: its own mask is the target. What lies under a real defect is
@@ -53,47 +75,106 @@ def detector_inputs(
       defects: labelled defects in the batch, if any.
 
     Returns:
-      The loss's inputs.
+      The losses' inputs.
     """
     if defects is None:
-        return DetectorInputs(image, draws)
+        return SurfaceInputs(image, draws)
     drawn = jnp.where(broadcast(defects.labelled), 0, draws.mask)
     known = 1 - dilate(pool_mask(defects.mask, 8))
     # Where no position is known at all, all weights are 0.
     weight = known / jnp.maximum(known.mean(), 1 / known.size)
-    return DetectorInputs(image, draws.replace(mask=drawn), defects, weight)
+    return SurfaceInputs(image, draws.replace(mask=drawn), defects, weight)
 
 
-def draw_detector_inputs(
-    key: jax.Array,
-    image: jax.Array,
-    settings: Mapping[str, Any],
-    defects: Defects | None = None,
-) -> DetectorInputs:
+def draw_surface_inputs(
+    key: jax.Array, image: jax.Array, settings: Settings, defects: Defects | None = None
+) -> SurfaceInputs:
     """Rotates some images and draws anomalies.
 
     Args:
       key: random key of the step.
       image: float32 [n, h, w, 3] in [0, 1].
-      settings: ``rotation_probability``, ``min_strength``, ``max_cells``.
+      settings: ``rotation_probability``, ``gray_probability``, ``min_strength``, ``max_cells``,
+        ``mark_share``.
       defects: labelled defects in the batch, if any; turned with their images.
 
     Returns:
-      The loss's inputs.
+      The losses' inputs.
     """
     rotation_key, draws_key = jax.random.split(key)
     n, h, w, _ = image.shape
-    image, defects = turn(rotation_key, image, defects, settings["rotation_probability"])
+    image, defects = augmented(rotation_key, image, defects, settings)
     draws = draw_disturbance(draws_key, n, (h, w), settings["min_strength"], settings["max_cells"])
-    return detector_inputs(image, draws, defects)
+    inputs = surface_inputs(image, draws, defects)
+    if not settings.get("mark_share", 0):
+        return inputs
+    share_key, mark_key = jax.random.split(jax.random.fold_in(draws_key, 1))
+    by_mark = jax.random.bernoulli(share_key, settings["mark_share"], (n,))
+    if defects is not None:
+        by_mark &= ~defects.labelled
+    marked, marks = random_marks(mark_key, image, settings["max_cells"])
+    clean = jnp.where(broadcast(by_mark), 0, inputs.draws.mask)
+    return inputs.replace(
+        draws=inputs.draws.replace(mask=clean),
+        marked=jnp.where(broadcast(by_mark), marked, image),
+        marks=jnp.where(broadcast(by_mark), marks, 0),
+        by_mark=by_mark,
+    )
+
+
+def disturbed(net: Dsr, inputs: SurfaceInputs) -> Disturbed:
+    """Encodes a batch and disturbs its codes, or takes those of the marked images.
+
+    Args:
+      net: the network, bound to its variables.
+      inputs: images, anomalies and labelled defects.
+
+    Returns:
+      Codes before and after, and the target.
+    """
+    encoding = net.autoencoder.encode(inputs.image)
+    values_lo, values_hi, target = disturb(net, encoding, inputs.draws)
+    if inputs.by_mark is not None:
+        by_mark, marked = broadcast(inputs.by_mark), net.autoencoder.encode(inputs.marked)
+        values_lo = jnp.where(by_mark, marked.lo.values, values_lo)
+        values_hi = jnp.where(by_mark, marked.hi.values, values_hi)
+        # Both levels see a mark, so that the target has the grid of lo.
+        marks = pool_mask(inputs.marks, 8).repeat(8, 1).repeat(8, 2)
+        target = jnp.where(by_mark, marks, target)
+    if inputs.defects is not None:
+        target = jnp.where(broadcast(inputs.defects.labelled), inputs.defects.mask, target)
+    return jax.lax.stop_gradient(Disturbed(encoding, values_lo, values_hi, target))
+
+
+def feature_errors(
+    restored: Restored, encoding: Encoding, inputs: SurfaceInputs
+) -> dict[str, jax.Array]:
+    """mse(F~, Q) of both levels, against the undisturbed Q, by metric name.
+
+    With ``model.code_units`` the errors are divided by the square of their unit.
+    """
+    weight_lo = inputs.weight_lo
+    weight_hi = None if weight_lo is None else weight_lo.repeat(2, 1).repeat(2, 2)
+    errors_hi = mean_squared_error(restored.features_hi, encoding.hi.values, weight_hi)
+    errors_lo = mean_squared_error(restored.features_lo, encoding.lo.values, weight_lo)
+    return {
+        "features_hi": errors_hi / jnp.square(restored.unit_hi),
+        "features_lo": errors_lo / jnp.square(restored.unit_lo),
+    }
+
+
+def image_error(specific: jax.Array, inputs: SurfaceInputs) -> jax.Array:
+    """mse(I, I_spc), against the undisturbed I."""
+    weight = inputs.weight_lo
+    if weight is not None:
+        weight = weight.repeat(8, 1).repeat(8, 2)
+    return mean_squared_error(inputs.image, specific, weight)
 
 
 def detector_loss(
-    model: Dsr, variables: Variables, inputs: DetectorInputs, settings: Mapping[str, Any]
+    model: Dsr, variables: Variables, inputs: SurfaceInputs, settings: Settings
 ) -> tuple[jax.Array, Outcome]:
     """Focal + lambda2 features + lambda3 image.
-
-    With ``model.code_units`` the errors of the features are divided by the square of their unit.
 
     Args:
       model: the network.
@@ -105,43 +186,43 @@ def detector_loss(
       The loss, float32 scalar, and the outcome.
     """
     net = model.bind(variables)
-    image, defects = inputs.image, inputs.defects
-    encoding = jax.lax.stop_gradient(net.autoencoder.encode(image))
-    values_lo, values_hi, target = jax.lax.stop_gradient(disturb(net, encoding, inputs.draws))
-    weight_lo = weight_hi = weight = None
-    if defects is not None:
-        target = jnp.where(broadcast(defects.labelled), defects.mask, target)
-        weight_lo = inputs.weight_lo
-        weight_hi = weight_lo.repeat(2, 1).repeat(2, 2)
-        weight = weight_lo.repeat(8, 1).repeat(8, 2)
-    general = net.autoencoder.decode(net.autoencoder.upsample_lo(values_lo), values_hi)
-    restored = net.restore(values_lo, values_hi)
+    batch = disturbed(net, inputs)
+    restored = net.restore(batch.values_lo, batch.values_hi)
     specific = net.decode_specific(restored)
+    focal, images = detection(net, batch, specific, inputs)
+    errors = feature_errors(restored, batch.encoding, inputs)
+    reconstruction = image_error(specific, inputs)
+    features = settings["feature_weight"] * (errors["features_hi"] + errors["features_lo"])
+    loss = focal + features + settings["image_weight"] * reconstruction
+    metrics = {"loss": loss, "focal": focal, **errors, "reconstruction": reconstruction}
+    return loss, Outcome(metrics, images)
+
+
+def detection(
+    net: Dsr, batch: Disturbed, specific: jax.Array, inputs: SurfaceInputs
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """Focal loss of M, which sees I_spc and I_gen without their gradients; and images to look at.
+
+    I_gen is decoded from the disturbed codes.
+    """
+    upsampled_lo = net.autoencoder.upsample_lo(batch.values_lo)
+    general = net.autoencoder.decode(upsampled_lo, batch.values_hi)
     logits = net.detect(jax.lax.stop_gradient(specific), jax.lax.stop_gradient(general))
     mask = jax.nn.softmax(logits)
-    focal = focal_loss(mask, target)
-    features_hi = mean_squared_error(restored.features_hi, encoding.hi.values, weight_hi)
-    features_hi /= jnp.square(restored.unit_hi)
-    features_lo = mean_squared_error(restored.features_lo, encoding.lo.values, weight_lo)
-    features_lo /= jnp.square(restored.unit_lo)
-    reconstruction = mean_squared_error(image, specific, weight)
-    features = settings["feature_weight"] * (features_hi + features_lo)
-    loss = focal + features + settings["image_weight"] * reconstruction
-    metrics = {
-        "loss": loss,
-        "focal": focal,
-        "features_hi": features_hi,
-        "features_lo": features_lo,
-        "reconstruction": reconstruction,
+    images = {
+        "I": inputs.image,
+        "I_gen": general,
+        "I_spc": specific,
+        "M": mask[..., 1:],
+        "target": batch.target,
     }
-    images = {"I": image, "I_gen": general, "I_spc": specific, "M": mask[..., 1:], "target": target}
-    return loss, Outcome(metrics, images)
+    return focal_loss(mask, batch.target), images
 
 
 STAGE2 = Stage(
     "stage2",
-    draw_detector_inputs,
+    draw_surface_inputs,
     detector_loss,
     ("restriction_hi", "restriction_lo", "object_decoder", "detector"),
-    needs="stage1",
+    needs=("autoencoder",),
 )

@@ -1,17 +1,23 @@
 """Stage 3: the upsampler (DSR, section 3)."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import flax.struct
 import jax
 import jax.numpy as jnp
 
 from vqad.anomalies.features import broadcast
+from vqad.anomalies.marks import random_marks
 from vqad.anomalies.smudge import random_smudges
 from vqad.models.dsr import Dsr
 from vqad.stages.losses import focal_loss
-from vqad.stages.stage import Defects, Outcome, Stage, Variables, turn
+from vqad.stages.stage import (
+    MODULES,
+    Defects,
+    Outcome,
+    Settings,
+    Stage,
+    Variables,
+    augmented,
+)
 
 
 @flax.struct.dataclass
@@ -30,25 +36,30 @@ class UpsamplerInputs:
 def draw_upsampler_inputs(
     key: jax.Array,
     image: jax.Array,
-    settings: Mapping[str, Any],
+    settings: Settings,
     defects: Defects | None = None,
 ) -> UpsamplerInputs:
-    """Rotates some images and smudges half of them.
+    """Rotates some images and smudges half of them, or marks some.
 
     Labelled images are not smudged; their own full-resolution mask is the target.
 
     Args:
       key: random key of the step.
       image: float32 [n, h, w, 3] in [0, 1].
-      settings: ``rotation_probability``, ``max_cells``.
+      settings: ``rotation_probability``, ``gray_probability``, ``max_cells``, ``mark_share``.
       defects: labelled defects in the batch, if any; turned with their images.
 
     Returns:
       The loss's inputs.
     """
     rotation_key, smudge_key = jax.random.split(key)
-    image, defects = turn(rotation_key, image, defects, settings["rotation_probability"])
+    image, defects = augmented(rotation_key, image, defects, settings)
     smudged, mask = random_smudges(smudge_key, image, settings["max_cells"])
+    if settings.get("mark_share", 0):
+        share_key, mark_key = jax.random.split(jax.random.fold_in(smudge_key, 1))
+        marked, marks = random_marks(mark_key, image, settings["max_cells"])
+        by_mark = jax.random.bernoulli(share_key, settings["mark_share"], (len(image), 1, 1, 1))
+        smudged, mask = jnp.where(by_mark, marked, smudged), jnp.where(by_mark, marks, mask)
     if defects is not None:
         labelled = broadcast(defects.labelled)
         smudged = jnp.where(labelled, image, smudged)
@@ -60,7 +71,7 @@ def upsampler_loss(
     model: Dsr,
     variables: Variables,
     inputs: UpsamplerInputs,
-    settings: Mapping[str, Any] | None = None,
+    settings: Settings | None = None,
 ) -> tuple[jax.Array, Outcome]:
     """Focal loss of M_up against the full-resolution mask.
 
@@ -89,4 +100,4 @@ def upsampler_loss(
     return loss, Outcome({"loss": loss, "focal": loss}, images)
 
 
-STAGE3 = Stage("stage3", draw_upsampler_inputs, upsampler_loss, ("upsampler",), needs="stage2")
+STAGE3 = Stage("stage3", draw_upsampler_inputs, upsampler_loss, ("upsampler",), needs=MODULES[:-1])

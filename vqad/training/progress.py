@@ -127,6 +127,19 @@ class Progress:
             )
         self.lowest = min(self.lowest, loss)
 
+    def observe(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Reports metrics of images that are not trained on; their time counts in no rate."""
+        if not self.primary:
+            return
+        values = {name: float(value) for name, value in metrics.items()}
+        entry = {"stage": self.stage, "step": step, "observed": values}
+        append(self.jsonl, json.dumps(entry) + "\n")
+        for name, value in values.items():
+            self.writer.add_scalar(f"{self.stage}/observed/{name}", value, step)
+        text = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+        logger.info("%s step %d observed: %s", self.stage, step, text)
+        self.last = (step, time.perf_counter())
+
     def compiled(self, step: int) -> None:
         """Starts the clock of images/s anew behind the first step, which compiles."""
         self.last = (step, time.perf_counter())

@@ -23,6 +23,12 @@ logger = logging.getLogger(__name__)
 _FREE = ("remat", "score_window")
 
 
+def stage_before(config: ConfigDict, stage: Stage) -> str | None:
+    """The stage of the run whose checkpoint a stage starts from; None for the first one."""
+    i = config.stages.index(stage.name)
+    return config.stages[i - 1] if i else None
+
+
 def describe(config: ConfigDict, stage: Stage, workdir: str) -> dict[str, Any]:
     """The metadata of a stage's checkpoints.
 
@@ -46,9 +52,9 @@ def describe(config: ConfigDict, stage: Stage, workdir: str) -> dict[str, Any]:
     if stage.source == "surface":
         fixed["labelled_share"] = config.labelled_share
         fixed["calibration.held_out"] = config.calibration.held_out
-    from_step = None
-    if stage.needs in config.stages:
-        from_step = checkpoints.latest_step(epath.Path(workdir) / stage.needs)
+    from_step, before = None, stage_before(config, stage)
+    if before:
+        from_step = checkpoints.latest_step(epath.Path(workdir) / before)
     elif stage.needs:
         fixed["init_from"] = config.init_from
     description = {
@@ -90,10 +96,11 @@ def steps_done(config: ConfigDict, stage: Stage, workdir: str) -> int | None:
     fixed = {"calibration.held_out": 0.0, **old.get("fixed", {})}
     _check_equal(fixed, new["fixed"], "", folder)
     if old.get("from_step") != new["from_step"]:
+        before = stage_before(config, stage)
         then, now = (
-            f"another {stage.needs}"
-            if step is None
-            else f"step {step} of {folder.parent / stage.needs}"
+            "another checkpoint"
+            if step is None or before is None
+            else f"step {step} of {folder.parent / before}"
             for step in (old.get("from_step"), new["from_step"])
         )
         raise VqadError(

@@ -63,7 +63,7 @@ def split_variables(stage: Stage, variables: Mapping) -> tuple[dict, dict, dict]
     params = variables["params"]
     trained = {name: params[name] for name in stage.trains}
     frozen = {"params": {name: params[name] for name in params if name not in stage.trains}}
-    if stage.move_codebooks:
+    if stage.ema_update:
         return trained, dict(variables["codebook"]), frozen
     return trained, {}, {**frozen, "codebook": variables["codebook"]}
 
@@ -154,9 +154,9 @@ def make_train_step(
         norm = optax.tree.norm(grads)
         params = optax.apply_updates(state.params, updates)
         codebook = state.codebook
-        if stage.move_codebooks:
+        if stage.ema_update:
             variables = join_variables(state.params, state.codebook, frozen)
-            codebook, statistics = stage.move_codebooks(model, variables, kept, key)
+            codebook, statistics = stage.ema_update(model, variables, kept, key)
             metrics |= statistics
         sizes = [metrics["loss"], norm, optax.tree.norm(params), optax.tree.norm(codebook)]
         sizes = jnp.stack(sizes)

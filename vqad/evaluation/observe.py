@@ -1,0 +1,125 @@
+"""Learning curves: figures of images that are not trained on, along one run of a stage."""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from vqad.config import where_data_is
+from vqad.data.layouts import NoTestSplit
+from vqad.data.pipeline import Batch, evaluation_batches
+from vqad.data.sources import open_source
+from vqad.evaluation.bands import band_errors
+from vqad.evaluation.judge import judge
+from vqad.kernels.compiler import compiler_options
+from vqad.models.dsr import Dsr, smooth
+from vqad.stages.stage import Stage
+
+logger = logging.getLogger(__name__)
+
+Observe = Callable[[Mapping], Mapping[str, float]]
+
+GOOD_IMAGES = 64
+"""Good test images that the loss and the errors by band are taken of, at most."""
+
+_FIGURES = ("image_auroc", "image_ap", "pixel_ap", "pixel_aupro", "pixel_aupimo")
+
+
+def observer(config: ConfigDict, model: Dsr, stage: Stage) -> Observe | None:
+    """Builds what ``config.evaluation.every_steps`` asks for.
+
+    Args:
+      config: the run's configuration; its surface's test split is looked at.
+      model: the network.
+      stage: the stage.
+
+    Returns:
+      A function of the variables of all modules so far to float figures by name: the stage's
+      metrics on good test images with fixed draws, the errors of I_gen and I_spc by frequency band
+      (``vqad.evaluation.bands``) and, once there is a detector, the figures of all test images by
+      M, or by M_up once there is an upsampler. None, with a warning, without a test split.
+    """
+    if not config.surface:
+        logger.warning("warning: config.evaluation.every_steps: no config.surface to look at")
+        return None
+    try:
+        source = open_source(
+            config.surface, "test", tuple(config.image_size), **where_data_is(config)
+        )
+    except NoTestSplit as error:
+        logger.warning("warning: %s; no figures along %s", error, stage.name)
+        return None
+    settings, size = config[stage.name].to_dict(), config.evaluation.batch_size
+    options = compiler_options()
+
+    def batches() -> Iterator[Batch]:
+        return evaluation_batches(source, batch_size=size)
+
+    good = _good_images(batches(), size)
+
+    def metrics_of(variables: Mapping, image: jax.Array) -> dict:
+        inputs = stage.draw(jax.random.key(0), image.astype(jnp.float32) / 255, settings)
+        return stage.loss(model, variables, inputs, settings)[1].metrics
+
+    def images_of(variables: Mapping, image: jax.Array) -> dict:
+        net = model.bind(variables)
+        image = image.astype(jnp.float32) / 255
+        general, encoding = net.reconstruct(image)
+        found = {"I": image, "I_gen": general}
+        if "object_decoder" in stage.modules:
+            restored = net.restore(encoding.lo.values, encoding.hi.values)
+            found["I_spc"] = net.decode_specific(restored)
+        return found
+
+    def predict(variables: Mapping, image: jax.Array) -> dict:
+        net, found = model.bind(variables), images_of(variables, image)
+        mask = jax.nn.softmax(net.detect(found["I_spc"], found["I_gen"]))
+        score = smooth(mask[..., 1], model.score_window).max((1, 2))
+        if "upsampler" in stage.modules:
+            mask = jax.nn.softmax(net.upsample(found["I_spc"], found["I_gen"], mask))
+        images = {"general": found["I_gen"], "specific": found["I_spc"]}
+        return {"score": score, "mask": mask[..., 1], **images}
+
+    metrics_of, images_of, predict = (
+        jax.jit(f, compiler_options=options) for f in (metrics_of, images_of, predict)
+    )
+
+    def observe(variables: Mapping) -> dict[str, float]:
+        rows = [jax.device_get(metrics_of(variables, image)) for image in good]
+        figures = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+        drawn = [jax.device_get(images_of(variables, image)) for image in good]
+        for name in ("I_gen", "I_spc"):
+            if name in drawn[0]:
+                pairs = (np.concatenate([d[k] for d in drawn]) for k in (name, "I"))
+                for band, error in band_errors(*pairs).items():
+                    figures[f"{name} {band}"] = error
+        if "detector" in stage.modules:
+            names = [source.names(i) for i in range(len(source))]
+            found = judge(
+                lambda image: jax.device_get(predict(variables, image)),
+                batches(),
+                source.classes,
+                names,
+                k=1,
+                resamples=1,
+            )
+            figures |= {name: getattr(found.overall, name) for name in _FIGURES}
+        return {name: value for name, value in figures.items() if value is not None}
+
+    return observe
+
+
+def _good_images(batches: Iterator[Batch], size: int) -> list[np.ndarray]:
+    """The first good images in batches of ``size``, at most ``GOOD_IMAGES``; at least one batch."""
+    images: list[np.ndarray] = []
+    for batch in batches:
+        rows = np.flatnonzero(batch["valid"] & (batch["label"] == 0))
+        images.extend(batch["image"][rows])
+        if len(images) >= GOOD_IMAGES:
+            break
+    whole = max(1, min(len(images), GOOD_IMAGES) // size)
+    images = (images * size)[: whole * size]
+    return [np.stack(images[i : i + size]) for i in range(0, len(images), size)]
