@@ -8,7 +8,6 @@ Pictures come out at 256 x 256 and none is kept in memory. The waiting is that o
 
 import argparse
 import runpy
-import tempfile
 import threading
 import time
 from pathlib import Path
@@ -22,10 +21,9 @@ from vqad.config import model_from_config
 from vqad.data.pipeline import NUM_THREADS, training_batches
 from vqad.data.sources import Source, open_source
 from vqad.models.initializers import host_key
+from vqad.run_stage import make_trainer, stage_batches
 from vqad.stages import STAGES
 from vqad.stages.stage import Stage
-from vqad.training import loop
-from vqad.training.sharding import Placement
 
 SIZE, BATCH, ROUNDS = (256, 256), 8, 9
 
@@ -81,20 +79,20 @@ def wait(config: ConfigDict, stage: Stage, steps: int = 40) -> str:
     """Runs steps of a stage with what training runs them with; returns a line of the table."""
     size = None if stage.source == "pictures" else tuple(config.image_size)
     source = open_source(config[stage.source], "train", size, labelled=size is not None)
-    model, placement = model_from_config(config), Placement.over_devices()
+    model = model_from_config(config)
     init = jax.jit(model.init)
     fresh = jax.device_get(init(host_key(jax.random.key(0)), np.zeros((1, 32, 32, 3))))
     earlier = ("fresh", fresh) if stage.needs else None
-    with tempfile.TemporaryDirectory() as empty:
-        prepared = loop._prepare(config, model, stage, source, empty, earlier, placement)
-    loader = loop._batches(config, stage, source, 0)
-    (state, frozen, step), batches = prepared, placement.ahead(loader)
+    trainer = make_trainer(config, stage, model, source.num_labelled > 0)
+    state = trainer.init(earlier)
+    loader = stage_batches(config, stage, source, 0)
+    batches = trainer.sharding.ahead(loader)
     waited, taken = [], []
     for _ in range(steps + 1):
         begun = clocks()
         batch = next(batches)
         waited.append(clocks()[0] - begun[0])
-        state = jax.block_until_ready(step(state, frozen, batch))[0]
+        state = jax.block_until_ready(trainer.step(state, batch))[0]
         taken.append(clocks() - begun)
     wall, cpu, loading = np.sum(taken[1:], axis=0)  # the first step warms up
     loader.close()

@@ -1,7 +1,6 @@
 """vqad's side of the duel: python benchmarks/vqad_cases.py CASE WORKLOAD."""
 
 import sys
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -39,39 +38,18 @@ def train(pacer: Pacer, work: Workload, name: str, loading: bool) -> None:
 
     from vqad.data.pipeline import training_batches
     from vqad.data.sources import open_source
-    from vqad.kernels.compiler import compile_ahead
     from vqad.models.initializers import host_key
     from vqad.stages import STAGES
-    from vqad.training.initialization import initial_variables
-    from vqad.training.optimizer import make_optimizer
-    from vqad.training.sharding import Placement
-    from vqad.training.step import (
-        create_state,
-        make_train_step,
-        split_variables,
-    )
+    from vqad.training.trainer import Trainer
 
     config, model = _setup(work)
     stage = STAGES[name]
     init = jax.jit(model.init)
     fresh = jax.device_get(init(host_key(jax.random.key(0)), jnp.zeros((1, 32, 32, 3))))
-    variables = initial_variables(model, stage, 0, ("fresh", fresh) if stage.needs else None)
-    params, codebook, frozen = split_variables(stage, variables)
-    optimizer = make_optimizer(config[name])
-    placement = Placement.over_devices()
-    step = make_train_step(model, stage, config[name], optimizer, 0, placement)
-    shapes = jax.tree.map(
-        jax.typeof,
-        (
-            jax.eval_shape(partial(create_state, optimizer=optimizer), params, codebook),
-            frozen,
-            {"image": _images(work)},
-        ),
-    )
-    compiled = compile_ahead(step, *shapes)
-    pacer.flops = lambda: _flops(step.lower(*shapes))
-    state, frozen = placement.put((create_state(params, codebook, optimizer), frozen))
-    del fresh, variables, params, codebook
+    trainer = Trainer(model, stage, config[name].to_dict(), image_size=(work.side, work.side))
+    state = trainer.init(("fresh", fresh) if stage.needs else None)
+    pacer.flops = lambda: _flops(trainer.lower())
+    del fresh
     if loading:
         size = (work.side, work.side)
         crop = stage.source == "pictures"
@@ -86,7 +64,7 @@ def train(pacer: Pacer, work: Workload, name: str, loading: bool) -> None:
     else:
         batches = itertools.repeat({"image": _images(work)})
     for batch in batches:
-        state, metrics, _ = compiled(state, frozen, placement.put_batch(batch))
+        state, metrics, _ = trainer.step(state, trainer.sharding.put_batch(batch))
         jax.block_until_ready((state, metrics))
         pacer.tick()
 

@@ -2,7 +2,6 @@
 
 import importlib.util
 import os
-from functools import partial
 
 import jax
 from jax.experimental import topologies
@@ -12,16 +11,8 @@ from vqad.config import model_from_config
 from vqad.errors import VqadError
 from vqad.plan.chips import Topology
 from vqad.stages.stage import Stage
-from vqad.training.initialization import variable_shapes
-from vqad.training.loop import batch_shapes
-from vqad.training.optimizer import make_optimizer
-from vqad.training.sharding import Placement, placed
-from vqad.training.step import (
-    create_state,
-    make_train_step,
-    split_variables,
-    state_shardings,
-)
+from vqad.training.sharding import Placement
+from vqad.training.trainer import Trainer
 
 _LIBTPU_VARIABLES = {
     # Otherwise it asks the network what machine this is, and locks itself for one process.
@@ -84,19 +75,17 @@ def compile_step(
     Raises:
       VqadError: the step does not fit the devices' memory.
     """
-    settings = config[stage.name]
-    model = model_from_config(config)
-    optimizer = make_optimizer(settings)
-    params, codebook, frozen = split_variables(stage, variable_shapes(model, stage))
-    state = jax.eval_shape(partial(create_state, optimizer=optimizer), params, codebook)
-    step = make_train_step(model, stage, settings, optimizer, config.seed, placement)
-    lowered = step.lower(
-        placed(state, state_shardings(placement, state)),
-        frozen,
-        batch_shapes(config, stage, labelled),
+    trainer = Trainer(
+        model_from_config(config),
+        stage,
+        config[stage.name].to_dict(),
+        image_size=config.image_size,
+        seed=config.seed,
+        labelled=labelled and config.labelled_share > 0,
+        sharding=placement,
     )
     try:
-        return lowered.compile()
+        return trainer.lower().compile()
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise

@@ -1,8 +1,9 @@
 """Stage 2 in three parts, one after the other, for a fraction of the arithmetic of the joint one.
 
-The same losses and the same anomalies (DSR, section 3), but each module is trained when those that it
-depends on are done: the restrictions on the feature loss, a seventh of a joint step's arithmetic,
-then the object-specific decoder on the image loss, then the detector on the focal loss.
+The same losses and the same anomalies (DSR, section 3), but each module is trained when those that
+it depends on are done: the restrictions on the feature loss, a seventh of a joint step's
+arithmetic, then the object-specific decoder on the image loss, then the detector on the focal
+loss.
 """
 
 import jax
