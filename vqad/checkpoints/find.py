@@ -5,6 +5,7 @@ import re
 import orbax.checkpoint as ocp
 from etils import epath
 
+from vqad.checkpoints.weights_file import is_weights_file
 from vqad.errors import VqadError
 from vqad.paths import check_reachable
 from vqad.stages import STAGES
@@ -32,10 +33,14 @@ def latest_step(path: str) -> int | None:
 def find_folder(path: str) -> str:
     """The checkpoint folder that a user means: the newest stage in a workdir, or the folder itself.
 
+    A file that ``write_weights`` wrote stands for itself.
+
     Raises:
       VqadError: there is none.
     """
     check_reachable(path)
+    if is_weights_file(path):
+        return str(path)
     root = epath.Path(path)
     if not root.exists():
         raise VqadError(f"{path}: no such folder; give a workdir or a checkpoint folder")

@@ -8,6 +8,7 @@ from etils import epath
 
 from vqad.checkpoints.find import find_folder, latest_step, whole_steps
 from vqad.checkpoints.verify import DamagedCheckpoint, load_description, load_item
+from vqad.checkpoints.weights_file import is_weights_file, read_weights
 from vqad.errors import VqadError
 
 logger = logging.getLogger(__name__)
@@ -19,7 +20,7 @@ def load_weights(path: str) -> tuple[dict, dict]:
     A damaged checkpoint is told of and passed over, if there is an older one.
 
     Args:
-      path: workdir, or checkpoint folder.
+      path: workdir, checkpoint folder, or a file that ``write_weights`` wrote.
 
     Returns:
       Variables as nested dicts of NumPy arrays, and the metadata, with ``step``.
@@ -28,6 +29,8 @@ def load_weights(path: str) -> tuple[dict, dict]:
       VqadError: no checkpoint there.
       DamagedCheckpoint: none that can be read.
     """
+    if is_weights_file(path):
+        return read_weights(path)
     folder = find_folder(path)
     oldest, *newer = whole_steps(folder)
     for step in reversed(newer):
@@ -57,6 +60,8 @@ def load_metadata(path: str) -> dict:
     Raises:
       DamagedCheckpoint: it cannot be read.
     """
+    if is_weights_file(path):
+        return read_weights(path)[1]
     return load_description(path, latest_step(path))
 
 

@@ -1,0 +1,69 @@
+"""Weights of some or all modules as one small safetensors file, in half precision."""
+
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import safetensors
+from flax.traverse_util import flatten_dict, unflatten_dict
+from safetensors.numpy import save_file
+
+from vqad.errors import VqadError
+
+SUFFIX = ".safetensors"
+_KEY = "vqad_weights"
+
+
+def write_weights(path: str, variables: Mapping, metadata: Mapping[str, Any]) -> None:
+    """Writes parameters as float16; codebooks, whose ties float16 would move, as float32.
+
+    Args:
+      path: the file; its folder must exist.
+      variables: ``{"params": ..., "codebook": ...}``.
+      metadata: JSON-able; ``metadata["model"]`` holds the model's fields.
+
+    Raises:
+      VqadError: a parameter beyond float16's range.
+    """
+    flat = flatten_dict({key: variables[key] for key in ("params", "codebook")}, sep=".")
+    halved = {}
+    for name, array in flat.items():
+        array = np.asarray(array)
+        if name.startswith("params."):
+            if not (np.abs(array) < np.finfo(np.float16).max).all():
+                raise VqadError(f"{name}: beyond what float16 holds; keep the checkpoint instead")
+            array = array.astype(np.float16)
+        halved[name] = np.ascontiguousarray(array)
+    save_file(halved, path, {_KEY: json.dumps(dict(metadata), sort_keys=True)})
+
+
+def is_weights_file(path: str) -> bool:
+    """Whether a path is a file that ``write_weights`` may have written."""
+    return str(path).endswith(SUFFIX) and os.path.isfile(path)
+
+
+def read_weights(path: str) -> tuple[dict, dict]:
+    """Variables, float32, and metadata of a file that ``write_weights`` wrote.
+
+    Raises:
+      VqadError: it is damaged, or another file.
+    """
+    try:
+        with safetensors.safe_open(path, framework="np") as file:
+            metadata = json.loads((file.metadata() or {})[_KEY])
+            flat = {name: file.get_tensor(name).astype(np.float32) for name in file.keys()}  # noqa: SIM118
+        variables = unflatten_dict(flat, sep=".")
+        if not isinstance(metadata["model"], dict) or not variables.keys() >= {
+            "params",
+            "codebook",
+        }:
+            raise ValueError("no weights of a model")
+    except (KeyError, ValueError, TypeError, OSError, safetensors.SafetensorError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise VqadError(
+            f"{path}: cannot be read as weights ({reason}); give a checkpoint folder or a file of "
+            "tools/pack_weights.py"
+        ) from error
+    return variables, {"step": 0, **metadata}
