@@ -2,10 +2,12 @@
 
 python tools/corpus.py corpus
 python launch/main.py --config=configs/pretrain.py:small --workdir=runs/pretrain_small \
-    --config.pictures=corpus/train/good
+    --config.pictures=corpus/train/good --config.surface=corpus
 
 ``small`` has the networks of ``configs/small.py``, ``base`` wider ones at 256 x 256, ``full`` the
-paper's. Pictures lose their colour half of the time, so that the weights serve grey cameras too.
+paper's. Stage 2, in its three parts, and stage 3 see random parts of the corpus at random scales:
+one surface of all surfaces, whose modules later start a real one. Half of all images are grey, so
+that the weights serve grey cameras too.
 """
 
 from ml_collections import ConfigDict
@@ -49,18 +51,34 @@ def get_config(size: str = "small") -> ConfigDict:
     config.image_size = SIZES[size]["image_size"]
     config.model.update(SIZES[size]["model"])
     config.model.update(commitment_cost=0.02, reseed_below=0.5, code_units=True)
-    config.stages = ("stage1",)
+    config.stages = ("stage1", "restrictions", "object_decoder", "detector", "stage3")
+    config.crop = "random"
+    config.labelled_share = 0.0
     config.stage1.update(
         steps=50_000,
         batch_size=16,
         learning_rate=6e-4,
-        schedule="cosine",
-        warmup_steps=500,
         clip_norm=1.0,
         standardize_features=True,
         hi_dropout=0.2,
         gray_probability=0.5,
     )
+    config.restrictions.update(steps=50_000, learning_rate=1e-3)
+    config.object_decoder.update(steps=20_000, learning_rate=1e-3)
+    config.detector.update(steps=20_000, learning_rate=5e-4)
+    config.stage3.update(steps=10_000, learning_rate=5e-4)
+    for name in ("restrictions", "object_decoder", "detector", "stage3"):
+        config[name].update(
+            batch_size=8,
+            average_decay=0.999,
+            rotation_probability=0.0,
+            gray_probability=0.5,
+            mark_share=0.5,
+            max_cells=min(32, config.image_size[0] // 8),
+        )
+    for name in config.stages:
+        config[name].update(schedule="cosine", warmup_steps=500)
     config.checkpoint.every_steps = 1000
     config.log.update(every_steps=100, images_every_steps=2000)
+    config.evaluation.batch_size = 16
     return config

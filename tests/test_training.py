@@ -36,6 +36,9 @@ RECIPES = [
     "stage2:ksdd2",
     "stage3",
     "stage3:ksdd2",
+    "pretrain:small",
+    "pretrain:base",
+    "pretrain:full",
 ]
 
 

@@ -240,6 +240,12 @@ def _open_sources(config: ConfigDict, left: list[Stage]) -> dict[str, Source]:
             tree=field == "pictures",
             **where_data_is(config, field),
         )
+        if config.crop == "random" and source.num_labelled:
+            raise VqadError(
+                f"config.crop: random, but {config.surface} has labelled defects to train with, of "
+                "which only whole images are taken; give --config.labelled_share=0 or "
+                "--config.crop=whole"
+            )
         if field == "surface":
             _tell_labelled(source, config.labelled_share)
         if field == "surface" and config.calibration.held_out:
