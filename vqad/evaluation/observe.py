@@ -9,9 +9,10 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from vqad.config import where_data_is
-from vqad.data.layouts import NoTestSplit
+from vqad.data.layouts import GOOD, NoTestSplit
 from vqad.data.pipeline import Batch, evaluation_batches
-from vqad.data.sources import open_source
+from vqad.data.sources import Source, open_source
+from vqad.errors import VqadError
 from vqad.evaluation.bands import band_errors
 from vqad.evaluation.judge import judge
 from vqad.kernels.compiler import compiler_options
@@ -40,20 +41,19 @@ def observer(config: ConfigDict, model: Dsr, stage: Stage) -> Observe | None:
       A function of the variables of all modules so far to float figures by name: the stage's
       metrics on good test images with fixed draws, the errors of I_gen and I_spc by frequency band
       (``vqad.evaluation.bands``) and, once there is a detector, the figures of all test images by
-      M, or by M_up once there is an upsampler. None, with a warning, without a test split.
+      M, or by M_up once there is an upsampler. Of a test split of good images alone there are no
+      figures of M. None, with a warning, without a test split.
     """
     if not config.surface:
         logger.warning("warning: config.evaluation.every_steps: no config.surface to look at")
         return None
-    try:
-        source = open_source(
-            config.surface, "test", tuple(config.image_size), **where_data_is(config)
-        )
-    except NoTestSplit as error:
-        logger.warning("warning: %s; no figures along %s", error, stage.name)
-        return None
     settings, size = config[stage.name].to_dict(), config.evaluation.batch_size
     options = compiler_options()
+    try:
+        source, judged = _test_images(config)
+    except VqadError as error:
+        logger.warning("warning: %s; no figures along %s", error, stage.name)
+        return None
 
     def batches() -> Iterator[Batch]:
         return evaluation_batches(source, batch_size=size)
@@ -96,7 +96,7 @@ def observer(config: ConfigDict, model: Dsr, stage: Stage) -> Observe | None:
                 pairs = (np.concatenate([d[k] for d in drawn]) for k in (name, "I"))
                 for band, error in band_errors(*pairs).items():
                     figures[f"{name} {band}"] = error
-        if "detector" in stage.modules:
+        if judged and "detector" in stage.modules:
             names = [source.names(i) for i in range(len(source))]
             found = judge(
                 lambda image: jax.device_get(predict(variables, image)),
@@ -112,11 +112,21 @@ def observer(config: ConfigDict, model: Dsr, stage: Stage) -> Observe | None:
     return observe
 
 
+def _test_images(config: ConfigDict) -> tuple[Source, bool]:
+    """The surface's test split, and whether it holds defects to judge with."""
+    size = tuple(config.image_size)
+    try:
+        return open_source(config.surface, "test", size, **where_data_is(config)), True
+    except NoTestSplit:
+        good = f"{config.surface.rstrip('/')}/test/{GOOD}"
+        return open_source(good, "train", size), False
+
+
 def _good_images(batches: Iterator[Batch], size: int) -> list[np.ndarray]:
     """The first good images in batches of ``size``, at most ``GOOD_IMAGES``; at least one batch."""
     images: list[np.ndarray] = []
     for batch in batches:
-        rows = np.flatnonzero(batch["valid"] & (batch["label"] == 0))
+        rows = np.flatnonzero(batch["valid"] & (batch.get("label", np.array(0)) == 0))
         images.extend(batch["image"][rows])
         if len(images) >= GOOD_IMAGES:
             break
