@@ -83,14 +83,15 @@ def observer(config: ConfigDict, model: Dsr, stage: Stage) -> Observe | None:
         images = {"general": found["I_gen"], "specific": found["I_spc"]}
         return {"score": score, "mask": mask[..., 1], **images}
 
-    metrics_of, images_of, predict = (
-        jax.jit(f, compiler_options=options) for f in (metrics_of, images_of, predict)
-    )
+    jitted = {f: jax.jit(f, compiler_options=options) for f in (metrics_of, images_of, predict)}
+
+    def compute(function: Callable, variables: Mapping, image: np.ndarray) -> dict:
+        return jax.device_get(jitted[function](variables, image))
 
     def observe(variables: Mapping) -> dict[str, float]:
-        rows = [jax.device_get(metrics_of(variables, image)) for image in good]
+        rows = [compute(metrics_of, variables, image) for image in good]
         figures = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
-        drawn = [jax.device_get(images_of(variables, image)) for image in good]
+        drawn = [compute(images_of, variables, image) for image in good]
         for name in ("I_gen", "I_spc"):
             if name in drawn[0]:
                 pairs = (np.concatenate([d[k] for d in drawn]) for k in (name, "I"))
@@ -99,7 +100,7 @@ def observer(config: ConfigDict, model: Dsr, stage: Stage) -> Observe | None:
         if judged and "detector" in stage.modules:
             names = [source.names(i) for i in range(len(source))]
             found = judge(
-                lambda image: jax.device_get(predict(variables, image)),
+                lambda image: compute(predict, variables, image),
                 batches(),
                 source.classes,
                 names,
