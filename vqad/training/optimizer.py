@@ -7,8 +7,6 @@ import jax
 import jax.numpy as jnp
 import optax
 
-SCHEDULES = ("drop", "cosine")
-
 
 def make_optimizer(settings: Mapping[str, Any]) -> optax.GradientTransformation:
     """Adam (betas 0.9, 0.999, eps 1e-8, no weight decay) as a stage's settings describe it.

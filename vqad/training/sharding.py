@@ -11,9 +11,6 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from vqad.errors import VqadError
 
-SPLITS = ("nothing", "optimizer", "parameters")
-IMAGE_SPLITS = ("nothing", "images", "height")
-
 
 @dataclasses.dataclass(frozen=True)
 class Placement:
@@ -26,7 +23,7 @@ class Placement:
 
     Attributes:
       mesh: all devices of all processes.
-      split: what is split: one of ``SPLITS``.
+      split: what is split: ``nothing``, ``optimizer`` or ``parameters``.
       min_size: arrays of fewer elements are not split.
     """
 

@@ -1,0 +1,13 @@
+"""The configuration of a run: its fields, the paper's values, and what may stand in them."""
+
+from vqad.config.base import base_config, model_from_config, where_data_is
+from vqad.config.check import check_model, validate, validate_values
+
+__all__ = [
+    "base_config",
+    "check_model",
+    "model_from_config",
+    "validate",
+    "validate_values",
+    "where_data_is",
+]
