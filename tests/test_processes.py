@@ -13,7 +13,7 @@ import pytest
 from command_line import ROOT, command, devices, environment, launch, metrics
 
 from vqad.checkpoints import load_weights, whole_steps
-from vqad.training.lock import Claim
+from vqad.training.lock import WorkdirLock
 
 STAGE1 = ["--config.stages=('stage1',)", "--config.log.every_steps=1"]
 LONG = ["--config.stage1.steps=100000", "--config.mesh.split=optimizer"]
@@ -117,8 +117,10 @@ def test_when_one_process_dies_the_other_ends_with_a_message(together):
 def test_when_one_process_fails_the_others_end(tmp_path):
     workdir = tmp_path / "run"
     workdir.mkdir()
-    with contextlib.closing(Claim(workdir)) as claim:
-        claim.take()  # which only the first process of a run asks for
+    with contextlib.ExitStack() as ending:
+        lock = WorkdirLock(workdir)
+        ending.callback(lock.release)
+        lock.take()  # which only the first process of a run asks for
         first, second = start_two(workdir)
         assert first.wait(timeout=120) == 2, said(workdir, 0)
         begun = time.monotonic()

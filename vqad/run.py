@@ -1,6 +1,5 @@
 """A whole run: the stages of a configuration one after the other, then the judgement."""
 
-import contextlib
 import errno
 import json
 import logging
@@ -26,7 +25,7 @@ from vqad.run_stage import takes_parts, train_stage
 from vqad.stages import STAGES
 from vqad.stages.stage import Stage
 from vqad.training.interruption import Interrupted, Interruption
-from vqad.training.lock import Claim
+from vqad.training.lock import WorkdirLock
 from vqad.training.processes import check_alike, is_first, wait_for_all
 from vqad.training.resume import check_held_out, check_units, stage_before, steps_done
 from vqad.training.sharding import Placement
@@ -72,8 +71,11 @@ def run(
                 evaluate(config, workdir, checkpoints.find_folder(workdir))
             wait_for_all("the judgement")
         else:
-            with contextlib.closing(Claim(root)) as claim:
-                _train(config, workdir, interruption or Interruption(), claim)
+            lock = WorkdirLock(root)
+            try:
+                _train(config, workdir, interruption or Interruption(), lock)
+            finally:
+                lock.release()
     except OSError as error:
         raise VqadError(_told(error, workdir)) from error
 
@@ -105,10 +107,10 @@ def _keep_compiled(folder: epath.Path) -> None:
             jax.config.update("jax_persistent_cache_enable_xla_caches", "none")
 
 
-def _train(config: ConfigDict, workdir: str, interruption: Interruption, claim: Claim) -> None:
+def _train(config: ConfigDict, workdir: str, interruption: Interruption, lock: WorkdirLock) -> None:
     root = epath.Path(workdir)
     if root.exists() and is_first():
-        claim.take()
+        lock.take()
     stages = [STAGES[name] for name in config.stages]
     last, completes = str(root / stages[-1].name), stages[-1].completes
     placement = Placement.over_devices(**config.mesh)
@@ -153,7 +155,7 @@ def _train(config: ConfigDict, workdir: str, interruption: Interruption, claim: 
     judged = judged and _has_test(config, sources)
     if left and is_first():
         root.mkdir(parents=True, exist_ok=True)
-        claim.take()
+        lock.take()
         (root / "config.json").write_text(json.dumps(config.to_dict(), indent=2) + "\n")
     logger.info("devices: %s", ", ".join(str(device) for device in jax.devices()))
     model = model_from_config(config)

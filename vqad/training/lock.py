@@ -1,31 +1,29 @@
 """A workdir is for one run at a time."""
 
 import errno
-import fcntl
 import logging
-from typing import TextIO
 
 from etils import epath
+from filelock import FileLock, Timeout
 
 from vqad.errors import VqadError
 from vqad.paths import is_remote
 
 logger = logging.getLogger(__name__)
 
-_LOCK = ".lock"
-_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
+_NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP)
 
 
-class Claim:
+class WorkdirLock:
     """A lock on a folder; it ends with the process, however that ends.
 
-    A bucket has no such lock, and nothing is claimed there; nor where a file system has none.
+    A bucket has no such lock, and nothing is locked there; nor where a file system has none.
     """
 
     def __init__(self, folder: epath.Path) -> None:
-        """Claims nothing yet."""
+        """Locks nothing yet."""
         self._folder = folder
-        self._file: TextIO | None = None
+        self._lock: FileLock | None = None
 
     def take(self) -> None:
         """Locks the folder, which must be there, if that was not done yet.
@@ -33,12 +31,12 @@ class Claim:
         Raises:
           VqadError: another run has it.
         """
-        if self._file or is_remote(self._folder):
+        if self._lock or is_remote(self._folder):
             return
-        self._file = open(self._folder / _LOCK, "a")  # noqa: SIM115
+        self._lock = FileLock(self._folder / ".lock", timeout=0)
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+            self._lock.acquire()
+        except Timeout as error:
             raise VqadError(
                 f"--workdir={self._folder}: another run trains there; wait until it ends, or give "
                 "another folder"
@@ -53,7 +51,7 @@ class Claim:
                 error.strerror,
             )
 
-    def close(self) -> None:
+    def release(self) -> None:
         """Gives the folder free."""
-        if self._file:
-            self._file.close()
+        if self._lock:
+            self._lock.release()
