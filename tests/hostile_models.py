@@ -1,10 +1,8 @@
 """Hostile settings, checkpoints, PyTorch weights and exports; see `tests/hostile.py`."""
 
-import importlib.util
 import io
 import itertools
 import json
-import sys
 import zipfile
 from pathlib import Path
 
@@ -33,9 +31,6 @@ class Config:
     def __init__(self, folder):
         from vqad.config import base_config
 
-        spec = importlib.util.spec_from_file_location("vqad_launch", ROOT / "launch" / "main.py")
-        self.launch = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(self.launch)
         config = base_config("mvtec_ad/bottle")
         config.pictures = "pictures"
         sound = config.to_dict()
@@ -70,25 +65,13 @@ class Config:
     def read(self, sample, work, strict=False):
         from ml_collections import ConfigDict
 
+        from vqad.commands.train import train_flags
+
         if isinstance(sample, tuple):
-            config = self._parse(["main.py", "--workdir=run", sample[0], *sample[1]])
+            config = train_flags(["--workdir=run", sample[0], *sample[1]]).config
         else:
             config = ConfigDict(sample)
         self._use(config, work, strict)
-
-    def _parse(self, line):
-        from absl import flags
-
-        known, before = set(flags.FLAGS), sys.argv
-        sys.argv = line  # where ml_collections looks for settings
-        try:
-            self.launch._parse(line)
-            return flags.FLAGS.config
-        finally:
-            sys.argv = before
-            for name in set(flags.FLAGS) - known:
-                delattr(flags.FLAGS, name)
-            flags.FLAGS.unparse_flags()
 
     def _use(self, config, work, strict):
         from vqad.config import model_from_config, validate, where_data_is

@@ -102,12 +102,12 @@ def test_a_full_disk_ends_an_event_file_and_no_run(tmp_path, caplog, monkeypatch
 
 INTERRUPTED = """
 import runpy, sys
-from absl import app
+from vqad.commands import train
 
 def interrupted(*args, **kwargs):
     raise KeyboardInterrupt
 
-app.run = interrupted
+train.run_train = interrupted
 runpy.run_path(sys.argv[1], run_name="__main__")
 """
 

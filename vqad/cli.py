@@ -20,6 +20,7 @@ from vqad.commands.plan import plan_arguments, run_plan
 from vqad.commands.predict import predict_arguments, run_predict
 from vqad.commands.prepare import prepare_arguments, run_prepare
 from vqad.commands.report import report_arguments, run_report
+from vqad.commands.train import run_evaluate_command, run_train_command, usage_of_train
 from vqad.errors import VqadError, printable
 
 
@@ -57,6 +58,18 @@ def _logging() -> Iterator[None]:
 
 
 COMMANDS = {
+    "train": Command(
+        "train on a surface, or what a configuration says, then evaluate",
+        usage_of_train,
+        run_train_command,
+        takes_config=True,
+    ),
+    "evaluate": Command(
+        "evaluate a trained run again",
+        usage_of_train,
+        run_evaluate_command,
+        takes_config=True,
+    ),
     "prepare": Command(
         "prepare a public data set for training, from its archive or folder",
         prepare_arguments,
@@ -123,7 +136,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser(
         prog="vqad",
-        description="Surface defect detection with DSR. Training: python launch/main.py --help.",
+        description="Surface defect detection with DSR.",
     )
     parser.add_argument("--version", action="version", version=f"vqad {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)

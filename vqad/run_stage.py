@@ -14,6 +14,7 @@ from vqad import checkpoints
 from vqad.data.pipeline import Batch, training_batches
 from vqad.data.sources import Source
 from vqad.models.dsr import Dsr
+from vqad.paths import write_whole
 from vqad.stages.stage import Stage
 from vqad.training.interruption import Interruption
 from vqad.training.loop import Every, train
@@ -164,5 +165,7 @@ def _start(
         first = next(stage_batches(config, stage, source, 0)) if stage.initialize else None
         state = trainer.init(earlier, warm, first)
     overview = parameter_overview.get_parameter_overview(state.params)
-    logger.info("%s trains\n%s", stage.name, overview)
+    logger.debug("%s trains\n%s", stage.name, overview)
+    if is_first():
+        write_whole(epath.Path(folder).parent / f"{stage.name}_parameters.txt", overview.encode())
     return state

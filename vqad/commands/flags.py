@@ -1,7 +1,9 @@
 """Configurations from the command line: --config=<file> and --config.<field>=<value>."""
 
+import os
 import re
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
@@ -18,6 +20,8 @@ def define_config(
       values: where it is defined.
       argv: the command line, if it is not the process's.
     """
+    if argv is not None:
+        argv[:] = [_by_name(arg) for arg in argv]
     return config_flags.DEFINE_config_file(
         "config",
         None,
@@ -26,6 +30,28 @@ def define_config(
         lock_config=True,
         sys_argv=argv,
     )
+
+
+def config_file(name: str) -> str:
+    """The path of a configuration: a file, or the name of one that the package holds.
+
+    Args:
+      name: as ``runs/mine.py``, ``small`` or ``pretrain:small``; what follows a colon is kept.
+    """
+    name, colon, argument = name.partition(":")
+    stem = Path(name).stem
+    package = Path(__file__).parent.parent
+    # Installed, configurations lie in the package; in a checkout, beside it.
+    for folder in (package / "configs", package.parent / "configs"):
+        found = folder / f"{stem}.py"
+        if not os.path.exists(name) and name in (stem, f"{stem}.py") and found.is_file():
+            return f"{found}{colon}{argument}"
+    return f"{name}{colon}{argument}"
+
+
+def _by_name(arg: str) -> str:
+    name = arg.removeprefix("--config=")
+    return arg if name == arg or not name else f"--config={config_file(name)}"
 
 
 def load_config(argv: Sequence[str]) -> ConfigDict:
@@ -95,4 +121,5 @@ def parse(
 
 def _unreadable(argv: list[str]) -> str:
     given = [arg for arg in argv if arg.startswith("--config=")]
-    return f"{' '.join(given)}: no such file; give one of configs/*.py"
+    names = "demo, small, pretrain:small, stage1, stage2, stage3"
+    return f"{' '.join(given)}: no such file; give a file, or one of {names}"
