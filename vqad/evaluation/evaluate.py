@@ -23,7 +23,9 @@ from vqad.training.resume import check_units
 
 logger = logging.getLogger(__name__)
 
-_FIGURES = 4  # raised when judging gives other figures: what an older version judged is judged anew
+FIGURES_VERSION = (
+    4  # raised when judging gives other figures: what an older version judged is judged anew
+)
 
 
 def check_split(config: ConfigDict) -> None:
@@ -115,7 +117,7 @@ def _about(config: ConfigDict, folder: str, step: int | None) -> dict[str, Any]:
         "score_window": config.model.score_window,
         "seed": config.seed,
         "reinitialized": config.evaluation.reinitialize,
-        "figures": _FIGURES,
+        "figures": FIGURES_VERSION,
     }
 
 
