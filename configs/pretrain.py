@@ -8,7 +8,12 @@ python launch/main.py --config=configs/pretrain.py:small --workdir=runs/pretrain
 paper's. Stage 2, in its three parts, and stage 3 see random parts of the corpus at random scales:
 one surface of all surfaces, whose modules later start a real one. Half of all images are grey, so
 that the weights serve grey cameras too.
+
+``small,gpu`` has batches, rates and dtypes for one large GPU, which would be idle most of the time
+with those for a CPU (docs/pretraining.md).
 """
+
+from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
@@ -43,10 +48,37 @@ SIZES = {
 }
 
 
-def get_config(size: str = "small") -> ConfigDict:
-    """Returns the configuration for a size."""
-    if size not in SIZES:
-        raise VqadError(f"configs/pretrain.py:{size}: no such size; give {', '.join(SIZES)}")
+class OnGpu(NamedTuple):
+    """What a size is trained with on a GPU.
+
+    Attributes:
+      stage1_batch: images in a batch of stage 1.
+      batch: images in a batch of the other stages.
+      rate: what their rates are multiplied by: more for larger batches, less for wider layers.
+      dtype: of the computation.
+    """
+
+    stage1_batch: int
+    batch: int
+    rate: float
+    dtype: str
+
+
+ON_GPU = {
+    "small": OnGpu(128, 64, 1.6, "float32"),
+    "base": OnGpu(128, 64, 1.2, "bfloat16"),
+    "full": OnGpu(64, 32, 0.8, "bfloat16"),
+}
+
+
+def get_config(argument: str = "small") -> ConfigDict:
+    """Returns the configuration for a size, as ``small`` or ``small,gpu``."""
+    size, _, place = argument.partition(",")
+    if size not in SIZES or place not in ("", "gpu"):
+        raise VqadError(
+            f"configs/pretrain.py:{argument}: no such size; give {', '.join(SIZES)}, or one of "
+            "them with ,gpu behind it"
+        )
     config = base_config()
     config.image_size = SIZES[size]["image_size"]
     config.model.update(SIZES[size]["model"])
@@ -81,4 +113,15 @@ def get_config(size: str = "small") -> ConfigDict:
     config.checkpoint.every_steps = 1000
     config.log.update(every_steps=100, images_every_steps=2000)
     config.evaluation.batch_size = 16
+    if place == "gpu":
+        _for_gpu(config, ON_GPU[size])
     return config
+
+
+def _for_gpu(config: ConfigDict, chosen: OnGpu) -> None:
+    config.model.dtype = chosen.dtype
+    for name in config.stages:
+        settings = config[name]
+        settings.batch_size = chosen.stage1_batch if name == "stage1" else chosen.batch
+        settings.learning_rate *= chosen.rate
+        settings.clip_norm = 1.0
