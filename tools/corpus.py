@@ -9,7 +9,7 @@ and SHA-256 of each picture's source), ``licences/`` (the packages' copyright fi
 ``corpus.json`` (counts and the SHA-256 of everything). The same packages give the same bytes with
 the Pillow that ``docs/corpus.md`` names.
 
-``--pack=packed`` writes all training pictures at 256 x 256, small enough to carry elsewhere.
+``--pack=packed`` writes all pictures at 256 x 256 or less, small enough to carry elsewhere.
 """
 
 import argparse
@@ -287,7 +287,7 @@ def _write(out: Path, kept: list[Picture]) -> str:
 
 
 def pack(corpus: Path, out: Path, size: int, quality: int) -> int:
-    """Writes all pictures' central squares at one size; returns their bytes together."""
+    """Writes all pictures' central squares, larger ones at a size; returns their bytes together."""
     total = 0
     for path in sorted(corpus.glob("*/good/*.jpg")):
         image = Image.open(path)
@@ -295,8 +295,9 @@ def pack(corpus: Path, out: Path, size: int, quality: int) -> int:
         box = (left, top, left + min(image.size), top + min(image.size))
         target = out / path.relative_to(corpus)
         target.parent.mkdir(parents=True, exist_ok=True)
-        resized = image.resize((size, size), Image.Resampling.LANCZOS, box)
-        resized.save(target, "JPEG", quality=quality)
+        side = min(size, *image.size)
+        resized = image.resize((side, side), Image.Resampling.LANCZOS, box)
+        resized.save(target, "JPEG", quality=quality, optimize=True)
         total += target.stat().st_size
     return total
 
