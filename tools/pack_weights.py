@@ -13,7 +13,7 @@ import json
 from pathlib import Path
 
 from vqad import checkpoints
-from vqad.checkpoints.weights_file import SUFFIX, write_weights
+from vqad.checkpoints.weights_file import SUFFIX, read_weights, write_weights
 
 _LINES = 200
 
@@ -23,8 +23,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path)
     parser.add_argument("out", type=Path, help="the files' path without their suffixes")
+    parser.add_argument(
+        "--rest", type=Path, help="weights to take the modules from that the run has not come to"
+    )
     arguments = parser.parse_args()
     variables, metadata = checkpoints.load_weights(str(arguments.run))
+    if arguments.rest:
+        rest, _ = read_weights(str(arguments.rest))
+        variables = {**variables, "params": rest["params"] | dict(variables["params"])}
     kept = {key: metadata[key] for key in ("model", "stage", "step", "config", "fixed")}
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     file = arguments.out.with_suffix(SUFFIX)
