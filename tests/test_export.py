@@ -21,7 +21,7 @@ from vqad.cli import main
 from vqad.errors import VqadError
 from vqad.evaluation import evaluate
 from vqad.interop.export import check, contents, stablehlo, write
-from vqad.interop.export.plain import plainly
+from vqad.kernels.choice import kernels_for
 from vqad.kernels.compiler import compiler_options
 from vqad.prediction import thresholds
 from vqad.prediction.loading import read_trained
@@ -109,11 +109,14 @@ def test_a_program_has_no_network_to_look_into(exported):
         load_network(exported["stablehlo"])
 
 
-def test_plain_layers_mean_the_same(trained):
+@pytest.mark.parametrize("runtime", ["plain", "onnx"])
+def test_other_kernels_mean_the_same(trained, runtime):
     judge = contents.judging(trained.model, None)
-    options = {"compiler_options": compiler_options()}
-    a = jax.jit(judge, **options)(trained.variables, noise())
-    b = jax.jit(plainly(judge), **options)(trained.variables, noise())
+    judge = jax.jit(judge, compiler_options=compiler_options())
+    a = judge(trained.variables, noise())
+    with kernels_for(runtime):
+        b = judge(trained.variables, noise())
+    assert judge._cache_size() == 2
     for name in a:
         np.testing.assert_allclose(a[name], b[name], atol=2e-5, err_msg=name)
 

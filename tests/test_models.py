@@ -1,16 +1,12 @@
-"""Networks: operators against plain ones, sizes, dtypes, the codebook's upkeep."""
+"""Networks: sizes, dtypes, the codebook's upkeep."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax import lax
-from jax.test_util import check_grads
 
 from vqad.checkpoints import load_weights, save_weights
 from vqad.errors import VqadError
-from vqad.kernels import ops
-from vqad.kernels.bilinear import upsample_conv
 from vqad.models.autoencoder import DiscreteAutoencoder
 from vqad.models.dsr import Dsr, smooth
 from vqad.models.initializers import host_key
@@ -30,90 +26,6 @@ RNG = np.random.default_rng(0)
 
 def normal(*shape):
     return jnp.asarray(RNG.normal(size=shape).astype(np.float32))
-
-
-def plain_conv(x, kernel, stride, padding):
-    return lax.conv_general_dilated(
-        x,
-        kernel,
-        (stride, stride),
-        [(padding, padding)] * 2,
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        precision="highest",
-    )
-
-
-def plain_transpose(x, kernel):
-    return lax.conv_general_dilated(
-        x,
-        kernel[::-1, ::-1],
-        (1, 1),
-        [(2, 2)] * 2,
-        lhs_dilation=(2, 2),
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        precision="highest",
-    )
-
-
-def plain_upsample_conv(x, kernel):
-    def matrix(size):
-        positions = np.linspace(0, size - 1, 2 * size)
-        return np.stack([np.interp(positions, np.arange(size), row) for row in np.eye(size)])
-
-    _, h, w, _ = x.shape
-    x = jnp.einsum("nhwc,hi,wj->nijc", x, matrix(h), matrix(w), precision="highest")
-    return plain_conv(x.astype(jnp.float32), kernel, 1, 1)
-
-
-@pytest.mark.parametrize(
-    ("fast", "plain", "size", "outputs"),
-    [
-        (ops.conv, lambda x, k: plain_conv(x, k, 1, 0), 1, 7),
-        (ops.conv, lambda x, k: plain_conv(x, k, 1, 1), 3, 2),
-        (ops.conv, lambda x, k: plain_conv(x, k, 1, 1), 3, 7),
-        (ops.conv_down, lambda x, k: plain_conv(x, k, 2, 1), 4, 5),
-        (ops.conv_transpose, plain_transpose, 4, 5),
-        (upsample_conv, plain_upsample_conv, 3, 5),
-    ],
-)
-def test_convolutions_equal_plain_ones(fast, plain, size, outputs):
-    x, kernel = normal(3, 6, 10, 4), normal(size, size, 4, outputs)
-    np.testing.assert_allclose(fast(x, kernel), plain(x, kernel), rtol=1e-5, atol=1e-5)
-    weight = normal(*plain(x, kernel).shape)
-    for argument in (0, 1):
-        got, want = (
-            jax.grad(lambda *a, f=f: (f(*a) * weight).sum(), argument)(x, kernel)
-            for f in (fast, plain)
-        )
-        np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
-
-
-def test_instance_norm_gradients_equal_differences():
-    check_grads(
-        ops.instance_norm_relu, (normal(2, 4, 6, 3),), order=1, modes="rev", atol=2e-2, rtol=2e-2
-    )
-
-
-def test_upsampling_in_bfloat16_sums_in_float32():
-    x, kernel = normal(2, 8, 8, 16), normal(3, 3, 16, 8)
-    want = plain_upsample_conv(x, kernel)
-    got = upsample_conv(x.astype(jnp.bfloat16), kernel.astype(jnp.bfloat16))
-    assert got.dtype == jnp.bfloat16
-    error = jnp.sqrt(jnp.square(got.astype(jnp.float32) - want).mean() / jnp.square(want).mean())
-    assert error < 0.004  # inputs and output rounded to 8 bits, once each
-
-
-def test_upsampling_one_pixel():
-    x, kernel = normal(2, 1, 1, 4), normal(3, 3, 4, 5)
-    want = plain_conv(jnp.broadcast_to(x, (2, 2, 2, 4)), kernel, 1, 1)
-    np.testing.assert_allclose(upsample_conv(x, kernel), want, rtol=1e-5, atol=1e-5)
-
-
-def test_max_pool_gives_ties_to_the_first():
-    x = jnp.asarray([[1.0, 2.0], [2.0, 2.0]]).reshape(1, 2, 2, 1)
-    assert ops.max_pool(x).item() == 2
-    grad = jax.grad(lambda x: ops.max_pool(x).sum())(x)
-    np.testing.assert_array_equal(grad.reshape(2, 2), [[0, 1], [0, 0]])
 
 
 def test_smooth_counts_zeros_outside():

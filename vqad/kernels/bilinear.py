@@ -20,7 +20,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from vqad.kernels.ops import shift
+from vqad.kernels.choice import choose
+from vqad.kernels.convolutions import plain_conv, shift
 
 # XLA's CPU backend would otherwise fuse a stencil into the interleaving behind it, element by
 # element: 15 ms in place of 5 forward, 64 x 64 to 128 x 128, 32 to 16 channels, batch 8, two cores.
@@ -114,7 +115,20 @@ def _columns(kernel: jax.Array) -> list[jax.Array]:
     return [kernel[:, j].transpose(1, 0, 2).reshape(ci, 3 * co) for j in range(3)]
 
 
-@jax.custom_vjp
+def plain_upsample_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """What ``upsample_conv`` computes, upsampling as products with matrices of weights."""
+
+    def weights(size: int) -> np.ndarray:
+        at = np.linspace(0, size - 1, 2 * size)
+        rows = [np.interp(at, np.arange(size), row) for row in np.eye(size)]
+        return np.stack(rows).astype(jnp.float32)
+
+    x32, (h, w) = x.astype(jnp.float32), x.shape[1:3]
+    x32 = jnp.einsum("hi,nhwc->niwc", weights(h), x32)
+    x32 = jnp.einsum("wj,niwc->nijc", weights(w), x32)
+    return plain_conv(x32, kernel.astype(jnp.float32)).astype(x.dtype)
+
+
 def upsample_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Bilinear 2x upsampling with aligned corners, then a 3x3 convolution with zero padding.
 
@@ -127,6 +141,11 @@ def upsample_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
     Returns:
       [n, 2h, 2w, co], dtype of x.
     """
+    return choose(x, kernel, plain=plain_upsample_conv, default=_conv_then_upsample)
+
+
+@jax.custom_vjp
+def _conv_then_upsample(x: jax.Array, kernel: jax.Array) -> jax.Array:
     h, w = x.shape[1:3]
     padded = _barrier(jnp.pad(x, ((0, 0), (0, 0), (1, 1), (0, 0))))
     products = [
@@ -140,11 +159,11 @@ def upsample_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return _interpolate(lambda tap, step: shift(rows[tap], -step, 1), h, axis=1).astype(x.dtype)
 
 
-def _upsample_conv_fwd(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple]:
-    return upsample_conv(x, kernel), (x, kernel)
+def _conv_then_upsample_fwd(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple]:
+    return _conv_then_upsample(x, kernel), (x, kernel)
 
 
-def _upsample_conv_bwd(residuals: tuple, dy: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _conv_then_upsample_bwd(residuals: tuple, dy: jax.Array) -> tuple[jax.Array, jax.Array]:
     x, kernel = residuals
     ci, co = kernel.shape[2:]
     dy = dy.astype(jnp.float32)
@@ -155,4 +174,4 @@ def _upsample_conv_bwd(residuals: tuple, dy: jax.Array) -> tuple[jax.Array, jax.
     return dx, jnp.stack(dkernel).transpose(2, 0, 1, 3)
 
 
-upsample_conv.defvjp(_upsample_conv_fwd, _upsample_conv_bwd)
+_conv_then_upsample.defvjp(_conv_then_upsample_fwd, _conv_then_upsample_bwd)

@@ -1,10 +1,13 @@
 """Distances between features and codes, in blocks, and the nearest code (DSR, section 3)."""
 
+import functools
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+
+from vqad.kernels.choice import choose
 
 _DISTANCES_AT_A_TIME = 1 << 24
 # What stays in a cache while it is searched: 4096 positions among 4096 codes took 34 ms in place of
@@ -53,8 +56,13 @@ def over_columns(
     return found.reshape(n, h, count * columns, *found.shape[4:])[:, :, :w]
 
 
+def plain_nearest_code(features: jax.Array, codes: jax.Array) -> jax.Array:
+    """What ``nearest_code`` computes."""
+    return jnp.argmin(code_distances(features, codes), axis=-1).astype(jnp.int32)
+
+
 def nearest_code(features: jax.Array, codes: jax.Array) -> jax.Array:
-    """Index of the nearest code by squared L2 distance.
+    """Index of the nearest code by squared L2 distance; the first among equally near ones.
 
     Args:
       features: [n, h, w, d].
@@ -63,19 +71,23 @@ def nearest_code(features: jax.Array, codes: jax.Array) -> jax.Array:
     Returns:
       int32 [n, h, w].
     """
+    return choose(
+        features,
+        codes,
+        plain=plain_nearest_code,
+        default=functools.partial(_nearest_in_blocks, limit=_DISTANCES_AT_A_TIME),
+        cpu=functools.partial(_nearest_in_blocks, limit=_DISTANCES_IN_CACHE),
+    )
 
+
+def _nearest_in_blocks(features: jax.Array, codes: jax.Array, limit: int) -> jax.Array:
     def nearest(features: jax.Array) -> jax.Array:
         # Unlike argmin, minima of integers make vector instructions on CPU.
         bits, size = ordered_bits(code_distances(features, codes)), codes.shape[0]
         found = jnp.where(bits == bits.min(-1, keepdims=True), jnp.arange(size), size)
         return found.min(-1).astype(jnp.int32)
 
-    def search(limit: int) -> Callable[[jax.Array], jax.Array]:
-        return lambda features: over_columns(nearest, codes.shape[0], limit, features)
-
-    return lax.platform_dependent(
-        features, cpu=search(_DISTANCES_IN_CACHE), default=search(_DISTANCES_AT_A_TIME)
-    )
+    return over_columns(nearest, codes.shape[0], limit, features)
 
 
 def ordered_bits(x: jax.Array) -> jax.Array:

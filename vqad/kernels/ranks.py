@@ -5,16 +5,20 @@ import jax.numpy as jnp
 from jax import lax
 
 from vqad.kernels import distances
+from vqad.kernels.choice import choose
 
 # Bisection reads its distances 32 times, so that a block should stay in a cache.
 _DISTANCES_AT_A_TIME = 1 << 20
 
 
-def select_rank(values: jax.Array, ranks: jax.Array) -> jax.Array:
-    """Index of the value of a given rank along the last axis, exactly and without sorting.
+def plain_select_rank(values: jax.Array, ranks: jax.Array) -> jax.Array:
+    """What ``select_rank`` computes, by a sort."""
+    found = jnp.take_along_axis(jnp.sort(values, axis=-1), ranks[..., None], axis=-1)
+    return jnp.argmax(values == found, axis=-1).astype(jnp.int32)
 
-    Bisects the bits of the rank-th value from the highest down, counting the smaller values each
-    time.
+
+def select_rank(values: jax.Array, ranks: jax.Array) -> jax.Array:
+    """Index of the value of a given rank along the last axis, exactly.
 
     Args:
       values: float32 [..., k], no NaN.
@@ -23,6 +27,11 @@ def select_rank(values: jax.Array, ranks: jax.Array) -> jax.Array:
     Returns:
       int32 [...]. Among equal values, the first index.
     """
+    return choose(values, ranks, plain=plain_select_rank, default=_bisect)
+
+
+def _bisect(values: jax.Array, ranks: jax.Array) -> jax.Array:
+    """Finds the bits of the rank-th value from the highest down, counting smaller values."""
     bits = distances.ordered_bits(values)
 
     def bisect(i: int, found: jax.Array) -> jax.Array:
@@ -33,6 +42,14 @@ def select_rank(values: jax.Array, ranks: jax.Array) -> jax.Array:
     with jax.named_scope("bisection"):
         found = lax.fori_loop(0, 32, bisect, jnp.zeros(ranks.shape, jnp.uint32))
     return jnp.argmax(bits == found[..., None], axis=-1).astype(jnp.int32)
+
+
+def plain_codes_at_ranks(
+    features: jax.Array, codes: jax.Array, ranks: jax.Array, wanted: jax.Array
+) -> jax.Array:
+    """What ``codes_at_ranks`` computes, and as much where it is not wanted."""
+    found = plain_select_rank(distances.code_distances(features, codes), ranks)
+    return jnp.take(codes, found, axis=0)
 
 
 def codes_at_ranks(
@@ -54,6 +71,14 @@ def codes_at_ranks(
     Returns:
       float32 [n, h, w, d], unspecified codes where none is wanted.
     """
+    return choose(
+        features, codes, ranks, wanted, plain=plain_codes_at_ranks, default=_codes_in_blocks
+    )
+
+
+def _codes_in_blocks(
+    features: jax.Array, codes: jax.Array, ranks: jax.Array, wanted: jax.Array
+) -> jax.Array:
     n, h, w, d = features.shape
     size = h * w
     while size % 2 == 0 and n * size * codes.shape[0] > _DISTANCES_AT_A_TIME:
@@ -65,7 +90,7 @@ def codes_at_ranks(
     def block(i: int, found: jax.Array) -> jax.Array:
         here = lax.dynamic_slice_in_dim(order, i * size, size, axis=1)
         near, rank = (jax.vmap(lambda a, at: a[at])(a, here) for a in (features, ranks))
-        chosen = select_rank(distances.code_distances(near, codes), rank)
+        chosen = _bisect(distances.code_distances(near, codes), rank)
         return jax.vmap(lambda a, at, new: a.at[at].set(new))(found, here, chosen)
 
     with jax.named_scope("blocks"):

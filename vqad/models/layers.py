@@ -5,8 +5,9 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from vqad.kernels import ops
+from vqad.kernels import convolutions
 from vqad.kernels.bilinear import upsample_conv
+from vqad.kernels.normalization import instance_norm_relu
 from vqad.models.initializers import Initializer, torch_default
 
 
@@ -37,9 +38,9 @@ class Conv(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [n, h, w, ci] to [n, h', w', features]."""
         size, apply = {
-            "same": (self.kernel_size, ops.conv),
-            "down": (4, ops.conv_down),
-            "up": (4, ops.conv_transpose),
+            "same": (self.kernel_size, convolutions.conv),
+            "down": (4, convolutions.conv_down),
+            "up": (4, convolutions.conv_transpose),
             "bilinear": (3, upsample_conv),
         }[self.kind]
         # PyTorch counts the fan-in of a transposed convolution over its outputs.
@@ -81,7 +82,7 @@ class ConvBlock(nn.Module):
                 dtype=self.dtype,
                 name=f"conv_{i}",
             )
-            x = ops.instance_norm_relu(conv(x))
+            x = instance_norm_relu(conv(x))
         return x
 
 

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from vqad.kernels import ops
+from vqad.kernels.pooling import max_pool
 from vqad.models.initializers import Initializer
 from vqad.models.layers import Conv, ConvBlock, ResidualStack
 
@@ -35,8 +35,8 @@ class ObjectDecoder(nn.Module):
         options = {"kernel_init": self.kernel_init, "dtype": self.dtype}
         c = x.shape[-1]
         x = ConvBlock((c, 2 * c), **options, name="block_1")(x)
-        x = ConvBlock((2 * c, 4 * c), **options, name="block_2")(ops.max_pool(x))
-        x = Conv(self.bottleneck, kernel_size=1, **options, name="bottleneck")(ops.max_pool(x))
+        x = ConvBlock((2 * c, 4 * c), **options, name="block_2")(max_pool(x))
+        x = Conv(self.bottleneck, kernel_size=1, **options, name="bottleneck")(max_pool(x))
         x = nn.relu(Conv(self.bottleneck, kind="up", **options, name="conv_transpose_1")(x))
         x = nn.relu(Conv(self.bottleneck, kind="up", **options, name="conv_transpose_2")(x))
         x = Conv(self.hiddens, **options, name="conv_1")(x)

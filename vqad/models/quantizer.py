@@ -5,7 +5,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
-from vqad.kernels import distances
+from vqad.kernels.distances import nearest_code
 from vqad.models import initializers
 
 
@@ -83,7 +83,7 @@ class VectorQuantizer(nn.Module):
         """Quantizes features [n, h, w, d] of any float dtype."""
         features = features.astype(jnp.float32)
         table = self.codes.value
-        codes = distances.nearest_code(jax.lax.stop_gradient(features), table)
+        codes = nearest_code(jax.lax.stop_gradient(features), table)
         nearest = jnp.take(table, codes, axis=0)
         commitment = self.commitment_cost * jnp.square(nearest - features).mean()
         values = features + jax.lax.stop_gradient(nearest - features)

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from vqad.kernels import ops
+from vqad.kernels.pooling import max_pool
 from vqad.models.layers import Conv, ConvBlock
 
 
@@ -27,8 +27,8 @@ class SubspaceRestriction(nn.Module):
         """Maps [n, h, w, d] to float32 [n, h, w, features]; h and w divisible by 4."""
         w = self.width
         x = ConvBlock((w, w), dtype=self.dtype, name="encoder_1")(x)
-        x = ConvBlock((2 * w, 2 * w), dtype=self.dtype, name="encoder_2")(ops.max_pool(x))
-        x = ConvBlock((4 * w, 4 * w), dtype=self.dtype, name="encoder_3")(ops.max_pool(x))
+        x = ConvBlock((2 * w, 2 * w), dtype=self.dtype, name="encoder_2")(max_pool(x))
+        x = ConvBlock((4 * w, 4 * w), dtype=self.dtype, name="encoder_3")(max_pool(x))
         x = ConvBlock((2 * w,), upsample=True, dtype=self.dtype, name="up_2")(x)
         x = ConvBlock((2 * w, 2 * w), dtype=self.dtype, name="decoder_2")(x)
         x = ConvBlock((w,), upsample=True, dtype=self.dtype, name="up_1")(x)

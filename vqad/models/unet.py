@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from vqad.kernels import ops
+from vqad.kernels.pooling import max_pool
 from vqad.models.initializers import Initializer
 from vqad.models.layers import Conv, ConvBlock
 
@@ -32,7 +32,7 @@ class UNet(nn.Module):
         widths = [self.width, 2 * self.width, 4 * self.width, 4 * self.width]
         skips = []
         for level, width in enumerate(widths, 1):
-            x = ops.max_pool(x) if level > 1 else x
+            x = max_pool(x) if level > 1 else x
             x = ConvBlock((width, width), **options, name=f"encoder_{level}")(x)
             skips.append(x)
         for level in (3, 2, 1):

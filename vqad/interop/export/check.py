@@ -21,11 +21,10 @@ import numpy as np
 
 from vqad.errors import VqadError
 from vqad.interop.export import contents
-from vqad.interop.export.plain import quantized
 from vqad.kernels import distances
 from vqad.kernels.compiler import compiler_options
 from vqad.models.dsr import Dsr
-from vqad.models.quantizer import VectorQuantizer
+from vqad.models.quantizer import Quantized, VectorQuantizer
 from vqad.prediction.loading import Trained
 from vqad.prediction.thresholds import Thresholds
 
@@ -112,10 +111,16 @@ def _with_codes(
             return original(*args, **kwargs)
         name = waiting[module.name].pop(0)
         excess[name] = _excess(args[0].astype(jnp.float32), module.codes.value, codes[name])
-        return quantized(module.codes.value, codes[name])
+        return _quantized(module.codes.value, codes[name])
 
     with nn.intercept_methods(force):
         return judge(variables, images), excess
+
+
+def _quantized(table: jax.Array, codes: jax.Array) -> Quantized:
+    """What a quantizer returns for given codes of its table; figures for training are zero."""
+    zero = jnp.zeros(())
+    return Quantized(jnp.take(table, codes, axis=0, mode="clip"), codes, zero, zero, zero)
 
 
 def _excess(features: jax.Array, table: jax.Array, codes: jax.Array) -> jax.Array:

@@ -14,7 +14,7 @@ from jax.extend.core import jaxpr_as_fun
 
 from vqad.errors import VqadError
 from vqad.interop.export import contents
-from vqad.interop.export.plain import plainly
+from vqad.kernels.choice import kernels_for
 from vqad.prediction.loading import Trained
 
 KEY = "vqad"
@@ -37,7 +37,7 @@ def build(trained: Trained) -> bytes:
             "--format=stablehlo or safetensors"
         )
     limits = contents.usable_limits(trained)
-    judge = plainly(contents.judging(trained.model.clone(remat=False), limits))
+    judge = contents.judging(trained.model.clone(remat=False), limits)
     weights = jax.tree.map(jnp.asarray, trained.variables)
     names: list[str] = []
 
@@ -49,7 +49,8 @@ def build(trained: Trained) -> bytes:
     (n,) = export.symbolic_shape("n")
     image = jax.ShapeDtypeStruct((n, *trained.image_size, 3), jnp.uint8)
     # Traced before jax2onnx replaces functions of jax.numpy by its own.
-    traced = jax.make_jaxpr(outputs)(image)
+    with kernels_for("onnx"):
+        traced = jax.make_jaxpr(outputs)(image)
     with _quietly():
         try:
             from jax2onnx import to_onnx
