@@ -20,7 +20,7 @@ from vqad.data.decode import resize_image
 from vqad.data.sources import open_source
 from vqad.errors import VqadError
 from vqad.prediction.detector import Detector
-from vqad.prediction.inputs import decoded, gather
+from vqad.prediction.inputs import gather, readable
 from vqad.prediction.thresholds import conformal_quantile
 
 SPLITS = 2000
@@ -44,7 +44,7 @@ def held_out(detector: Detector) -> list[np.ndarray]:
 
 def folder(path: str) -> list[np.ndarray]:
     """The pictures of a folder."""
-    return [picture for _, picture in decoded(gather([path]))]
+    return list(readable(gather([path])))
 
 
 def judge(detector: Detector, pictures: Iterable[np.ndarray]) -> np.ndarray:

@@ -19,7 +19,7 @@ from vqad.anomalies.smudge import random_smudges
 from vqad.data.sources import Source, open_source
 from vqad.evaluation import report
 from vqad.models.dsr import Dsr
-from vqad.prediction.loading import read_trained
+from vqad.prediction.loading import load_folder
 
 SURFACE = "tfds:surface_demo/tiles"
 PANEL, GAP, LINE, MARGIN = 128, 4, 18, 64
@@ -217,7 +217,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("workdir", help="the demo's workdir")
     parser.add_argument("--out", default=Path(__file__).parent / "pictures", type=Path)
     args = parser.parse_args(argv)
-    trained = read_trained(args.workdir)
+    trained = load_folder(args.workdir)
     model, variables, size = trained.model, trained.variables, trained.image_size
     train, test = (open_source(SURFACE, split, size) for split in ("train", "test"))
     args.out.mkdir(parents=True, exist_ok=True)

@@ -215,9 +215,9 @@ class Exports:
         from small_model import write_small_model
 
         from vqad.interop.export import contents, safetensors, stablehlo
-        from vqad.prediction.loading import read_trained
+        from vqad.prediction.loading import load_folder
 
-        trained = read_trained(str(write_small_model(folder / "weights")))
+        trained = load_folder(str(write_small_model(folder / "weights")))
         text = contents.text(contents.describe(trained))
         weights = safetensors.pack(trained, text)
         whole = stablehlo.pack(trained, stablehlo.build(trained), text)

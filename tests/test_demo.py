@@ -22,8 +22,6 @@ import vqad
 from vqad.cli import main
 from vqad.commands.demo import viewer
 from vqad.prediction import thresholds
-from vqad.prediction.loading import detector_of, read_trained
-from vqad.prediction.network import load_network, network_of
 from vqad.prediction.overlay import overlay
 
 
@@ -92,9 +90,7 @@ def test_it_says_what_the_detector_says(look, folder, tmp_path, shape):
     np.testing.assert_allclose(mask, 255 * found.masks, atol=1)
     expected = overlay(image, found.masks, found.marks)
     assert (np.abs(drawn.astype(int) - expected) <= 1).mean() > 0.99
-    for shown, reconstructed in zip(
-        (general, specific), load_network(folder).reconstruct(path), strict=True
-    ):
+    for shown, reconstructed in zip((general, specific), detector.reconstruct(path), strict=True):
         assert reconstructed.std() > 0
         np.testing.assert_allclose(shown, reconstructed, atol=1)
 
@@ -103,16 +99,15 @@ def test_thresholds_of_tiles_give_no_verdict_and_that_is_told(folder, tmp_path):
     copy = shutil.copytree(folder, tmp_path / "model")
     limits = vqad.load(copy).thresholds
     thresholds.write(str(copy), dataclasses.replace(limits, tiled=True, overlap=8))
-    network, detector = load_network(copy), vqad.load(copy)
     path = write(tmp_path / "picture.png", (32, 32, 3))
-    assert viewer(detector, network)(str(path))[1].startswith("none: the thresholds are of")
-    (copy / thresholds.FILE).unlink()
-    assert "vqad calibrate sets them" in viewer(vqad.load(copy), network)(str(path))[1]
+    detector = vqad.load(copy)
+    assert viewer(detector)(str(path))[1].startswith("none: the thresholds are of")
+    detector.thresholds = None
+    assert "vqad calibrate sets them" in viewer(detector)(str(path))[1]
 
 
 def test_the_page_compiles_one_program(folder):
-    trained = read_trained(folder)
-    detector, network = detector_of(trained), network_of(trained)
+    detector = vqad.load(folder)
     image = np.zeros((32, 32, 3), np.uint8)
     detector.predict(image)
     compiled = []
@@ -122,14 +117,14 @@ def test_the_page_compiles_one_program(folder):
 
     monitoring.register_event_duration_secs_listener(listen)
     try:
-        network.reconstruct(image)
+        detector.reconstruct(image)
     finally:
         monitoring.unregister_event_duration_listener(listen)
     assert "/jax/core/compile/backend_compile_duration" not in compiled
 
 
 def test_reconstructions_are_those_of_the_whole_network(folder):
-    network = load_network(folder)
+    network = vqad.load(folder)
     image = np.random.default_rng(3).integers(0, 256, (32, 32, 3), dtype=np.uint8)
     found = jax.jit(network.model.apply)(network.variables, image[None] / np.float32(255))
     assert network.image_size == (32, 32)
@@ -206,7 +201,7 @@ def test_without_a_model(tmp_path, capsys):
         archive.writestr("program", b"")
     assert main(["demo", str(export)]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert f"{export}: neither a folder nor a .safetensors file" in line
+    assert f"{export}: neither a folder nor an export of vqad" in line
 
 
 def test_without_gradio(folder, monkeypatch, capsys):

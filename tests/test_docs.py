@@ -110,8 +110,8 @@ def test_examples_in_docstrings(module, place, monkeypatch):
 
 
 def test_the_api_in_python_has_examples():
+    from vqad.interop.load import load
     from vqad.prediction.detector import Detector
-    from vqad.prediction.loading import load
 
     assert all(">>> " in inspect.getdoc(each) for each in (load, Detector.predict))
 
@@ -307,7 +307,7 @@ def test_reference_is_built_without_warnings(tmp_path, monkeypatch):
     for page, names in {
         "vqad.html": ["load"],
         "vqad/prediction/detector.html": ["Detector.predict", "Prediction.scores"],
-        "vqad/prediction/loading.html": ["load"],
+        "vqad/interop/load.html": ["load"],
         "vqad/models/dsr.html": ["Dsr.__call__", "Inference.score"],
         "vqad/anomalies/features.html": ["replace_codes"],
         "vqad/stages/losses.html": ["focal_loss"],

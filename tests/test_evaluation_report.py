@@ -10,18 +10,11 @@ from PIL import Image
 from vqad.config import base_config
 from vqad.errors import VqadError
 from vqad.evaluation.cases import Case
+from vqad.evaluation.contact_sheet import COLUMNS, GAP, LINE, PANEL, contact_sheet
 from vqad.evaluation.evaluate import is_judged
 from vqad.evaluation.figures import Figures, Protocol
 from vqad.evaluation.judge import Judgement
-from vqad.evaluation.report import (
-    COLUMNS,
-    GAP,
-    LINE,
-    PANEL,
-    contact_sheet,
-    format_table,
-    write_json,
-)
+from vqad.evaluation.report import format_table, write_json
 
 ABOUT = {"checkpoint": "run/checkpoints/90", "step": 90, "config": "demo"}
 

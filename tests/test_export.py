@@ -19,13 +19,10 @@ from small_model import noise, write_calibrated_model
 import vqad
 from vqad.cli import main
 from vqad.errors import VqadError
-from vqad.evaluation import evaluate
 from vqad.interop.export import check, contents, stablehlo, write
 from vqad.kernels.choice import kernels_for
 from vqad.kernels.compiler import compiler_options
-from vqad.prediction import thresholds
-from vqad.prediction.loading import read_trained
-from vqad.prediction.network import load_network
+from vqad.prediction import jitted, thresholds
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +32,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained(folder):
-    return read_trained(folder)
+    return vqad.load(folder)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +53,7 @@ def exported(folder, tmp_path_factory):
 @pytest.mark.parametrize("name", ["safetensors", "stablehlo"])
 def test_an_export_says_the_same_bits_as_the_folder(exported, folder, name, monkeypatch):
     # Without fusions, as tests compile, a program within a program is rounded otherwise.
-    for module in (evaluate, stablehlo):
+    for module in (jitted, stablehlo):
         monkeypatch.setattr(
             module, "compiler_options", lambda platform: {**compiler_options(platform), **USUAL}
         )
@@ -78,7 +75,7 @@ def test_an_export_describes_itself(exported, trained):
     np.testing.assert_array_equal(kernel, wanted)
     assert about["image_size"] == [32, 32]
     assert about["channel_order"] == "RGB"
-    assert about["thresholds"]["score"] == trained.limits.score
+    assert about["thresholds"]["score"] == trained.thresholds.score
     assert about["vqad"] == vqad.__version__
     assert about["check"]["found"]["images"] == write.DRAWN
     assert about["check"]["found"]["mask_difference_plain"] == 0
@@ -105,8 +102,11 @@ def test_thresholds_of_tiles_are_left_out_and_that_is_told(folder, tmp_path, mon
 
 
 def test_a_program_has_no_network_to_look_into(exported):
-    with pytest.raises(VqadError, match=r"stablehlo: .*give the run's workdir or a safetensors"):
-        load_network(exported["stablehlo"])
+    program = vqad.load(exported["stablehlo"])
+    message = r"stablehlo: .*give the run's workdir or a safetensors"
+    for needed in ("model", "variables", "reconstruct"):
+        with pytest.raises(VqadError, match=message):
+            getattr(program, needed)
 
 
 @pytest.mark.parametrize("runtime", ["plain", "onnx"])

@@ -18,7 +18,6 @@ from vqad.data.decode import EXIF_ORIENTATION
 from vqad.errors import VqadError
 from vqad.interop import benchmark
 from vqad.interop.export import onnx
-from vqad.prediction.loading import read_trained
 
 pytest.importorskip("jax2onnx")
 pytest.importorskip("onnxruntime")
@@ -119,7 +118,7 @@ def test_vqad_load_tells_what_runs_it(path):
 
 
 def test_models_in_bfloat16_are_refused(folder):
-    trained = read_trained(folder)
+    trained = vqad.load(folder)
     with pytest.raises(VqadError, match="computes in bfloat16"):
         onnx.build(dataclasses.replace(trained, model=trained.model.clone(dtype="bfloat16")))
 

@@ -16,7 +16,8 @@ import vqad
 from vqad.cli import main
 from vqad.data.decode import resize_image
 from vqad.errors import VqadError
-from vqad.prediction import loading, thresholds, tiles
+from vqad.interop import load as loading
+from vqad.prediction import thresholds, tiles
 from vqad.prediction.inputs import gather
 
 RNG = np.random.default_rng(0)
@@ -112,9 +113,9 @@ def test_pictures_of_other_libraries(detector):
 
 def test_programs_are_compiled_once_for_a_size(detector, monkeypatch):
     sizes = []
-    predict = detector._predict
+    predict = detector.predict_batch
     monkeypatch.setattr(
-        detector, "_predict", lambda batch: sizes.append(len(batch)) or predict(batch)
+        detector, "predict_batch", lambda batch: sizes.append(len(batch)) or predict(batch)
     )
     detector.predict([picture() for _ in range(7)], batch_size=4)
     detector.predict([picture(64, 64) for _ in range(5)], batch_size=4)
@@ -126,7 +127,7 @@ def test_programs_are_compiled_once_for_a_size(detector, monkeypatch):
 
 def test_predictions_that_are_not_finite_are_no_verdict(detector, monkeypatch):
     found = {"score": np.array([0.5, np.nan]), "mask": np.zeros((2, 32, 32), np.float32)}
-    monkeypatch.setattr(detector, "_predict", lambda batch: found)
+    monkeypatch.setattr(detector, "predict_batch", lambda batch: found)
     for use in (detector.predict, detector.calibrate):
         with pytest.raises(VqadError, match="weights: its predictions are not finite"):
             use([picture(), picture()], batch_size=2)

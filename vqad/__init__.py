@@ -8,7 +8,7 @@ __all__ = ["load"]
 
 def __getattr__(name: str) -> Any:
     if name == "load":  # which imports JAX: not all that vqad does needs it
-        from vqad.prediction.loading import load
+        from vqad.interop.load import load
 
         return load
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -36,9 +36,9 @@ def run_benchmark(args: argparse.Namespace) -> int:
     os.environ["JAX_PLATFORMS"] = "cpu"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from vqad.interop.benchmark import measure, table
-    from vqad.prediction.loading import read_trained
+    from vqad.interop.load import load
 
-    trained = read_trained(args.model)
+    trained = load(args.model)
     batches = [int(size) for size in args.batch.split(",")]
     timings = list(measure(trained, batches, args.seconds))
     height, width = trained.image_size

@@ -2,15 +2,14 @@
 
 import argparse
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vqad.commands.tiling import check_tiling, tiling_arguments
 from vqad.errors import VqadError
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from vqad.prediction.inputs import Input
 
 
@@ -29,16 +28,11 @@ def calibrate_arguments(parser: argparse.ArgumentParser) -> None:
         default=0.01,
         help="wanted share of good parts that are called defective (0.01)",
     )
-    parser.add_argument("--batch", type=int, default=8, help="images or tiles at a time (8)")
-    parser.add_argument("--tile", action="store_true", help="for predictions with --tile")
-    parser.add_argument("--overlap", type=int, help="for predictions with this --overlap")
+    tiling_arguments(parser)
 
 
 def run_calibrate(args: argparse.Namespace) -> int:
-    """Runs the subcommand.
-
-    Returns:
-      The exit code, 0.
+    """Runs the subcommand; returns 0.
 
     Raises:
       VqadError: bad arguments, too few pictures, one that cannot be read, lies among defects or was
@@ -46,15 +40,12 @@ def run_calibrate(args: argparse.Namespace) -> int:
     """
     from tqdm import tqdm
 
+    from vqad.interop.load import load
     from vqad.prediction import thresholds
-    from vqad.prediction.inputs import decoded, gather
-    from vqad.prediction.loading import load
+    from vqad.prediction.inputs import gather, readable
 
     thresholds.check_rate("--false_alarms", args.false_alarms)
-    if args.overlap is not None and not args.tile:
-        raise VqadError(f"--overlap={args.overlap}: is of tiles; add --tile")
-    if args.batch < 1:
-        raise VqadError(f"--batch={args.batch}: must be at least 1")
+    check_tiling(args)
     inputs = gather(args.images)
     thresholds.conformal_rank(len(inputs), args.false_alarms)  # too few are told before the work
     detector = load(args.model)
@@ -63,23 +54,11 @@ def run_calibrate(args: argparse.Namespace) -> int:
             f"{args.model}: an export keeps the thresholds that it was written with; calibrate the "
             "folder that it came from, and export it again"
         )
-
     _check_good(inputs, detector.metadata)
-
-    def pictures() -> Iterator["np.ndarray"]:
-        hidden = not sys.stderr.isatty()
-        for _, picture in tqdm(decoded(inputs), total=len(inputs), unit="image", disable=hidden):
-            if isinstance(picture, VqadError):
-                raise picture
-            yield picture
-
-    limits = detector.calibrate(
-        pictures(),
-        args.false_alarms,
-        tile=args.tile,
-        overlap=args.overlap,
-        batch_size=args.batch,
-    )
+    hidden = not sys.stderr.isatty()
+    pictures = tqdm(readable(inputs), total=len(inputs), unit="image", disable=hidden)
+    kind = {"tile": args.tile, "overlap": args.overlap, "batch_size": args.batch}
+    limits = detector.calibrate(pictures, args.false_alarms, **kind)
     path = thresholds.write(detector.metadata["folder"], limits)
     print(
         f"score {limits.score:.6g}, pixel {limits.pixel:.6g}: of good images like these "
@@ -96,13 +75,16 @@ def _check_good(inputs: Sequence["Input"], metadata: Mapping[str, Any]) -> None:
       VqadError: a picture lies among a data set's defects, has a mask that marks one, or was
         trained on.
     """
+    from vqad.data.decode import decode_mask
+
     trained, defects = _known(metadata.get("surface_folder"))
     for one in inputs:
         path = Path(one.path).resolve()
         kind, split = path.parent, path.parent.parent
         if split.name in ("train", "test") and kind.name != "good" and (split / "good").is_dir():
             raise VqadError(f"{one.path}: lies among defects; give {split / 'good'}")
-        if path in defects or _is_marked(path):
+        mask = path.with_name(f"{path.stem}_GT.png")  # of KSDD2's layout
+        if path in defects or (mask.is_file() and decode_mask(mask).any()):
             raise VqadError(f"{one.path}: its mask marks a defect; give good parts only")
         if path in trained:
             raise VqadError(
@@ -125,17 +107,6 @@ def _known(surface: Any) -> tuple[set[Path], set[Path]]:
         except VqadError:  # no such split, or no longer
             continue
         for record in records:
-            path = Path(record.path).resolve()
-            if record.label:
-                defects.add(path)
-            elif split == "train":
-                trained.add(path)
+            if record.label or split == "train":
+                (defects if record.label else trained).add(Path(record.path).resolve())
     return trained, defects
-
-
-def _is_marked(path: Path) -> bool:
-    """Whether a mask lies beside it, as in KSDD2's layout, that is not black."""
-    from vqad.data.decode import decode_mask
-
-    mask = path.with_name(f"{path.stem}_GT.png")
-    return mask.is_file() and bool(decode_mask(mask).any())

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     import numpy as np
 
     from vqad.prediction.detector import Detector
-    from vqad.prediction.network import Network
 
 logger = logging.getLogger(__name__)
 
@@ -39,28 +38,29 @@ def demo_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_demo(args: argparse.Namespace) -> int:
-    """Runs the subcommand until it is interrupted.
-
-    Returns:
-      The exit code, 0.
+    """Runs the subcommand until it is interrupted; returns 0.
 
     Raises:
       VqadError: bad arguments, no Gradio, no model there, or a port that is taken.
     """
     if not 1 <= args.port <= 65535:
         raise VqadError(f"--port={args.port}: must be between 1 and 65535")
-    gradio = _gradio()
+    # Nothing is sent anywhere.
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    try:
+        import gradio
+    except ImportError as error:
+        raise VqadError(f"vqad demo needs Gradio ({error}); pip install 'vqad[demo]'") from error
     _check_free(args.host, args.port)
     import numpy as np
 
-    from vqad.prediction.loading import detector_of, read_trained
-    from vqad.prediction.network import network_of
+    from vqad.interop.load import load
 
-    trained = read_trained(args.model)
-    network, detector = network_of(trained), detector_of(trained)
+    detector = load(args.model)
     logger.info("compiling")
-    detector.predict(np.zeros((*detector.image_size, 3), np.uint8))
-    page = build_page(gradio, viewer(detector, network), os.path.abspath(args.model))
+    detector.reconstruct(np.zeros((*detector.image_size, 3), np.uint8))
+    page = build_page(gradio, viewer(detector), os.path.abspath(args.model))
     page.launch(
         server_name=args.host,
         server_port=args.port,
@@ -79,11 +79,7 @@ def run_demo(args: argparse.Namespace) -> int:
 
 
 def _check_free(host: str, port: int) -> None:
-    """Refuses an address that cannot be listened on, before the model is read and compiled.
-
-    Raises:
-      VqadError: it is taken, or not this machine's.
-    """
+    """Raises a VqadError if an address cannot be listened on, before the model is read."""
     try:
         kind, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][::4]
         with socket.socket(kind) as trial:
@@ -96,27 +92,8 @@ def _check_free(host: str, port: int) -> None:
         ) from error
 
 
-def _gradio() -> Any:
-    """Gradio, told to send nothing anywhere.
-
-    Raises:
-      VqadError: it is not installed.
-    """
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
-    try:
-        import gradio
-    except ImportError as error:
-        raise VqadError(f"vqad demo needs Gradio ({error}); pip install 'vqad[demo]'") from error
-    return gradio
-
-
-def viewer(detector: "Detector", network: "Network") -> Callable[[str], tuple]:
+def viewer(detector: "Detector") -> Callable[[str], tuple]:
     """Builds what the page asks for each picture.
-
-    Args:
-      detector: for score, verdict and mask.
-      network: the same model, for I_gen and I_spc.
 
     Returns:
       A function of a picture's path to score (of six digits), verdict, overlay and mask (of the
@@ -124,29 +101,23 @@ def viewer(detector: "Detector", network: "Network") -> Callable[[str], tuple]:
     """
     from vqad.data.decode import decode_image
     from vqad.prediction.overlay import overlay
+    from vqad.prediction.pictures import to_uint8
 
     def view(path: str) -> tuple[float, str, "np.ndarray", ...]:
         image = decode_image(path)
-        found = detector.predict(image)
-        marked = found.masks > 0.5 if found.marks is None else found.marks
-        return (
-            float(f"{found.scores:.6g}"),
-            _verdict(detector, found.verdicts),
-            overlay(image, found.masks, marked),
-            (255 * found.masks).round().astype("uint8"),
-            *network.reconstruct(image),
-        )
+        found, limits = detector.predict(image), detector.thresholds
+        if found.verdicts is not None:
+            told = "defective" if found.verdicts else "good"
+            verdict = f"{told} (the threshold is {limits.score:.6g})"
+        elif limits is not None:
+            verdict = "none: the thresholds are of predictions with --tile or of another size"
+        else:
+            verdict = "none without thresholds; vqad calibrate sets them"
+        drawn = overlay(image, found.masks, found.shown)
+        pictures = drawn, to_uint8(found.masks), *detector.reconstruct(image)
+        return float(f"{found.scores:.6g}"), verdict, *pictures
 
     return view
-
-
-def _verdict(detector: "Detector", verdict: "np.ndarray | None") -> str:
-    if verdict is None and detector.thresholds is not None:
-        return "none: the thresholds are of predictions with --tile or of another size"
-    if verdict is None:
-        return "none without thresholds; vqad calibrate sets them"
-    told = "defective" if verdict else "good"
-    return f"{told} (the threshold is {detector.thresholds.score:.6g})"
 
 
 def build_page(gradio: Any, view: Callable[[str], tuple], model: str) -> "gradio.Blocks":
@@ -168,13 +139,8 @@ def build_page(gradio: Any, view: Callable[[str], tuple], model: str) -> "gradio
             raise gradio.Error(printable(told), print_exception=False) from error
 
     def picture(label: str) -> "gradio.Image":
-        return gradio.Image(
-            label=label,
-            format="png",
-            interactive=False,
-            height=HEIGHT,
-            buttons=["download", "fullscreen"],
-        )
+        options = {"format": "png", "interactive": False, "buttons": ["download", "fullscreen"]}
+        return gradio.Image(label=label, height=HEIGHT, **options)
 
     with gradio.Blocks(title="vqad", analytics_enabled=False, delete_cache=(KEPT, KEPT)) as page:
         gradio.Markdown(f"# vqad\n`{printable(model)}`")
@@ -194,11 +160,6 @@ def build_page(gradio: Any, view: Callable[[str], tuple], model: str) -> "gradio
             verdict = gradio.Textbox(label="Verdict", interactive=False, scale=2)
         with gradio.Row():
             others = [picture(label) for label in ("Mask (M_up)", "I_gen", "I_spc")]
-        given.change(
-            shown,
-            given,
-            [score, verdict, overlaid, *others],
-            api_name="look",
-            show_progress="minimal",
-        )
+        outputs = [score, verdict, overlaid, *others]
+        given.change(shown, given, outputs, api_name="look", show_progress="minimal")
     return page

@@ -3,13 +3,6 @@
 import argparse
 import logging
 import os
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
-
-from vqad.errors import VqadError
-
-if TYPE_CHECKING:
-    import numpy as np
 
 logger = logging.getLogger(__name__)
 
@@ -44,16 +37,9 @@ def run_export(args: argparse.Namespace) -> int:
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from vqad.interop.export.write import export
-    from vqad.prediction.inputs import decoded, gather
+    from vqad.prediction.inputs import gather, readable
 
-    def pictures() -> Iterator["np.ndarray"]:
-        for _, picture in decoded(inputs):
-            if isinstance(picture, VqadError):
-                raise picture
-            yield picture
-
-    inputs = gather(args.images) if args.images else []
-    images = pictures() if args.images else None
+    images = readable(gather(args.images)) if args.images else None
     found, size = export(args.model, args.out, args.format, images)
     equal = found.images_with_equal_codes
     print(f"{found.images} images, all codes equal in {equal}", end="")

@@ -6,17 +6,15 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vqad.commands.tiling import check_tiling, tiling_arguments
 from vqad.errors import VqadError
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from vqad.prediction.detector import Detector
-    from vqad.prediction.inputs import Input
 
 logger = logging.getLogger(__name__)
 
@@ -32,32 +30,20 @@ def predict_arguments(parser: argparse.ArgumentParser) -> None:
         "images", metavar="IMAGES", nargs="+", help="pictures, folders of such, or patterns"
     )
     parser.add_argument("--out", required=True, help="the folder to write; new or empty")
-    parser.add_argument(
-        "--tile",
-        action="store_true",
-        help="cut images that are larger than the model's into tiles, in place of resizing them; "
-        "each is looked at alone",
-    )
-    parser.add_argument(
-        "--overlap", type=int, help="pixels that neighbouring tiles share (a quarter of a tile)"
-    )
-    parser.add_argument("--batch", type=int, default=8, help="images at a time (8)")
+    tiling_arguments(parser)
 
 
 def run_predict(args: argparse.Namespace) -> int:
-    """Runs the subcommand.
-
-    Returns:
-      The exit code: 1 if a picture could not be read, else 0.
+    """Runs the subcommand; returns 1 if a picture could not be read, else 0.
 
     Raises:
       VqadError: bad arguments, or no picture that can be read.
     """
     from tqdm import tqdm
 
+    from vqad.interop.load import load
     from vqad.paths import check_local
     from vqad.prediction.inputs import decoded, gather, groups
-    from vqad.prediction.loading import load
 
     check_local(args.out)
     out = Path(args.out)
@@ -67,43 +53,35 @@ def run_predict(args: argparse.Namespace) -> int:
         raise VqadError(f"--out={out}: cannot be read ({error.strerror}); give another") from error
     if taken:
         raise VqadError(f"--out={out}: exists and is not an empty folder; give a new one")
-    if args.batch < 1:
-        raise VqadError(f"--batch={args.batch}: must be at least 1")
-    if args.overlap is not None and not args.tile:
-        raise VqadError(f"--overlap={args.overlap}: is of tiles; add --tile")
+    check_tiling(args)
     inputs = gather(args.images)
     detector = load(args.model)
     _tell_thresholds(detector, args)
     # Tiles of one image are many already.
     size = args.batch if args.tile else min(args.batch, len(inputs))
     together = 1 if args.tile else size
-    skipped, seconds, timed = 0, 0.0, 0
+    done, seconds, timed = 0, 0.0, 0
     try:
         out.mkdir(parents=True, exist_ok=True)
+        # Names of files may hold what is no text.
+        csv_options = {"newline": "", "encoding": "utf-8", "errors": "backslashreplace"}
         with (
             open(out / "predictions.jsonl", "w", encoding="utf-8") as lines,
-            # Names of files may hold what is no text.
-            open(
-                out / "predictions.csv",
-                "w",
-                newline="",
-                encoding="utf-8",
-                errors="backslashreplace",
-            ) as table,
+            open(out / "predictions.csv", "w", **csv_options) as table,
             tqdm(total=len(inputs), unit="image", disable=not sys.stderr.isatty()) as bar,
         ):
             rows = csv.DictWriter(table, FIELDS)
             rows.writeheader()
             begun = time.perf_counter()
             for batch in groups(decoded(inputs), together):
-                for entry in _predict_batch(detector, batch, out, args, size):
+                for entry in _entries(detector, batch, out, args, size):
                     if entry["error"]:
-                        skipped += 1
                         logger.warning("skipped: %s", entry["error"])
+                    done += not entry["error"]
                     lines.write(json.dumps(entry) + "\n")
                     rows.writerow({name: _cell(value) for name, value in entry.items()})
                 bar.update(len(batch))
-                if timed:
+                if timed:  # the first batch compiles
                     seconds += time.perf_counter() - begun
                 timed, begun = timed + len(batch), time.perf_counter()
     except OSError as error:
@@ -111,11 +89,10 @@ def run_predict(args: argparse.Namespace) -> int:
             f"{error.filename or out}: cannot be written ({error.strerror or error}); free disk "
             "space or permissions"
         ) from error
-    done = len(inputs) - skipped
     if not done:
         raise VqadError(f"{' '.join(args.images)}: no picture could be read; see the lines above")
-    # The first batch compiles.
     speed = f", {(timed - together) / seconds:.1f} images/s" if seconds else ""
+    skipped = len(inputs) - done
     print(f"{done} images, {skipped} skipped{speed}; written: {out}")
     return 1 if skipped else 0
 
@@ -137,57 +114,31 @@ def _cell(value: Any) -> Any:
     return f"'{value}" if str(value)[:1] in ("=", "+", "-", "@", "\t", "\r") else value
 
 
-def _predict_batch(
-    detector: "Detector",
-    batch: Sequence[tuple["Input", Any]],
-    out: Path,
-    args: argparse.Namespace,
-    size: int,
-) -> list[dict[str, Any]]:
-    """Predicts and writes a batch; returns its entries."""
-    good = [(one, image) for one, image in batch if not isinstance(image, VqadError)]
-    results = iter(())
-    if good:
-        found = detector.predict(
-            [image for _, image in good],
-            tile=args.tile,
-            overlap=args.overlap,
-            batch_size=size,
-        )
-        verdicts = [None] * len(good) if found.verdicts is None else found.verdicts
-        marks = [mask > 0.5 for mask in found.masks] if found.marks is None else found.marks
-        results = zip(found.scores, verdicts, marks, found.masks, strict=True)
-    entries = []
-    for one, image in batch:
-        if isinstance(image, VqadError):
-            entries.append({**dict.fromkeys(FIELDS), "file": one.path, "error": str(image)})
-            continue
-        score, verdict, marked, values = next(results)
-        entries.append(
-            {
-                "file": one.path,
-                "score": float(score),
-                "verdict": None if verdict is None else "defective" if verdict else "good",
-                "marked": float(marked.mean()),
-                **_write_pictures(out, one, image, marked, values),
-                "error": None,
-            }
-        )
-    return entries
-
-
-def _write_pictures(
-    out: Path, one: "Input", image: "np.ndarray", marked: "np.ndarray", values: "np.ndarray"
-) -> dict[str, str]:
-    """Writes mask and overlay; returns their paths relative to the folder."""
+def _entries(
+    detector: "Detector", batch: Sequence[tuple], out: Path, args: argparse.Namespace, size: int
+) -> Iterator[dict[str, Any]]:
+    """Predicts and writes the pictures that `decoded` gave; yields what is told of each."""
     from PIL import Image
 
     from vqad.prediction.overlay import overlay
 
-    written = {}
-    for kind, picture in (("mask", marked), ("overlay", overlay(image, values, marked))):
-        path = out / f"{kind}s" / one.name.parent / f"{one.name.name}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(picture).save(path)
-        written[kind] = str(path.relative_to(out))
-    return written
+    good = [image for _, image in batch if not isinstance(image, VqadError)]
+    if good:
+        options = {"tile": args.tile, "overlap": args.overlap, "batch_size": size}
+        found = detector.predict(good, **options)
+    number = 0
+    for one, image in batch:
+        entry = {**dict.fromkeys(FIELDS), "file": one.path}
+        if isinstance(image, VqadError):
+            yield {**entry, "error": str(image)}
+            continue
+        values, marked = found.masks[number], found.shown[number]
+        for kind, picture in (("mask", marked), ("overlay", overlay(image, values, marked))):
+            path = Path(f"{kind}s") / one.name.parent / f"{one.name.name}.png"
+            (out / path).parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(picture).save(out / path)
+            entry[kind] = str(path)
+        if found.verdicts is not None:
+            entry["verdict"] = "defective" if found.verdicts[number] else "good"
+        yield {**entry, "score": float(found.scores[number]), "marked": float(marked.mean())}
+        number += 1

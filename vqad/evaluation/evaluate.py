@@ -1,6 +1,5 @@
 """Judging a trained model on a test split: figures, table and pictures in the workdir."""
 
-import json
 import logging
 from typing import Any
 
@@ -12,13 +11,14 @@ from vqad import checkpoints
 from vqad.config import model_from_config, where_data_is
 from vqad.data.pipeline import evaluation_batches
 from vqad.data.sources import open_source
+from vqad.evaluation.contact_sheet import contact_sheet
 from vqad.evaluation.judge import Judgement, judge
-from vqad.evaluation.report import contact_sheet, format_table, write_json
-from vqad.models.dsr import Dsr
+from vqad.evaluation.report import format_table, write_json
 from vqad.models.image_shape import SIDE_MULTIPLE
-from vqad.prediction.jitted import make_predict, placement_for, whole_variables
+from vqad.prediction.jitted import make_predict, placement_for
+from vqad.prediction.results import read_json
 from vqad.stages.stage3 import STAGE3
-from vqad.training.initialization import fresh_variables
+from vqad.training.initialization import fresh_variables, variable_shapes
 from vqad.training.resume import check_units
 
 logger = logging.getLogger(__name__)
@@ -53,9 +53,6 @@ def evaluate(config: ConfigDict, workdir: str, folder: str) -> Judgement:
       workdir: where results go.
       folder: checkpoint folder of a whole model (stage 3, or imported weights of all parts).
 
-    Returns:
-      The judgement.
-
     Raises:
       VqadError: no whole model there, a checkpoint of another width, bad test data, sizes that the
         devices cannot share.
@@ -64,8 +61,10 @@ def evaluate(config: ConfigDict, workdir: str, folder: str) -> Judgement:
     variables, metadata = checkpoints.load_weights(folder)
     check_units(config, variables, metadata, folder)
     model = model_from_config(config)
-    variables = whole_variables(model, variables, folder)
-    _reinitialize(config, model, variables)
+    variables = checkpoints.merge(variable_shapes(model, STAGE3), variables, folder)
+    if names := _reinitialized(config):
+        fresh = fresh_variables(model, STAGE3, jax.random.key(config.seed))["params"]
+        variables["params"].update({name: fresh[name] for name in names})
     source = open_source(
         config.surface,
         "test",
@@ -80,7 +79,7 @@ def evaluate(config: ConfigDict, workdir: str, folder: str) -> Judgement:
         [source.names(i) for i in range(len(source))],
         k=config.evaluation.cases,
     )
-    sheet, figures = (epath.Path(workdir) / name for name in _file_names(config))
+    sheet, figures = _files(config, workdir)
     contact_sheet(judgement.cases, sheet)
     write_json(judgement, figures, _about(config, folder, metadata["step"]))
     logger.info("\n%s", format_table(judgement))
@@ -90,22 +89,24 @@ def evaluate(config: ConfigDict, workdir: str, folder: str) -> Judgement:
 
 def is_judged(config: ConfigDict, workdir: str, folder: str) -> bool:
     """Whether the workdir holds the judgement that ``evaluate`` would make."""
-    figures = epath.Path(workdir) / _file_names(config)[1]
-    if not figures.exists():
-        return False
     try:
-        found = json.loads(figures.read_bytes())
-    except (ValueError, RecursionError):  # not what `evaluate` writes
+        found = read_json(_files(config, workdir)[1])
+    except ValueError:  # nothing, or not what `evaluate` writes
         return False
-    return isinstance(found, dict) and found.get("about") == _about(
-        config, folder, checkpoints.latest_step(folder)
-    )
+    about = _about(config, folder, checkpoints.latest_step(folder))
+    return isinstance(found, dict) and found.get("about") == about
 
 
-def _file_names(config: ConfigDict) -> tuple[str, str]:
-    names = [name for name in config.evaluation.reinitialize.split(",") if name]
-    suffix = "_without_" + "_".join(names) if names else ""
-    return f"contact_sheet{suffix}.png", f"evaluation{suffix}.json"
+def _reinitialized(config: ConfigDict) -> list[str]:
+    return [name for name in config.evaluation.reinitialize.split(",") if name]
+
+
+def _files(config: ConfigDict, workdir: str) -> tuple[epath.Path, epath.Path]:
+    """Where the contact sheet and the figures go."""
+    without = "".join(f"_{name}" for name in _reinitialized(config))
+    suffix = f"_without{without}" if without else ""
+    folder = epath.Path(workdir)
+    return folder / f"contact_sheet{suffix}.png", folder / f"evaluation{suffix}.json"
 
 
 def _about(config: ConfigDict, folder: str, step: int | None) -> dict[str, Any]:
@@ -119,11 +120,3 @@ def _about(config: ConfigDict, folder: str, step: int | None) -> dict[str, Any]:
         "reinitialized": config.evaluation.reinitialize,
         "figures": FIGURES_VERSION,
     }
-
-
-def _reinitialize(config: ConfigDict, model: Dsr, variables: dict) -> None:
-    """Replaces the parameters of the modules named by ``evaluation.reinitialize``."""
-    names = [name for name in config.evaluation.reinitialize.split(",") if name]
-    if names:
-        fresh = fresh_variables(model, STAGE3, jax.random.key(config.seed))["params"]
-        variables["params"].update({name: fresh[name] for name in names})

@@ -1,14 +1,13 @@
 """Runtimes on this machine's CPU, timed side by side: JAX, ONNX Runtime and OpenVINO."""
 
 import dataclasses
-import functools
 import importlib.util
 import logging
 import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import jax
@@ -17,9 +16,8 @@ import numpy as np
 from vqad.data.decode import resize_image
 from vqad.data.surface_demo.draw import CLASSES, draw_tile
 from vqad.interop.export import contents, onnx
-from vqad.kernels.compiler import compiler_options
-from vqad.models.dsr import Dsr
-from vqad.prediction.loading import Trained
+from vqad.prediction.detector import Detector
+from vqad.prediction.jitted import make_predict
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +68,7 @@ def missing(module: str, extra: str) -> bool:
     return True
 
 
-def measure(trained: Trained, batches: Sequence[int], seconds: float) -> Iterator[Timing]:
+def measure(trained: Detector, batches: Sequence[int], seconds: float) -> Iterator[Timing]:
     """Times every runtime that is installed.
 
     The runtimes of a size of batch take turns, call by call, so that a machine that slows down
@@ -112,7 +110,7 @@ def _timed(predict: Predict, images: np.ndarray) -> float:
     return time.perf_counter() - begun
 
 
-def _runtimes(trained: Trained) -> Iterator[tuple[str, str, Predict]]:
+def _runtimes(trained: Detector) -> Iterator[tuple[str, str, Predict]]:
     """Names, dtypes and functions of what is installed; all see float32 weights."""
     dtypes = ["float32"]
     if cpu_has_bfloat16():
@@ -121,7 +119,7 @@ def _runtimes(trained: Trained) -> Iterator[tuple[str, str, Predict]]:
         logger.info("bfloat16 is left out: this CPU has neither AVX512_BF16 nor AMX")
     for dtype in dtypes:
         model = trained.model.clone(dtype=jax.numpy.dtype(dtype))
-        yield "JAX", dtype, _jax(model, trained.variables)
+        yield "JAX", dtype, make_predict(model, trained.variables, outputs=_OUTPUTS)
     if missing("jax2onnx", "onnx") or missing("onnxruntime", "onnx"):
         return
     with tempfile.TemporaryDirectory() as folder:
@@ -137,17 +135,6 @@ def _runtimes(trained: Trained) -> Iterator[tuple[str, str, Predict]]:
             return
         for dtype in dtypes:
             yield "OpenVINO", dtype, _openvino(path, dtype)
-
-
-def _jax(model: Dsr, variables: Mapping) -> Predict:
-    judge, variables = contents.judging(model, limits=None), jax.device_put(variables)
-
-    @functools.partial(jax.jit, compiler_options=compiler_options())
-    def apply(variables: Mapping, image: jax.Array) -> list[jax.Array]:
-        found = judge(variables, image)
-        return [found[name] for name in _OUTPUTS]
-
-    return lambda images: jax.device_get(apply(variables, images))
 
 
 def _openvino(path: str, dtype: str) -> Predict:

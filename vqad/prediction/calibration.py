@@ -9,20 +9,14 @@ from vqad.config import where_data_is
 from vqad.data.sources import open_source
 from vqad.errors import VqadError
 from vqad.prediction import thresholds
-from vqad.prediction.detector import Detector
-from vqad.prediction.jitted import make_predict
-from vqad.prediction.loading import read_trained
+from vqad.prediction.loading import load_folder
 from vqad.training.resume import check_held_out
 
 logger = logging.getLogger(__name__)
 
 
 def check_enough(config: ConfigDict, images: int) -> None:
-    """Refuses a run that holds out too few images for the wanted false-alarm rate.
-
-    Raises:
-      VqadError: it does.
-    """
+    """Raises a VqadError if a run holds out too few images for the wanted false-alarm rate."""
     try:
         thresholds.conformal_rank(images, config.calibration.false_alarms)
     except VqadError as error:
@@ -37,7 +31,7 @@ def calibrate(config: ConfigDict, folder: str) -> None:
 
     Args:
       config: the run's configuration.
-      folder: checkpoint folder of stage 3.
+      folder: checkpoint folder of the last stage.
 
     Raises:
       VqadError: the images cannot be read or are others than training held out, or the thresholds
@@ -46,8 +40,8 @@ def calibrate(config: ConfigDict, folder: str) -> None:
     share, rate = config.calibration.held_out, config.calibration.false_alarms
     if not share:
         return
-    trained = read_trained(folder)
-    limits = trained.limits
+    detector = dataclasses.replace(load_folder(folder), split=config.evaluation.split)
+    limits = detector.thresholds
     if limits is not None and (not limits.held_out or limits.rate == rate):
         return
     source = open_source(
@@ -58,15 +52,11 @@ def calibrate(config: ConfigDict, folder: str) -> None:
         **where_data_is(config),
     )
     kept, held = source.hold_out(share)
-    check_held_out(share, kept.fingerprint(), trained.metadata, folder)
+    check_held_out(share, kept.fingerprint(), detector.metadata, folder)
     check_enough(config, len(held))
-    predict = make_predict(trained.model, trained.variables, config.evaluation.split)
-    detector = Detector(predict, trained.image_size, trained.metadata)
-    limits = detector.calibrate(
-        (held[i]["image"] for i in range(len(held))), rate, batch_size=config.evaluation.batch_size
-    )
-    limits = dataclasses.replace(limits, held_out=True)
-    path = thresholds.write(folder, limits)
+    pictures = (held[i]["image"] for i in range(len(held)))
+    limits = detector.calibrate(pictures, rate, batch_size=config.evaluation.batch_size)
+    path = thresholds.write(folder, dataclasses.replace(limits, held_out=True))
     logger.info(
         "thresholds by %d held-out good images: score %.6g, pixel %.6g for at most %g of false "
         "alarms; written: %s",

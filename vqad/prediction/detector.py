@@ -1,8 +1,9 @@
-"""A trained detector in Python: images in; scores, masks and verdicts out."""
+"""A trained model in Python: images in; scores, masks and verdicts out."""
 
 import dataclasses
+import functools
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,13 +11,16 @@ from PIL import Image
 
 from vqad.data.decode import resize_image
 from vqad.errors import VqadError
-from vqad.prediction import thresholds, tiles
-from vqad.prediction.inputs import groups
-from vqad.prediction.pictures import Picture, as_picture, resize_map
-from vqad.prediction.thresholds import Thresholds
+from vqad.models.dsr import Dsr
+from vqad.prediction.jitted import Predict, make_predict
+from vqad.prediction.pictures import Picture, as_picture, to_uint8
+from vqad.prediction.scoring import Scored, score
+from vqad.prediction.thresholds import Thresholds, check_rate, conformal_quantile
 
 OVERLAP = 1 / 4
 """Share of a tile's shorter side that neighbours have in common."""
+UNDECIDED = 0.5
+"""What pixels are shown to exceed without thresholds."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,28 +43,40 @@ class Prediction:
     verdicts: np.ndarray | None
     marks: np.ndarray | list[np.ndarray] | None
 
+    @property
+    def shown(self) -> np.ndarray | list[np.ndarray]:
+        """The marks or, without thresholds, what is more likely defective than not."""
+        if self.marks is not None:
+            return self.marks
+        one = isinstance(self.masks, np.ndarray)
+        return self.masks > UNDECIDED if one else [mask > UNDECIDED for mask in self.masks]
 
+
+@dataclasses.dataclass(eq=False, repr=False)
 class Detector:
-    """A trained detector. ``vqad.load`` makes one of a folder or an export.
+    """A trained model. ``vqad.load`` makes one of a folder or an export.
 
     Attributes:
+      model: the network.
+      variables: all its variables, ``params`` and ``codebook``, NumPy arrays.
       image_size: height and width at which the networks see an image.
       thresholds: where verdicts come from, or None.
-      metadata: what the checkpoint says of its training.
+      metadata: what the checkpoint says of its training, with ``model``, the fields of ``Dsr``,
+        ``step`` and, of a folder, ``folder`` and ``weights``, the digest of its variables.
+      split: what the devices of this process share, as for ``make_predict``.
     """
 
-    def __init__(
-        self,
-        predict: Callable[[np.ndarray], Mapping[str, np.ndarray]],
-        image_size: tuple[int, int],
-        metadata: Mapping[str, Any],
-        limits: Thresholds | None = None,
-    ) -> None:
-        """Keeps a function of uint8 [n, h, w, 3] to ``score`` [n] and ``mask`` [n, h, w]."""
-        self._predict = predict
-        self.image_size = image_size
-        self.metadata = metadata
-        self.thresholds = limits
+    model: Dsr
+    variables: Mapping
+    image_size: tuple[int, int]
+    thresholds: Thresholds | None
+    metadata: Mapping[str, Any]
+    split: str = "nothing"
+
+    @functools.cached_property
+    def predict_batch(self) -> Predict:
+        """The jitted prediction of images uint8 [n, *image_size, 3]; see ``make_predict``."""
+        return make_predict(self.model, self.variables, self.split)
 
     def predict(
         self,
@@ -89,9 +105,6 @@ class Detector:
             None.
           batch_size: images or tiles computed at a time.
 
-        Returns:
-          The prediction.
-
         Raises:
           VqadError: a picture that cannot be read, an array of another kind, a bad ``overlap`` or
             ``batch_size``, or predictions that are not finite.
@@ -112,9 +125,6 @@ class Detector:
           >>> batch.verdicts is None  # until it is calibrated
           True
         """
-        if batch_size < 1:
-            raise VqadError(f"batch_size: {batch_size}; must be at least 1")
-        overlap = self._overlap(tile, overlap)
         if hasattr(images, "__array__") and not isinstance(images, np.ndarray | Image.Image):
             images = np.asarray(images)
         one = isinstance(images, str | os.PathLike | Image.Image) or (
@@ -123,22 +133,19 @@ class Detector:
         pictures = [as_picture(image) for image in ([images] if one else images)]
         if not pictures:
             raise VqadError("images: none given; give at least one")
-        scores, maps, _ = self._scored(pictures, overlap, 1 if one and not tile else batch_size)
-        verdicts = marks = None
+        overlap = self._overlap(tile, overlap)
+        found = self._scored(pictures, overlap, 1 if one and not tile else batch_size)
+        scores, maps, _ = zip(*found, strict=True)
+        scores, maps, verdicts, marks = np.array(scores, np.float32), list(maps), None, None
         if self.judges(tile, overlap):
             verdicts = scores > self.thresholds.score
-            marks = [found > self.thresholds.pixel for found in maps]
+            marks = [values > self.thresholds.pixel for values in maps]
+        if not one and len({values.shape for values in maps}) == 1:
+            maps, marks = np.stack(maps), None if marks is None else np.stack(marks)
+        results = scores, maps, verdicts, marks
         if one:
-            return Prediction(
-                scores[0],
-                maps[0],
-                None if verdicts is None else verdicts[0],
-                None if marks is None else marks[0],
-            )
-        if len({found.shape for found in maps}) == 1:
-            maps = np.stack(maps)
-            marks = None if marks is None else np.stack(marks)
-        return Prediction(scores, maps, verdicts, marks)
+            results = (None if each is None else each[0] for each in results)
+        return Prediction(*results)
 
     def calibrate(
         self,
@@ -176,16 +183,13 @@ class Detector:
           >>> bool(model.predict(good).verdicts.sum() <= 1)
           True
         """
-        thresholds.check_rate("rate", rate)
+        check_rate("rate", rate)
         overlap = self._overlap(tile, overlap)
-        scores, highest = [], []
-        for group in groups(map(as_picture, pictures), 1 if tile else batch_size):
-            found, _, largest = self._scored(group, overlap, batch_size)
-            scores.extend(found.tolist())
-            highest.extend(largest)
+        found = self._scored(map(as_picture, pictures), overlap, batch_size)
+        scores, highest = np.array([(each.score, each.highest) for each in found]).reshape(-1, 2).T
         self.thresholds = Thresholds(
-            score=thresholds.conformal_quantile(np.array(scores), rate),
-            pixel=thresholds.conformal_quantile(np.array(highest), rate),
+            score=conformal_quantile(scores, rate),
+            pixel=conformal_quantile(highest, rate),
             rate=rate,
             images=len(scores),
             step=int(self.metadata["step"]),
@@ -196,82 +200,40 @@ class Detector:
         )
         return self.thresholds
 
+    def reconstruct(self, image: Picture) -> tuple[np.ndarray, np.ndarray]:
+        """I_gen and I_spc of one image, given as for ``predict``.
+
+        Returns:
+          Both uint8 [h, w, 3], of ``image_size``, to which the image is resized.
+
+        Raises:
+          VqadError: the picture cannot be read, or is an array of another kind.
+        """
+        found = self.predict_batch(resize_image(as_picture(image), self.image_size)[None])
+        return to_uint8(found["general"][0]), to_uint8(found["specific"][0])
+
     def judges(self, tile: bool, overlap: int | None = None) -> bool:
         """Whether there are thresholds, of predictions of this kind, and so verdicts."""
-        limits = self.thresholds
-        kind = (tile, self.image_size, self._overlap(tile, overlap))
+        limits, kind = self.thresholds, (tile, self.image_size, self._overlap(tile, overlap))
         return limits is not None and (limits.tiled, limits.image_size, limits.overlap) == kind
 
     def _overlap(self, tile: bool, overlap: int | None) -> int | None:
-        """The overlap that is meant; None without tiles.
-
-        Raises:
-          VqadError: there can be none such.
-        """
+        """The overlap that is meant, None without tiles; raises a VqadError for a bad one."""
         if not tile:
             return None
         if overlap is None:
             return round(min(self.image_size) * OVERLAP)
-        tiles.check_overlap(overlap, self.image_size)
+        if not 0 <= overlap < min(self.image_size):
+            raise VqadError(
+                f"overlap: {overlap}; give 0 to {min(self.image_size) - 1} for tiles of "
+                f"{self.image_size}"
+            )
         return overlap
 
     def _scored(
-        self, pictures: Sequence[np.ndarray], overlap: int | None, size: int
-    ) -> tuple[np.ndarray, list[np.ndarray], list[float]]:
-        """Scores float32 [n], maps float32, each of its picture's size, and their largest values.
-
-        The largest value is that before a map is resized, which can only lower it.
-
-        Args:
-          pictures: uint8 [h, w, 3].
-          overlap: of tiles; None resizes all of them.
-          size: images or tiles at a time.
-        """
-        found: dict[int, tuple[float, np.ndarray, float]] = {}
-        whole = [i for i, picture in enumerate(pictures) if not self._is_cut(picture, overlap)]
-        resized = (resize_image(pictures[i], self.image_size) for i in whole)
-        for i, (score, values) in zip(whole, self._in_batches(resized, size), strict=True):
-            found[i] = score, resize_map(values, pictures[i].shape[:2]), values.max()
-        for i in sorted(set(range(len(pictures))).difference(whole)):
-            picture, (h, w) = tiles.continued(pictures[i], self.image_size), pictures[i].shape[:2]
-            scores = []  # a map is let go once it is joined
-            places = tiles.corners(picture.shape[:2], self.image_size, overlap)
-            parts = self._in_batches(tiles.cut(picture, places, self.image_size), size)
-            joined = tiles.blend(
-                _keeping(scores, parts), places, self.image_size, picture.shape[:2]
-            )[:h, :w]
-            found[i] = max(scores), joined, joined.max()
-        scores, maps, highest = zip(*(found[i] for i in range(len(pictures))), strict=True)
-        return np.array(scores, np.float32), list(maps), [float(value) for value in highest]
-
-    def _is_cut(self, picture: np.ndarray, overlap: int | None) -> bool:
-        """Whether it is cut into tiles, in place of being resized."""
-        sides = zip(picture.shape[:2], self.image_size, strict=True)
-        return overlap is not None and any(side > own for side, own in sides)
-
-    def _in_batches(
-        self, parts: Iterable[np.ndarray], size: int
-    ) -> Iterator[tuple[float, np.ndarray]]:
-        """Score and map of each image of the network's size; the last batch is padded.
-
-        Raises:
-          VqadError: what the network says is not finite.
-        """
-        for here in groups(parts, size):
-            found = self._predict(np.stack([*here, *[here[-1]] * (size - len(here))]))
-            scores, maps = (np.asarray(found[name])[: len(here)] for name in ("score", "mask"))
-            if not (np.isfinite(scores).all() and np.isfinite(maps).all()):
-                raise VqadError(
-                    f"{self.metadata.get('folder') or self.metadata.get('file', 'the model')}: its "
-                    "predictions are not finite; its weights are damaged, or training diverged"
-                )
-            yield from zip(scores, maps, strict=True)
-
-
-def _keeping(
-    scores: list[float], found: Iterable[tuple[float, np.ndarray]]
-) -> Iterator[np.ndarray]:
-    """The maps; the scores are added to the list."""
-    for score, values in found:
-        scores.append(score)
-        yield values
+        self, pictures: Iterable[np.ndarray], overlap: int | None, size: int
+    ) -> Iterator[Scored]:
+        if size < 1:
+            raise VqadError(f"batch_size: {size}; must be at least 1")
+        name = self.metadata.get("folder") or self.metadata.get("file", "the model")
+        return score(self.predict_batch, pictures, self.image_size, overlap, size, name)

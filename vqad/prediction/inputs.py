@@ -3,11 +3,11 @@
 import glob
 import itertools
 import os
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePath
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -20,14 +20,8 @@ _AHEAD = 8
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Input:
-    """A picture to look at.
-
-    Attributes:
-      path: where it lies.
-      name: relative path without suffix, one of its own for each picture, for what is written.
-    """
+class Input(NamedTuple):
+    """A picture: where it lies; a relative path of its own, without suffix, for what is written."""
 
     path: str
     name: PurePath
@@ -50,20 +44,11 @@ def gather(given: Sequence[str]) -> list[Input]:
     for argument in given:
         check_local(argument)
         if os.path.isdir(argument):
-            try:
-                paths = sorted(pictures_below(Path(argument)))
-            except OSError as error:
-                raise VqadError(
-                    f"{error.filename}: cannot be read ({error.strerror}); give the folders beside "
-                    "it, or permissions"
-                ) from error
-            names = {path: PurePath(path).relative_to(argument) for path in paths}
-            new = {path: name for path, name in names.items() if not _is_mask(name)}
-        elif os.path.exists(argument):
-            new = {argument: PurePath(os.path.basename(argument))}
+            new = _in_folder(argument)
         else:
-            paths = sorted(glob.glob(argument, recursive=True))
-            new = {path: PurePath(os.path.basename(path)) for path in paths if os.path.isfile(path)}
+            found_there = filter(os.path.isfile, glob.glob(argument, recursive=True))
+            paths = [argument] if os.path.exists(argument) else sorted(found_there)
+            new = {path: PurePath(os.path.basename(path)) for path in paths}
         if not new:
             raise VqadError(f"{argument}: no picture there; check the path")
         for path, name in new.items():
@@ -81,8 +66,21 @@ def gather(given: Sequence[str]) -> list[Input]:
     return inputs
 
 
-def _is_mask(name: PurePath) -> bool:
-    return "ground_truth" in name.parts[:-1] or name.stem.endswith("_GT")
+def _in_folder(folder: str) -> dict[str, PurePath]:
+    """The pictures below a folder that are no masks, by their paths."""
+    try:
+        paths = sorted(pictures_below(Path(folder)))
+    except OSError as error:
+        raise VqadError(
+            f"{error.filename}: cannot be read ({error.strerror}); give the folders beside it, or "
+            "permissions"
+        ) from error
+    names = {path: PurePath(path).relative_to(folder) for path in paths}
+    return {
+        path: name
+        for path, name in names.items()
+        if "ground_truth" not in name.parts[:-1] and not name.stem.endswith("_GT")
+    }
 
 
 def groups(items: Iterable[T], size: int) -> Iterator[list[T]]:
@@ -92,24 +90,30 @@ def groups(items: Iterable[T], size: int) -> Iterator[list[T]]:
         yield group
 
 
-def decoded(inputs: Sequence[Input]) -> Iterator[tuple[Input, np.ndarray | VqadError]]:
+def decoded(inputs: Iterable[Input]) -> Iterator[tuple[Input, np.ndarray | VqadError]]:
     """Reads pictures in threads, some ahead; in place of one that cannot be read, the reason."""
 
-    def read(one: Input) -> np.ndarray | VqadError:
+    def read(one: Input) -> tuple[Input, np.ndarray | VqadError]:
         try:
-            return decode_image(one.path)
+            return one, decode_image(one.path)
         except VqadError as error:
-            return error
+            return one, error
 
-    with ThreadPoolExecutor(max(2, (os.cpu_count() or 2) // 2)) as pool:
-        waiting: list[tuple[Input, Future]] = []
-        try:
-            for one in inputs:
-                waiting.append((one, pool.submit(read, one)))
-                if len(waiting) > _AHEAD:
-                    first, result = waiting.pop(0)
-                    yield first, result.result()
-            for first, result in waiting:
-                yield first, result.result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    pool, waiting = ThreadPoolExecutor(max(2, (os.cpu_count() or 2) // 2)), deque()
+    try:
+        for one in inputs:
+            waiting.append(pool.submit(read, one))
+            if len(waiting) > _AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def readable(inputs: Iterable[Input]) -> Iterator[np.ndarray]:
+    """The pictures that ``decoded`` reads; raises the VqadError of the first that is none."""
+    for _, picture in decoded(inputs):
+        if isinstance(picture, VqadError):
+            raise picture
+        yield picture

@@ -1,18 +1,19 @@
 """The one jitted prediction of a trained model, over one device or all of the process."""
 
-import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vqad import checkpoints
 from vqad.kernels.compiler import compiler_options, in_full_products
 from vqad.models.dsr import Dsr
-from vqad.stages.stage3 import STAGE3
-from vqad.training.initialization import variable_shapes
 from vqad.training.sharding import Placement
+
+OUTPUTS = ("score", "mask", "general", "specific")
+CODES = ("encoding_lo", "encoding_hi", "restored_lo", "restored_hi")
+
+Predict = Callable[[np.ndarray], Mapping[str, np.ndarray]]
 
 
 def placement_for(split: str) -> Placement:
@@ -21,33 +22,54 @@ def placement_for(split: str) -> Placement:
     return Placement.over_devices(devices=devices[:1] if split == "nothing" else devices)
 
 
-def jit_predict(model: Dsr, split: str = "nothing") -> Callable[..., dict[str, jax.Array]]:
-    """Jits prediction from all variables and images uint8 [n, h, w, 3]; see ``make_predict``."""
-    placement = placement_for(split)
-    images = placement.height if split == "height" else placement.batch
+def prediction(
+    model: Dsr, outputs: Sequence[str] = OUTPUTS
+) -> Callable[[Mapping, jax.Array], dict[str, jax.Array]]:
+    """What a trained model says of images, in full products on every platform; to be jitted.
 
-    @functools.partial(
-        jax.jit,
-        in_shardings=(placement.replicated, images),
-        compiler_options=compiler_options(placement.platform),
-    )
+    Args:
+      model: the network.
+      outputs: what is wanted of ``score`` [n], ``mask`` [n, h, w] (channel 1 of M_up), ``general``
+        and ``specific`` [n, h, w, 3], float32, and of ``CODES``, the codes of the four
+        quantizations, int32 [n, h/8, w/8] (lo) and [n, h/4, w/4] (hi).
+
+    Returns:
+      A function of all variables and images uint8 [n, h, w, 3] to the outputs by name.
+    """
+
     @in_full_products
-    def apply(variables: Mapping, image: jax.Array) -> dict[str, jax.Array]:
+    def predict(variables: Mapping, image: jax.Array) -> dict[str, jax.Array]:
         found = model.apply(variables, image.astype(jnp.float32) / 255)
-        return {
+        levels = (found.encoding.lo, found.encoding.hi, found.restored.lo, found.restored.hi)
+        every = {
             "score": found.score,
             "mask": found.upsampled_mask[..., 1],
             "general": found.general,
             "specific": found.specific,
+            **{name: level.codes for name, level in zip(CODES, levels, strict=True)},
         }
+        return {name: every[name] for name in outputs}
 
-    return apply
+    return predict
+
+
+def jit_predict(
+    model: Dsr, split: str = "nothing", outputs: Sequence[str] = OUTPUTS
+) -> Callable[..., dict[str, jax.Array]]:
+    """Jits ``prediction``; see ``make_predict``."""
+    placement = placement_for(split)
+    images = placement.height if split == "height" else placement.batch
+    return jax.jit(
+        prediction(model, outputs),
+        in_shardings=(placement.replicated, images),
+        compiler_options=compiler_options(placement.platform),
+    )
 
 
 def make_predict(
-    model: Dsr, variables: Mapping, split: str = "nothing"
-) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
-    """Builds a jitted prediction function.
+    model: Dsr, variables: Mapping, split: str = "nothing", outputs: Sequence[str] = OUTPUTS
+) -> Predict:
+    """Builds the jitted prediction of a model.
 
     Args:
       model: the network.
@@ -55,24 +77,10 @@ def make_predict(
       split: what the devices of this process share: ``nothing``, so that one of them works,
         ``images`` of a batch or their ``height``. XLA's partitioner then has neighbours exchange
         the rows that convolutions need, and sums the instance norms' means over all.
+      outputs: as for ``prediction``.
 
     Returns:
-      A function of images uint8 [n, h, w, 3] to NumPy arrays: ``score`` [n], ``mask`` [n, h, w]
-      (channel 1 of M_up), ``general`` and ``specific`` [n, h, w, 3], float32.
+      A function of images uint8 [n, h, w, 3] to NumPy arrays by name.
     """
-    apply, variables = jit_predict(model, split), placement_for(split).put(variables)
+    apply, variables = jit_predict(model, split, outputs), placement_for(split).put(variables)
     return lambda image: jax.device_get(apply(variables, image))
-
-
-def whole_variables(model: Dsr, variables: Mapping, name: str) -> dict:
-    """Variables of all parts of a model, taken from a checkpoint's.
-
-    Args:
-      model: the network.
-      variables: the checkpoint's.
-      name: what a message calls it.
-
-    Raises:
-      VqadError: a part is missing or has other sizes.
-    """
-    return checkpoints.merge(variable_shapes(model, STAGE3), variables, name)

@@ -36,7 +36,12 @@ def as_picture(image: Picture) -> np.ndarray:
         return image
     if image.dtype.kind != "f" or not (image.min() >= 0 and image.max() <= 1):
         raise VqadError(f"image: {image.dtype} outside [0, 1]; give uint8, or floats in [0, 1]")
-    return np.round(image * 255).astype(np.uint8)
+    return to_uint8(image)
+
+
+def to_uint8(values: np.ndarray) -> np.ndarray:
+    """Floats as pixels: what is in [0, 1] to 0 to 255, rounded."""
+    return np.round(np.clip(values, 0, 1) * 255).astype(np.uint8)
 
 
 def resize_map(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -11,14 +11,13 @@ around it by about sqrt(rate (1 - rate) / n). Nothing here has seen a defect.
 import dataclasses
 import json
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from etils import epath
 
 from vqad.errors import VqadError
-from vqad.paths import is_remote, write_whole
+from vqad.prediction.results import read_json, write_result
 
 FILE = "thresholds.json"
 
@@ -75,14 +74,7 @@ def conformal_rank(count: int, rate: float) -> int:
 
 
 def conformal_quantile(values: np.ndarray, rate: float) -> float:
-    """The value that the next one exceeds with a probability of at most ``rate``.
-
-    Args:
-      values: float [n], of held-out good images.
-      rate: in (0, 1).
-
-    Returns:
-      The ceil((n + 1) (1 - rate))-th smallest value.
+    """The ceil((n + 1) (1 - rate))-th smallest of n values; ``rate`` is in (0, 1).
 
     Raises:
       VqadError: too few values.
@@ -95,11 +87,7 @@ def conformal_quantile(values: np.ndarray, rate: float) -> float:
 
 
 def check_rate(name: str, rate: float) -> None:
-    """Refuses false-alarm rates outside (0, 1).
-
-    Raises:
-      VqadError: it is.
-    """
+    """Raises a VqadError for false-alarm rates outside (0, 1)."""
     if not 0 < rate < 1:
         raise VqadError(f"{name}: {rate:g}; give a share between 0 and 1, as 0.01")
 
@@ -112,12 +100,7 @@ def write(folder: str, thresholds: Thresholds) -> epath.Path:
     """
     path = epath.Path(folder) / FILE
     content = json.dumps(dataclasses.asdict(thresholds), indent=2) + "\n"
-    try:
-        write_whole(path, content.encode())
-    except OSError as error:
-        raise VqadError(
-            f"{path}: cannot be written ({error.strerror or error}); free disk space or permissions"
-        ) from error
+    write_result(path, content.encode())
     return path
 
 
@@ -128,13 +111,9 @@ def read(folder: str) -> Thresholds | None:
       VqadError: the file is damaged.
     """
     path = epath.Path(folder) / FILE
-    if not path.exists():
-        return None
     try:
-        if not is_remote(path) and not Path(path).is_file():
-            raise ValueError("not a file")
-        return from_json(json.loads(path.read_text()))
-    except (ArithmeticError, RecursionError, TypeError, ValueError, OSError) as error:
+        return from_json(read_json(path)) if path.exists() else None
+    except (KeyError, TypeError, ValueError) as error:
         raise VqadError(
             f"{path}: cannot be read ({error}); remove it, and run vqad calibrate again"
         ) from error
@@ -144,23 +123,18 @@ def from_json(entries: Any) -> Thresholds:
     """Thresholds from what ``dataclasses.asdict`` made of them.
 
     Raises:
-      ValueError: a field is missing, left over or of another type.
-      OverflowError: a whole number is too large.
+      KeyError, TypeError, ValueError: a field is missing, left over or of another type.
     """
-    kinds = {field.name: field.type for field in dataclasses.fields(Thresholds)}
-    if not isinstance(entries, dict) or {"weights": None, **entries}.keys() != kinds.keys():
-        raise ValueError(f"does not hold {', '.join(kinds)}")
-    size = entries["image_size"]
-    whole = [entries["images"], entries["step"], *(size if isinstance(size, list | tuple) else "?")]
-    if any(type(value) is not int for value in whole) or len(whole) != 4:
-        raise ValueError("images, step and image_size must be whole numbers")
-    numbers = [entries[name] for name in ("score", "pixel", "rate")]
-    if not all(type(value) in (int, float) and math.isfinite(value) for value in numbers):
-        raise ValueError("score, pixel and rate must be numbers")
-    if not all(type(entries[name]) is bool for name in ("tiled", "held_out")):
-        raise ValueError("tiled and held_out must be true or false")
-    if type(entries.get("weights")) not in (int, type(None)):
-        raise ValueError("weights must be a whole number or null")
-    if (type(entries["overlap"]) is int) != entries["tiled"]:
-        raise ValueError("overlap must be a whole number for tiles, else null")
-    return Thresholds(**{**entries, "image_size": tuple(size)})
+    found = Thresholds(**{**entries, "image_size": tuple(entries["image_size"])})
+    numbers, flags = (found.score, found.pixel, found.rate), (found.tiled, found.held_out)
+    whole = [found.images, found.step, *found.image_size]
+    whole += [value for value in (found.overlap, found.weights) if value is not None]
+    if not (
+        all(type(value) in (int, float) and abs(value) < 1e300 for value in numbers)
+        and all(type(value) is int for value in whole)
+        and all(type(value) is bool for value in flags)
+        and len(found.image_size) == 2
+        and (found.overlap is not None) == found.tiled
+    ):
+        raise ValueError(f"no thresholds are {entries!r:.200}")
+    return found

@@ -1,10 +1,8 @@
 """Images larger than the network's size: cut into tiles that overlap, the maps blended there."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
-
-from vqad.errors import VqadError
 
 
 def starts(length: int, tile: int, overlap: int) -> list[int]:
@@ -15,9 +13,6 @@ def starts(length: int, tile: int, overlap: int) -> list[int]:
       tile: length of a tile.
       overlap: what neighbours share at least, below ``tile``.
 
-    Returns:
-      Starts, ascending.
-
     Example:
       >>> starts(100, 64, overlap=16), starts(150, 64, overlap=16)
       ([0, 36], [0, 43, 86])
@@ -27,12 +22,7 @@ def starts(length: int, tile: int, overlap: int) -> list[int]:
 
 
 def corners(shape: tuple[int, int], tile: tuple[int, int], overlap: int) -> list[tuple[int, int]]:
-    """Top left corners of the tiles of an image, row by row.
-
-    Args:
-      shape: height and width of the image, each at least the tile's.
-      tile: height and width of a tile.
-      overlap: what neighbours share at least.
+    """Top left corners of the tiles of an image of at least a tile's size, row by row.
 
     Example:
       >>> corners((64, 100), (64, 64), overlap=16)
@@ -50,16 +40,6 @@ def continued(image: np.ndarray, tile: tuple[int, int]) -> np.ndarray:
     return np.pad(image, [(0, missing[0]), (0, missing[1]), (0, 0)], mode="symmetric")
 
 
-def check_overlap(overlap: int, tile: tuple[int, int]) -> None:
-    """Refuses an overlap that neighbouring tiles cannot have.
-
-    Raises:
-      VqadError: it is negative or not below the tile's sides.
-    """
-    if not 0 <= overlap < min(tile):
-        raise VqadError(f"overlap: {overlap}; give 0 to {min(tile) - 1} for tiles of {tile}")
-
-
 def cut(
     image: np.ndarray, places: Sequence[tuple[int, int]], tile: tuple[int, int]
 ) -> Iterator[np.ndarray]:
@@ -67,32 +47,23 @@ def cut(
     return (image[top : top + tile[0], left : left + tile[1]] for top, left in places)
 
 
-def blend(
-    maps: Iterable[np.ndarray],
-    places: Sequence[tuple[int, int]],
-    tile: tuple[int, int],
-    shape: tuple[int, int],
-) -> np.ndarray:
-    """Joins maps of tiles; where tiles overlap, their weights fall linearly towards their edges.
+class Blend:
+    """Maps of tiles, joined; where tiles overlap, their weights fall linearly to their edges."""
 
-    Args:
-      maps: float32 [th, tw] for each tile.
-      places: their top left corners.
-      tile: height and width of a tile.
-      shape: height and width of the image.
+    def __init__(self, shape: tuple[int, int], tile: tuple[int, int]) -> None:
+        """Of an image [h, w] and tiles [th, tw]; a map is let go once it is added."""
+        self._total, self._weights = np.zeros((2, *shape), np.float32)
+        rows, columns = (np.arange(1, side + 1, dtype=np.float32) for side in tile)
+        ramps = (np.minimum(distance, distance[::-1]) for distance in (rows, columns))
+        self._ramp = np.minimum.outer(*ramps)
 
-    Returns:
-      float32 [h, w]; where only one tile lies, that tile's values.
-    """
-    total, weights = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-    ramp = np.minimum.outer(*map(_ramp, tile))
-    for values, (top, left) in zip(maps, places, strict=True):
-        here = np.s_[top : top + tile[0], left : left + tile[1]]
-        total[here] += ramp * values
-        weights[here] += ramp
-    return np.divide(total, weights, out=total)
+    def add(self, values: np.ndarray, top: int, left: int) -> None:
+        """Adds the map float32 [th, tw] of the tile whose top left corner lies there."""
+        height, width = values.shape
+        here = np.s_[top : top + height, left : left + width]
+        self._total[here] += self._ramp * values
+        self._weights[here] += self._ramp
 
-
-def _ramp(length: int) -> np.ndarray:
-    distance = np.arange(1, length + 1, dtype=np.float32)
-    return np.minimum(distance, distance[::-1])
+    def joined(self) -> np.ndarray:
+        """The map, float32 [h, w]; where only one tile lies, that tile's values."""
+        return np.divide(self._total, self._weights, out=self._total)

@@ -25,7 +25,7 @@ from vqad.kernels import distances
 from vqad.kernels.compiler import compiler_options
 from vqad.models.dsr import Dsr
 from vqad.models.quantizer import Quantized, VectorQuantizer
-from vqad.prediction.loading import Trained
+from vqad.prediction.detector import Detector
 from vqad.prediction.thresholds import Thresholds
 
 MASK_TOLERANCE = 1e-4
@@ -77,7 +77,7 @@ class Figures:
 class Model:
     """The model that an export is compared with, as a checkpoint runs it."""
 
-    def __init__(self, trained: Trained) -> None:
+    def __init__(self, trained: Detector) -> None:
         """Puts the weights onto the device; programs are compiled at their first use."""
         self._variables = jax.device_put(trained.variables)
         self._judge, self._forced = _programs(trained.model, contents.usable_limits(trained))

@@ -6,20 +6,17 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from vqad import __version__
 from vqad.errors import VqadError
-from vqad.kernels.compiler import in_full_products
 from vqad.models.dsr import Dsr
 from vqad.models.image_shape import check_image_size
 from vqad.prediction import thresholds
-from vqad.prediction.loading import Trained
+from vqad.prediction.detector import Detector
+from vqad.prediction.jitted import CODES, prediction
 from vqad.prediction.thresholds import Thresholds
 
 FORMAT = "vqad-export-1"
-CODES = ("encoding_lo", "encoding_hi", "restored_lo", "restored_hi")
-"""Outputs with the codes of the four quantizations, for the check of an export."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,14 +36,14 @@ class Description:
     whole: Mapping[str, Any]
 
 
-def usable_limits(trained: Trained) -> Thresholds | None:
+def usable_limits(trained: Detector) -> Thresholds | None:
     """The thresholds, where they belong to whole images at the model's size, as exports take."""
-    limits = trained.limits
+    limits = trained.thresholds
     fit = limits is not None and (limits.image_size, limits.tiled) == (trained.image_size, False)
     return limits if fit else None
 
 
-def describe(trained: Trained) -> dict[str, Any]:
+def describe(trained: Detector) -> dict[str, Any]:
     """The description of an export, JSON-able, before it was checked."""
     limits = usable_limits(trained)
     return {
@@ -111,15 +108,14 @@ def judging(
       float32 [n, h, w], with thresholds ``verdict`` bool [n] and ``marks`` bool [n, h, w], and the
       codes int32 [n, h/8, w/8] and [n, h/4, w/4] under the names in ``CODES``.
     """
+    predict = prediction(model, ("score", "mask", *CODES))
 
-    @in_full_products
     def judge(variables: Mapping, image: jax.Array) -> dict[str, jax.Array]:
-        found = model.apply(variables, image.astype(jnp.float32) / 255)
-        outputs = {"score": found.score, "mask": found.upsampled_mask[..., 1]}
+        found = predict(variables, image)
+        outputs = {name: found.pop(name) for name in ("score", "mask")}
         if limits is not None:
             outputs["verdict"] = outputs["score"] > limits.score
             outputs["marks"] = outputs["mask"] > limits.pixel
-        levels = (found.encoding.lo, found.encoding.hi, found.restored.lo, found.restored.hi)
-        return outputs | {name: level.codes for name, level in zip(CODES, levels, strict=True)}
+        return outputs | found
 
     return judge

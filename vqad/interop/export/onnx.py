@@ -15,7 +15,7 @@ from jax.extend.core import jaxpr_as_fun
 from vqad.errors import VqadError
 from vqad.interop.export import contents
 from vqad.kernels.choice import kernels_for
-from vqad.prediction.loading import Trained
+from vqad.prediction.detector import Detector
 
 KEY = "vqad"
 """Entry of the file's metadata that holds the description."""
@@ -25,7 +25,7 @@ OPSET = 18
 _INSTALL = "pip install 'vqad[onnx]'"
 
 
-def build(trained: Trained) -> bytes:
+def build(trained: Detector) -> bytes:
     """The model as ONNX, weights inside, for batches of any size.
 
     Raises:

@@ -12,8 +12,8 @@ from safetensors.numpy import save
 
 from vqad.errors import VqadError
 from vqad.interop.export import contents
-from vqad.prediction.jitted import whole_variables
-from vqad.prediction.loading import Trained, described
+from vqad.prediction.detector import Detector
+from vqad.prediction.loading import detector_of
 
 KEY = "vqad"
 """Entry of the header that holds the description."""
@@ -53,12 +53,12 @@ def nested(arrays: Mapping[str, np.ndarray]) -> dict:
     return whole
 
 
-def pack(trained: Trained, metadata: str) -> bytes:
+def pack(trained: Detector, metadata: str) -> bytes:
     """The file's bytes, with the description."""
     return save(flat(trained.variables), {KEY: metadata, "format": "np"})
 
 
-def read(path: str) -> Trained:
+def read(path: str) -> Detector:
     """Reads a model from a file.
 
     Raises:
@@ -113,7 +113,7 @@ def _float32(name: str, file: Any) -> np.ndarray:
     return file.get_tensor(name)
 
 
-def _trained(path: str, variables: dict, description: contents.Description) -> Trained:
+def _trained(path: str, variables: dict, description: contents.Description) -> Detector:
     metadata = {
         "model": description.model,
         "config": {"image_size": description.image_size},
@@ -124,9 +124,7 @@ def _trained(path: str, variables: dict, description: contents.Description) -> T
     count = len(jax.tree.leaves(variables))
     if isinstance(layers, int) and layers > count:  # or their shapes alone would take for ever
         raise VqadError(f"{path}: holds {count} arrays for {layers} residual layers; export again")
-    model, size = described(metadata, path)
-    variables = whole_variables(model, variables, path)
-    return Trained(model, variables, size, description.limits, metadata)
+    return detector_of(variables, metadata, path, description.limits)
 
 
 def _unreadable(path: str, error: Exception) -> str:

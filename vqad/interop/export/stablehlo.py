@@ -11,8 +11,8 @@ import io
 import os
 import re
 import zipfile
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NoReturn
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +24,8 @@ from vqad.errors import VqadError
 from vqad.interop.export import contents, safetensors
 from vqad.kernels.compiler import compiler_options
 from vqad.prediction.detector import Detector
-from vqad.prediction.loading import Trained
+from vqad.prediction.jitted import Predict
+from vqad.prediction.thresholds import Thresholds
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 PROGRAM, WEIGHTS, METADATA = MEMBERS = ("program", "weights.safetensors", "metadata.json")
@@ -35,7 +36,7 @@ _CODES = dict.fromkeys(contents.CODES, (jnp.int32, 3))
 _LONGEST_PROGRAM = 2**26
 
 
-def build(trained: Trained) -> bytes:
+def build(trained: Detector) -> bytes:
     """The serialized program of a model, for batches of any size."""
     judge = contents.judging(trained.model, contents.usable_limits(trained))
 
@@ -49,7 +50,7 @@ def build(trained: Trained) -> bytes:
     return bytes(export.export(jax.jit(from_flat), platforms=PLATFORMS)(weights, image).serialize())
 
 
-def pack(trained: Trained, program: bytes, metadata: str) -> bytes:
+def pack(trained: Detector, program: bytes, metadata: str) -> bytes:
     """The file's bytes."""
     file = io.BytesIO()
     weights = safetensors.pack(trained, metadata)
@@ -57,6 +58,31 @@ def pack(trained: Trained, program: bytes, metadata: str) -> bytes:
         for name, data in zip(MEMBERS, (program, weights, metadata.encode()), strict=True):
             archive.writestr(zipfile.ZipInfo(name), data)  # without the time: same model, same file
     return file.getvalue()
+
+
+class Program(Detector):
+    """A detector that is a program alone, without the network and variables that it was made of."""
+
+    def __init__(
+        self,
+        predict: Predict,
+        image_size: tuple[int, int],
+        thresholds: Thresholds | None,
+        metadata: Mapping[str, Any],
+    ) -> None:
+        """Of a function of uint8 [n, h, w, 3] to ``score`` [n] and ``mask`` [n, h, w]."""
+        self.predict_batch, self.image_size = predict, image_size
+        self.thresholds, self.metadata = thresholds, metadata
+
+    @property
+    def variables(self) -> NoReturn:
+        """Raises a VqadError: there are none."""
+        raise VqadError(
+            f"{self.metadata['file']}: a program without variables, so that there is no network to "
+            "look into; give the run's workdir or a safetensors export"
+        )
+
+    model = reconstruct = variables
 
 
 def load(path: str, image_size: tuple[int, int] | None = None) -> Detector:
@@ -77,12 +103,12 @@ def load(path: str, image_size: tuple[int, int] | None = None) -> Detector:
             "leave it out, or load the folder that it was exported from"
         )
     metadata = {"model": description.model, "step": description.whole["step"], "file": path}
-    return Detector(predict, size, metadata, description.limits)
+    return Program(predict, size, description.limits, metadata)
 
 
 def open_export(
     path: str,
-) -> tuple[Callable[[np.ndarray], dict[str, np.ndarray]], contents.Description]:
+) -> tuple[Predict, contents.Description]:
     """The exported function, compiled at its first call for a size of batch, and its description.
 
     Raises:

@@ -15,8 +15,9 @@ from vqad.data.decode import resize_image
 from vqad.data.surface_demo.draw import CLASSES, draw_tile
 from vqad.errors import VqadError
 from vqad.interop.export import check, contents, onnx, safetensors, stablehlo
+from vqad.interop.load import load
 from vqad.paths import check_local
-from vqad.prediction.loading import Trained, read_trained
+from vqad.prediction.detector import Detector
 
 logger = logging.getLogger(__name__)
 
@@ -34,8 +35,8 @@ class Format:
       open: from a file's path to the exported function and the description.
     """
 
-    build: Callable[[Trained], Any]
-    pack: Callable[[Trained, Any, str], bytes]
+    build: Callable[[Detector], Any]
+    pack: Callable[[Detector, Any, str], bytes]
     open: Callable[[str], tuple[Callable[[np.ndarray], check.Outputs], contents.Description]]
 
 
@@ -76,8 +77,8 @@ def export(
         raise VqadError(f"{out}: the name must end in .{format}, by which it is known later")
     if os.path.isdir(out):
         raise VqadError(f"{out}: is a folder; give a file")
-    trained = read_trained(model)
-    if trained.limits is not None and contents.usable_limits(trained) is None:
+    trained = load(model)
+    if trained.thresholds is not None and contents.usable_limits(trained) is None:
         logger.warning(
             "%s: its thresholds are of tiles or of another size, so that the export gives no "
             "verdicts; run vqad calibrate without --tile first for such",

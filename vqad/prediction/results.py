@@ -1,0 +1,39 @@
+"""Results on disk as JSON: written whole, read with care."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from etils import epath
+
+from vqad.errors import VqadError
+from vqad.paths import is_remote, write_whole
+
+
+def write_result(path: epath.PathLike, content: bytes) -> None:
+    """Writes a file whole, with its folder; an older one stays until then.
+
+    Raises:
+      VqadError: it cannot be written.
+    """
+    try:
+        write_whole(path, content)
+    except OSError as error:
+        raise VqadError(
+            f"{path}: cannot be written ({error.strerror or error}), what was there is kept; free "
+            "disk space or permissions, or give another folder"
+        ) from error
+
+
+def read_json(path: epath.PathLike) -> Any:
+    """What a JSON file holds.
+
+    Raises:
+      ValueError: it is no file, cannot be read, or is no JSON.
+    """
+    try:
+        if not is_remote(path) and not Path(path).is_file():  # a pipe would be waited for
+            raise ValueError("not a file")
+        return json.loads(epath.Path(path).read_bytes())
+    except (OSError, RecursionError) as error:
+        raise ValueError(str(error)) from error

@@ -1,0 +1,96 @@
+"""Pictures of any size through a network of one size: resized, or cut into tiles and joined."""
+
+import itertools
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from vqad.data.decode import resize_image
+from vqad.errors import VqadError
+from vqad.prediction import tiles
+from vqad.prediction.inputs import groups
+from vqad.prediction.jitted import Predict
+from vqad.prediction.pictures import resize_map
+
+
+class Scored(NamedTuple):
+    """A picture's score, its map float32 [h, w], and the map's largest value before it is resized.
+
+    Resizing can only lower that.
+    """
+
+    score: float
+    map: np.ndarray
+    highest: float
+
+
+def score(
+    predict: Predict,
+    pictures: Iterable[np.ndarray],
+    image_size: tuple[int, int],
+    overlap: int | None,
+    batch_size: int,
+    name: str,
+) -> Iterator[Scored]:
+    """Scores pictures one after the other; no more of them are kept than are in a batch.
+
+    Args:
+      predict: as of ``make_predict``.
+      pictures: uint8 [h, w, 3].
+      image_size: height and width that ``predict`` takes.
+      overlap: of tiles, into which larger pictures are cut; None resizes all pictures.
+      batch_size: images or tiles at a time; the last batch is padded.
+      name: what a message calls the model.
+
+    Raises:
+      VqadError: what the network says is not finite.
+    """
+    ahead, pictures = itertools.tee(pictures)
+    parts = itertools.chain.from_iterable(_parts(each, image_size, overlap) for each in ahead)
+    found = _in_batches(predict, parts, batch_size, name)
+    for picture in pictures:
+        shape = picture.shape[:2]
+        places = _places(shape, image_size, overlap)
+        if not places:
+            value, values = next(found)
+            yield Scored(value, resize_map(values, shape), values.max())
+            continue
+        whole, scores = tiles.Blend(np.maximum(shape, image_size), image_size), []
+        for place, (value, values) in zip(places, found, strict=False):
+            scores.append(value)
+            whole.add(values, *place)
+        joined = whole.joined()[: shape[0], : shape[1]]
+        yield Scored(max(scores), joined, joined.max())
+
+
+def _places(
+    shape: tuple[int, int], size: tuple[int, int], overlap: int | None
+) -> list[tuple[int, int]]:
+    """Top left corners of a picture's tiles; none where it is resized."""
+    larger = np.maximum(shape, size).tolist()
+    if overlap is None or larger == list(size):
+        return []
+    return tiles.corners(larger, size, overlap)
+
+
+def _parts(picture: np.ndarray, size: tuple[int, int], overlap: int | None) -> Iterable[np.ndarray]:
+    """What the network sees of a picture: all of it, resized, or its tiles."""
+    places = _places(picture.shape[:2], size, overlap)
+    if not places:
+        return [resize_image(picture, size)]
+    return tiles.cut(tiles.continued(picture, size), places, size)
+
+
+def _in_batches(
+    predict: Predict, parts: Iterable[np.ndarray], size: int, name: str
+) -> Iterator[tuple[float, np.ndarray]]:
+    for here in groups(parts, size):
+        found = predict(np.stack([*here, *[here[-1]] * (size - len(here))]))
+        scores, maps = (np.asarray(found[key])[: len(here)] for key in ("score", "mask"))
+        if not (np.isfinite(scores).all() and np.isfinite(maps).all()):
+            raise VqadError(
+                f"{name}: its predictions are not finite; its weights are damaged, or training "
+                "diverged"
+            )
+        yield from zip(scores, maps, strict=True)
