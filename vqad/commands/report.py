@@ -1,6 +1,7 @@
 """The subcommand `vqad report`; what it needs is imported when it runs."""
 
 import argparse
+import dataclasses
 import logging
 import sys
 from collections.abc import Iterator, Mapping
@@ -10,8 +11,7 @@ from vqad.errors import VqadError
 
 if TYPE_CHECKING:
     from vqad.data.sources import Source
-    from vqad.evaluation.judge import Predict
-    from vqad.prediction.thresholds import Thresholds
+    from vqad.prediction.jitted import Predict
     from vqad.report.page import Card
 
 logger = logging.getLogger(__name__)
@@ -30,22 +30,17 @@ def report_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_report(args: argparse.Namespace) -> int:
-    """Runs the subcommand.
-
-    Returns:
-      The exit code, 0.
+    """Runs the subcommand; returns 0.
 
     Raises:
       VqadError: bad arguments, nothing judged there, or other test images than were judged.
     """
     from etils import epath
 
-    from vqad import checkpoints
-    from vqad.checkpoints.digest import digest
     from vqad.data.sources import open_source
-    from vqad.paths import write_whole
-    from vqad.prediction.jitted import make_predict, whole_variables
-    from vqad.prediction.loading import described
+    from vqad.prediction.detector import UNDECIDED
+    from vqad.prediction.loading import load_folder
+    from vqad.prediction.results import write_result
     from vqad.report.page import render
     from vqad.report.stored import check_cards, read_evaluation
 
@@ -54,19 +49,15 @@ def run_report(args: argparse.Namespace) -> int:
         raise VqadError(f"--out={out}: is a folder; give a file, as report.html")
     if not 16 <= args.side <= 1024:
         raise VqadError(f"--side={args.side}: must be between 16 and 1024")
-    folder = checkpoints.find_folder(args.workdir)
-    variables, metadata = checkpoints.load_weights(folder)
-    evaluation = read_evaluation(args.workdir, metadata["step"])
-    about = evaluation["about"]
-    settings = metadata.get("config", {"model": metadata.get("model")})
-    model = described(metadata, folder)[0].clone(score_window=about["score_window"])
-    weights = digest(variables)
-    variables = whole_variables(model, variables, folder)
-    surface = args.surface or about["surface"]
+    detector = load_folder(args.workdir)
+    evaluation = read_evaluation(args.workdir, detector.metadata["step"])
+    about, settings = evaluation["about"], detector.metadata.get("config")
+    settings = settings or {"model": detector.metadata["model"]}
+    size, surface = tuple(about["image_size"]), args.surface or about["surface"]
     source = open_source(
         surface,
         "test",
-        tuple(about["image_size"]),
+        size,
         data_dir=_data_dir(settings, surface),
         cache_bytes=0,  # each image is read once
     )
@@ -75,36 +66,33 @@ def run_report(args: argparse.Namespace) -> int:
             f"{source.name}: {len(source)} test images, but {evaluation['images']} were judged; "
             "judge again with --mode=evaluate, or give the same ones with --surface"
         )
-    same_scores = model.score_window == metadata["model"].get("score_window")
-    limits = _limits(folder, about, same_scores, weights)
-    predict, limit = make_predict(model, variables), limits.pixel if limits else 0.5
-    cards = list(_cards(predict, source, _batch_size(settings), limit, args.side))
+    judged = detector.model.clone(score_window=about["score_window"])
+    same_scores = judged == detector.model
+    detector = dataclasses.replace(detector, model=judged, image_size=size)
+    limits = detector.thresholds
+    if limits is not None and not (same_scores and detector.judges(tile=False)):
+        logger.warning(
+            "warning: %s: thresholds of other scores than were judged are not used", args.workdir
+        )
+        limits = None
+    limit = UNDECIDED if limits is None else limits.pixel
+    cards = list(_cards(detector.predict_batch, source, _batch_size(settings), limit, args.side))
     check_cards(cards, evaluation["overall"], source.name)
     content = render(evaluation, settings, source.classes, cards, limits)
-    try:
-        write_whole(out, content)
-    except OSError as error:
-        raise VqadError(
-            f"{out}: cannot be written ({error.strerror or error}); free disk space or "
-            "permissions, or give another --out"
-        ) from error
+    write_result(out, content)
     print(f"{len(cards)} images, {len(content) / 1e6:.1f} MB; written: {out}")
     return 0
 
 
 def _data_dir(settings: Mapping[str, Any], surface: str) -> str | None:
     """Where the run's prepared data lies: a place to read, in which nothing is to be drawn."""
-    found = settings.get("data_dir")
-    drawn = surface.startswith("tfds:surface_demo")
-    if not isinstance(found, str) or not found or (drawn and not _holds_drawn(found)):
-        return None
-    return found
-
-
-def _holds_drawn(data_dir: str) -> bool:
     from etils import epath
 
-    return any((epath.Path(data_dir) / "surface_demo").glob("*/*/dataset_info.json"))
+    found = settings.get("data_dir")
+    if not isinstance(found, str) or not found:
+        return None
+    drawn = (epath.Path(found) / "surface_demo").glob("*/*/dataset_info.json")
+    return found if not surface.startswith("tfds:surface_demo") or any(drawn) else None
 
 
 def _batch_size(settings: Mapping[str, Any]) -> int:
@@ -112,23 +100,6 @@ def _batch_size(settings: Mapping[str, Any]) -> int:
     found = settings.get("evaluation")
     size = found.get("batch_size") if isinstance(found, dict) else None
     return size if type(size) is int and 0 < size <= 1024 else 8
-
-
-def _limits(
-    folder: str, about: Mapping[str, Any], same_scores: bool, weights: int
-) -> "Thresholds | None":
-    """The calibrated thresholds, if they are of scores like those that were judged."""
-    from vqad.prediction import thresholds
-
-    limits = thresholds.read(folder)
-    if limits is None:
-        return None
-    kind = (limits.step, list(limits.image_size), limits.tiled)
-    same_scores = same_scores and limits.weights in (None, weights)
-    if same_scores and kind == (about["step"], about["image_size"], False):
-        return limits
-    logger.warning("warning: %s: thresholds of other scores than were judged are not used", folder)
-    return None
 
 
 def _cards(
@@ -151,11 +122,7 @@ def _cards(
                     raise VqadError(
                         f"{name}: the prediction is not finite; the weights are damaged"
                     )
-                yield Card(
-                    class_id=int(batch["class_id"][row]),
-                    name=name,
-                    score=score,
-                    picture=thumbnail(batch["image"][row], side),
-                    overlay=drawing(values, limit, batch["mask"][row], side),
-                )
+                picture = thumbnail(batch["image"][row], side)
+                drawn = drawing(values, limit, batch["mask"][row], side)
+                yield Card(int(batch["class_id"][row]), name, score, picture, drawn)
                 bar.update()

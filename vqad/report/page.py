@@ -1,23 +1,24 @@
 """The page, put together: one file, which asks for nothing from anywhere."""
 
 import base64
-import dataclasses
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
-from html import escape
 from importlib import resources
-from typing import Any
+from typing import Any, NamedTuple
 
+import jinja2
 import numpy as np
 
 from vqad import __version__
+from vqad.prediction.detector import UNDECIDED
 from vqad.prediction.thresholds import Thresholds
-from vqad.report.tables import figures
+
+_WORDS = {"ap": "AP", "auroc": "AUROC", "aupro": "AUPRO", "aupimo": "AUPIMO", "f1max": "F1max"}
 
 
-@dataclasses.dataclass(frozen=True)
-class Card:
+class Card(NamedTuple):
     """An image of the gallery.
 
     Attributes:
@@ -44,7 +45,8 @@ def render(
     """Makes the page.
 
     Args:
-      evaluation: what `evaluation.json` holds.
+      evaluation: what `vqad.evaluation.report.write_json` wrote. Beside ``overall`` and ``classes``
+        it may hold more of the same kind under other names, as those of the images' centres.
       settings: the run's configuration.
       classes: names of the classes, "good" first.
       cards: the test images, at least one.
@@ -55,34 +57,34 @@ def render(
     """
     scores = np.array([card.score for card in cards])
     labels = np.array([card.class_id > 0 for card in cards])
-    best = best_f1_threshold(scores, labels)
-    data = {
-        "classes": list(classes),
-        "calibrated": limits and limits.score,
-        "best": best,
-        "images": [dataclasses.astuple(card) for card in cards],
-    }
-    height, width = evaluation["about"]["image_size"]
-    parts = {
-        "TITLE": escape(f"{evaluation['about']['surface']}: vqad report"),
-        "ABOUT": _about(evaluation, len(cards), int(labels.sum())),
-        "FIGURES": figures(evaluation),
-        "START": _start(limits),
-        "PIXEL": f"{limits.pixel if limits else 0.5:.4g}",
-        "RATIO": f"{width} / {height}",
-        "CONFIG": escape(json.dumps(settings, indent=2)),
-        "VERSION": __version__,
-        # A "<" could end the script; in JSON it stands only within strings.
-        "DATA": json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"),
-    }
+    page = jinja2.Environment(
+        loader=jinja2.PackageLoader("vqad", "report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page.filters |= {"name": _name, "sha256": _digest}
     files = resources.files("vqad.report")
-    for name, file in (("STYLE", "page.css"), ("SCRIPT", "page.js")):
-        text = files.joinpath(file).read_text("utf-8")
-        parts[name], parts[f"{name}_HASH"] = text, _digest(text)
-    # Split once, so that what was put in is not searched for places.
-    template = files.joinpath("template.html").read_text("utf-8").split("@@")
-    filled = [parts[text] if i % 2 else text for i, text in enumerate(template)]
-    return "".join(filled).encode("utf-8", "backslashreplace")
+    html = page.get_template("template.html").render(
+        about=evaluation["about"],
+        classes=classes,
+        config=json.dumps(settings, indent=2),
+        data={
+            "classes": list(classes),
+            "calibrated": limits and limits.score,
+            "best": best_f1_threshold(scores, labels),
+            "images": cards,
+        },
+        defective=int(labels.sum()),
+        evaluation=evaluation,
+        limits=limits,
+        pixel=limits.pixel if limits else UNDECIDED,
+        script=files.joinpath("page.js").read_text("utf-8"),
+        style=files.joinpath("page.css").read_text("utf-8"),
+        version=__version__,
+    )
+    return html.encode("utf-8", "backslashreplace")
 
 
 def best_f1_threshold(scores: np.ndarray, labels: np.ndarray) -> float:
@@ -96,35 +98,15 @@ def best_f1_threshold(scores: np.ndarray, labels: np.ndarray) -> float:
     raised = np.array([np.count_nonzero(scores >= value) for value in values])
     found = np.array([np.count_nonzero(scores[labels] >= value) for value in values])
     at = int(np.argmax(2 * found / (raised + labels.sum())))
-    if at + 1 < len(values):
-        return float((values[at] + values[at + 1]) / 2)
-    return float(np.nextafter(values[at], -np.inf))
+    if at + 1 == len(values):
+        return float(np.nextafter(values[at], -np.inf))
+    return float((values[at] + values[at + 1]) / 2)
 
 
-def _about(evaluation: Mapping[str, Any], images: int, defective: int) -> str:
-    about = evaluation["about"]
-    text = (
-        f"{images} test images, {defective} of them defective, at "
-        f"{about['image_size'][0]} x {about['image_size'][1]}; checkpoint {about['checkpoint']}, "
-        f"step {about['step']}"
-    )
-    if evaluation.get("seconds_per_image") is not None:
-        text += f"; prediction took {evaluation['seconds_per_image']:.4f} s an image"
-    return f"<h1><bdi>{escape(about['surface'])}</bdi></h1><p>{escape(text)}.</p>"
-
-
-def _start(limits: Thresholds | None) -> str:
-    if limits is None:
-        return (
-            "There is no calibrated one. It starts where F1 is highest on these very images, by "
-            "their labels: that is optimistic. <code>vqad calibrate</code> sets one by good images "
-            "alone."
-        )
-    return (
-        "It starts at the one that <code>vqad calibrate</code> set (dashed): of good images like "
-        f"its {limits.images}, at most a share of {limits.rate:.3g} is called defective, on "
-        "average over calibrations."
-    )
+def _name(key: str) -> str:
+    """What a figure is called: ``image_recall_at_5`` becomes "image recall at 5 %"."""
+    words = " ".join(_WORDS.get(word, word) for word in key.split("_"))
+    return re.sub(r" at (\d+)$", " at \\1\u00a0%", words)
 
 
 def _digest(text: str) -> str:

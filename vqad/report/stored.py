@@ -1,20 +1,17 @@
 """What `evaluation.json` holds: read, and held against what is predicted now."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from etils import epath
 
 from vqad.errors import VqadError
 from vqad.evaluation.bootstrap import resampled_image_figures
-from vqad.paths import is_remote
+from vqad.prediction.results import read_json
+from vqad.report.page import Card
 
-if TYPE_CHECKING:
-    from vqad.report.page import Card
-
+_ABOUT = {"checkpoint": str, "step": int, "surface": str, "image_size": list, "score_window": int}
 _COMPARED = ("image_auroc", "image_ap")
 _NEAR = 1e-3  # of a figure
 _ROUNDING = 1e-4  # of a score, computed on another device or in other batches
@@ -22,11 +19,7 @@ _AGAIN = "judge with python launch/main.py --config=... --workdir=... --mode=eva
 
 
 def read_evaluation(workdir: str, step: int) -> dict[str, Any]:
-    """Reads `evaluation.json`.
-
-    Args:
-      workdir: the run's.
-      step: that of the model.
+    """Reads the `evaluation.json` of a workdir, which must be of this step of the model.
 
     Raises:
       VqadError: it is missing or damaged, or of another step.
@@ -35,25 +28,19 @@ def read_evaluation(workdir: str, step: int) -> dict[str, Any]:
     if not path.exists():
         raise VqadError(f"{path}: no such file; {_AGAIN}")
     try:
-        if not is_remote(path) and not Path(path).is_file():
-            raise ValueError("not a file")
-        evaluation = json.loads(path.read_text())
-        about = evaluation["about"]
-        missing = {"overall", "classes", "images"} - evaluation.keys()
-        missing |= {"checkpoint", "step", "surface", "image_size", "score_window"} - about.keys()
-        fault = None if missing else next(_faults(evaluation), None)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        evaluation = read_json(path)
+        fault = next(_faults(evaluation), None)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise VqadError(f"{path}: cannot be read ({error!r}); {_AGAIN}") from error
-    if missing:
-        raise VqadError(f"{path}: holds no {', '.join(sorted(missing))}; {_AGAIN}")
     if fault:
         raise VqadError(f"{path}: damaged, {fault}; {_AGAIN}")
-    if about["step"] != step:
-        raise VqadError(f"{path}: is of step {about['step']}, the model of step {step}; {_AGAIN}")
+    found = evaluation["about"]["step"]
+    if found != step:
+        raise VqadError(f"{path}: is of step {found}, the model of step {step}; {_AGAIN}")
     return evaluation
 
 
-def check_cards(cards: Sequence["Card"], overall: Mapping[str, Any], name: str) -> None:
+def check_cards(cards: Sequence[Card], overall: Mapping[str, Any], name: str) -> None:
     """Compares the image figures of what is predicted now with those that were judged.
 
     Args:
@@ -87,46 +74,34 @@ def check_cards(cards: Sequence["Card"], overall: Mapping[str, Any], name: str) 
 
 
 def _faults(evaluation: Mapping[str, Any]) -> Iterator[str]:
-    """What is of a wrong type, in words."""
-    about = evaluation["about"]
-    for key, kind in (("checkpoint", str), ("surface", str), ("score_window", int)):
+    """What is of a wrong type, in words; what is missing raises a KeyError."""
+    about, size = evaluation["about"], evaluation["about"]["image_size"]
+    for key, kind in _ABOUT.items():
         if type(about[key]) is not kind:
             yield f"{key} is {about[key]!r:.40}"
-    size = about["image_size"]
-    if not isinstance(size, list) or [type(side) for side in size] != [int, int]:
+    if [type(side) for side in size] != [int, int]:
         yield f"image_size is {size!r:.40}"
-    if not _is_figure(evaluation.get("seconds_per_image")):
-        yield f"seconds_per_image is {evaluation['seconds_per_image']!r:.40}"
-    absent = set(_COMPARED) - dict(evaluation["overall"]).keys()
-    if absent:
-        yield f"overall holds no {', '.join(sorted(absent))}"
-    yield from _protocol_faults("", evaluation)
-    for name, value in evaluation.items():
-        if isinstance(value, dict) and "overall" in value:
-            yield from _protocol_faults(f"{name}.", value)
+    figures = {f"overall.{key}": evaluation["overall"][key] for key in _COMPARED}
+    figures |= {key: evaluation.get(key) for key in ("images", "seconds_per_image")}
+    for part, protocol in {"": evaluation, **evaluation}.items():
+        if not isinstance(protocol, dict) or "overall" not in protocol:
+            continue
+        rows = {f"classes.{key}": row for key, row in protocol["classes"].items()}
+        for place, row in {"overall": protocol["overall"], **rows}.items():
+            name = f"{part}.{place}".removeprefix(".")
+            if not isinstance(row, dict):
+                yield f"{name} is {row!r:.40}, no set of figures"
+                return
+            figures |= {f"{name}.{key}": row[key] for key in row if key != "intervals"}
+            for key, ends in (row.get("intervals") or {}).items():
+                pair = isinstance(ends, list) and len(ends) == 2 and all(map(_is_number, ends))
+                if ends is not None and not pair:
+                    yield f"{name}.intervals.{key} is {ends!r:.40}, not two numbers or null"
+    for name, value in figures.items():
+        if value is not None and not _is_number(value):
+            yield f"{name} is {value!r:.40}, not a number or null"
 
 
-def _protocol_faults(name: str, protocol: Mapping[str, Any]) -> Iterator[str]:
-    yield from _row_faults(f"{name}overall", protocol["overall"])
-    for key, row in dict(protocol["classes"]).items():
-        yield from _row_faults(f"{name}classes.{key}", row)
-
-
-def _row_faults(name: str, row: object) -> Iterator[str]:
-    if not isinstance(row, dict):
-        yield f"{name} is {row!r:.40}, no set of figures"
-        return
-    for key, value in row.items():
-        if key != "intervals" and not _is_figure(value):
-            yield f"{name}.{key} is {value!r:.40}, not a number or null"
-    for key, ends in (row.get("intervals") or {}).items():
-        pair = isinstance(ends, list) and len(ends) == 2 and None not in ends
-        if ends is not None and not (pair and all(map(_is_figure, ends))):
-            yield f"{name}.intervals.{key} is {ends!r:.40}, not two numbers or null"
-
-
-def _is_figure(value: object) -> bool:
-    if value is None:
-        return True
+def _is_number(value: object) -> bool:
     # Neither a bool nor NaN, nor a whole number beyond all floats.
-    return isinstance(value, int | float) and type(value) is not bool and abs(value) < 1e300
+    return type(value) in (int, float) and abs(value) < 1e300
