@@ -71,7 +71,7 @@ def test_pixel_figures_of_a_resample_are_nearly_those_of_its_images():
             curves = StreamingCurve(), StreamingCurve()
             times = np.concatenate([rows[row] for rows in weights]).astype(int)
             for i in np.repeat(np.arange(len(maps)), times):
-                curves[int(i >= good)].update(maps[i], truth[i])
+                curves[int(i >= good)].count(*bin_scores(maps[i]), truth[i])
             exact = (curves[0] + curves[1]).figures(curves[0])
             assert not np.isnan(list(exact.values())).any()
             assert {k: v[row] for k, v in figures.items()} == pytest.approx(exact, abs=5e-3)

@@ -27,7 +27,7 @@ class ImagePixels:
         self._positives: list[np.ndarray] = []
 
     def add(self, coarse: np.ndarray) -> None:
-        """Keep what `StreamingCurve.count` returned of one image."""
+        """Keeps what `StreamingCurve.count` returned of one image."""
         if len(coarse) > 1:
             self._defective.append(len(self._negatives))
             self._positives.append(coarse[1:].copy())
@@ -53,11 +53,7 @@ class ImagePixels:
 
 
 def draw(sizes: Sequence[int], resamples: int) -> Iterator[list[np.ndarray]]:
-    """Draws resamples, the same ones each time.
-
-    Args:
-        sizes: number of images of each class.
-        resamples: how many.
+    """Draws resamples of classes of these sizes, the same ones each time.
 
     Yields:
         A part of the resamples: for each class float32 [b, size], how often each image is in it.

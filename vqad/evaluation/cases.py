@@ -1,10 +1,11 @@
 """Worst and best cases of a judgement, kept for a look."""
 
-import heapq
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+
+from vqad.prediction.pictures import to_uint8
 
 
 @dataclass(frozen=True)
@@ -35,24 +36,18 @@ class Extremes:
 
     def __init__(self, k: int) -> None:
         self._k = k
-        self._heap: list[tuple[float, int, Case]] = []
+        self._kept: list[tuple[float, Case]] = []
 
-    def offer(self, rank: float, order: int, build: Callable[[], Case]) -> None:
-        """Consider a case; `order` is its place among all images."""
-        # Of equal ranks the earlier image wins; `order` is unique, so cases are never compared.
-        entry = (rank, -order)
-        if len(self._heap) < self._k:
-            heapq.heappush(self._heap, (*entry, build()))
-        elif entry > self._heap[0][:2]:
-            heapq.heapreplace(self._heap, (*entry, build()))
+    def offer(self, rank: float, build: Callable[[], Case]) -> None:
+        """Considers a case; of equal ranks the earlier one stays."""
+        if len(self._kept) < self._k or rank > self._kept[-1][0]:
+            self._kept.append((rank, build()))
+            self._kept.sort(key=lambda kept: -kept[0])
+            del self._kept[self._k :]
 
     def cases(self) -> list[Case]:
         """The cases, highest rank first."""
-        return [case for *_, case in sorted(self._heap, key=lambda entry: entry[:2], reverse=True)]
-
-
-def _to_uint8(image: np.ndarray) -> np.ndarray:
-    return np.round(np.clip(image, 0, 1) * 255).astype(np.uint8)
+        return [case for _, case in self._kept]
 
 
 def build_case(
@@ -71,6 +66,6 @@ def build_case(
         image=np.array(batch["image"][row]),
         truth=np.array(batch["mask"][row]),
         mask=np.array(predicted["mask"][row], np.float32),
-        general=_to_uint8(predicted["general"][row]),
-        specific=_to_uint8(predicted["specific"][row]),
+        general=to_uint8(predicted["general"][row]),
+        specific=to_uint8(predicted["specific"][row]),
     )

@@ -91,16 +91,12 @@ def judge_protocols(
         protocols: what was counted of the n images, in their order.
         classes: names by class id.
         resamples: how many, for the intervals.
-
-    Returns:
-        A `Protocol` for each of `protocols`.
     """
     labels = class_ids > 0
     rows = [np.flatnonzero(class_ids == c) for c in range(len(classes))]
-    defects = range(1, len(classes))
-    sets = [list(range(len(classes))), *([0, c] for c in defects)]
+    sets = [list(range(len(classes))), *([0, c] for c in range(1, len(classes)))]
     set_rows = [np.concatenate([rows[c] for c in members]) for members in sets]
-    resampled: list[list[list[dict]]] = [[[] for _ in sets] for _ in protocols]
+    parts: list[list[list[dict]]] = [[[] for _ in sets] for _ in protocols]
     for weights in draw([len(r) for r in rows], resamples):
         counted = [
             [images.resample(w) for images, w in zip(pixels.images, weights, strict=True)]
@@ -111,25 +107,23 @@ def judge_protocols(
             of_images = resampled_image_figures(scores[kept], labels[kept], own)
             for p, counts in enumerate(counted):
                 of_pixels = resampled_pixel_figures(sum(counts[c] for c in members), counts[0][0])
-                resampled[p][s].append(of_images | of_pixels)
+                parts[p][s].append(of_images | of_pixels)
 
     def figures(p: int, s: int) -> Figures:
         curve = sum((protocols[p].curves[c] for c in sets[s]), StreamingCurve())
-        kept = set_rows[s]
-        once = np.ones((1, kept.size), np.float32)
-        exact = resampled_image_figures(scores[kept], labels[kept], once)
-        values = {name: float(value[0]) for name, value in exact.items()}
+        # Of the first part, all images once, image figures are exact, and pixel figures coarse.
+        values = {name: float(value[0]) for name, value in parts[p][s][0].items()}
         values |= curve.figures(protocols[p].curves[0])
         return Figures(
             **{name: value if np.isfinite(value) else None for name, value in values.items()},
-            images=int(kept.size if s == 0 else rows[s].size),
+            images=int(set_rows[s].size if s == 0 else rows[s].size),
             intervals={
-                name: interval(value, np.concatenate([part[name] for part in resampled[p][s]]))
+                name: interval(value, np.concatenate([part[name] for part in parts[p][s]]))
                 for name, value in values.items()
             },
         )
 
     return [
-        Protocol(figures(p, 0), {classes[c]: figures(p, c) for c in defects})
+        Protocol(figures(p, 0), {classes[c]: figures(p, c) for c in range(1, len(classes))})
         for p in range(len(protocols))
     ]

@@ -1,7 +1,7 @@
 """Judging a detector on a test split: figures overall and per class, worst and best cases."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -11,8 +11,7 @@ from vqad.errors import VqadError
 from vqad.evaluation.cases import Case, Extremes, build_case
 from vqad.evaluation.figures import Figures, Pixels, Protocol, centre, judge_protocols
 from vqad.evaluation.streaming import bin_scores
-
-Predict = Callable[[np.ndarray], Mapping[str, np.ndarray]]
+from vqad.prediction.jitted import Predict
 
 
 @dataclass(frozen=True)
@@ -40,15 +39,6 @@ class Judgement:
     cases: dict[str, list[Case]]
 
 
-def _check_finite(predicted: Mapping[str, np.ndarray], row: int, name: str) -> None:
-    for key, value in predicted.items():
-        if not np.isfinite(value[row]).all():
-            raise VqadError(
-                f"{name}: the predicted {key} is not finite; the weights are damaged or training "
-                "diverged, judge an earlier checkpoint"
-            )
-
-
 def judge(
     predict: Predict,
     batches: Iterable[Mapping[str, np.ndarray]],
@@ -57,7 +47,7 @@ def judge(
     k: int = 4,
     resamples: int = 1000,
 ) -> Judgement:
-    """Judge predictions on a labelled test split.
+    """Judges predictions on a labelled test split.
 
     A defect class is judged against all good images: its image figures are of that class's images
     and every good image, its pixel figures of all pixels of the same images. Pixels are streamed,
@@ -65,9 +55,7 @@ def judge(
     where there is a centre to judge.
 
     Args:
-        predict: takes uint8 [b, h, w, 3]; returns float arrays `score` [b] (higher = more
-            anomalous), `mask` [b, h, w] in [0, 1] (channel 1 of the upsampled map), `general` and
-            `specific` [b, h, w, 3] in [0, 1].
+        predict: as of `vqad.prediction.jitted.make_predict`.
         batches: dicts of `image` uint8 [b, h, w, 3], `mask` uint8 [b, h, w] in {0, 1}, `label`
             int32 [b] (1 = defective), `class_id` int32 [b], `index` int32 [b], `valid` bool [b].
             Rows that are not valid are padding and count in no figure. All images are of one size,
@@ -90,12 +78,9 @@ def judge(
             f"classes: the first is {classes[0]!r}, not 'good'; list the class of good images first"
         )
     whole, middle = Pixels(len(classes)), Pixels(len(classes))
-    window = None
     kinds = {kind: Extremes(k) for kind in ("missed", "false alarms", "found", "quiet")}
-    scores: list[float] = []
-    class_ids: list[int] = []
-    seconds, timed_rows = 0.0, 0
-
+    scores, class_ids = [], []
+    window, seconds, timed_rows = None, 0.0, 0
     for number, batch in enumerate(batches):
         start = time.perf_counter()
         predicted = {key: np.asarray(value) for key, value in predict(batch["image"]).items()}
@@ -105,18 +90,21 @@ def judge(
 
         for row in np.flatnonzero(batch["valid"]):
             name = names[batch["index"][row]]
-            _check_finite(predicted, row, name)
-            score, label = float(predicted["score"][row]), bool(batch["label"][row])
-            class_id = int(batch["class_id"][row])
-            bins, tails = bin_scores(predicted["mask"][row])
-            truth = batch["mask"][row]
+            for key, value in predicted.items():
+                if not np.isfinite(value[row]).all():
+                    raise VqadError(
+                        f"{name}: the predicted {key} is not finite; the weights are damaged or "
+                        "training diverged, judge an earlier checkpoint"
+                    )
+            score, class_id = float(predicted["score"][row]), int(batch["class_id"][row])
+            (bins, tails), truth = bin_scores(predicted["mask"][row]), batch["mask"][row]
             whole.count(class_id, bins, tails, truth)
             if (window := centre(truth.shape)) is not None:
                 middle.count(class_id, bins[window], tails[window], truth[window])
 
             build = partial(build_case, predicted, batch, row, classes[class_id], name)
-            kinds["found" if label else "false alarms"].offer(score, len(scores), build)
-            kinds["missed" if label else "quiet"].offer(-score, len(scores), build)
+            kinds["found" if class_id else "false alarms"].offer(score, build)
+            kinds["missed" if class_id else "quiet"].offer(-score, build)
             scores.append(score)
             class_ids.append(class_id)
 

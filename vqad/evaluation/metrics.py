@@ -5,7 +5,7 @@ scikit-learn. Leading axes are free: one for resamples costs no loop. A figure n
 negatives; without either it is NaN here and None where a figure is given out.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -19,13 +19,6 @@ def _from_above(counts: np.ndarray) -> np.ndarray:
     return np.cumsum(counts[..., ::-1], -1, dtype=np.float64)[..., ::-1]
 
 
-def _where_defined(
-    figure: np.ndarray, negatives: np.ndarray, positives: np.ndarray, least: float = 1
-) -> np.ndarray:
-    defined = (negatives.sum(-1) >= least) & (positives.sum(-1) > 0)
-    return np.where(defined, figure, np.nan)
-
-
 def _divide(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     """Divides; 0 where the whole is 0 and so the part."""
     return part / np.where(whole == 0, 1, whole)
@@ -36,7 +29,7 @@ def _auroc(negatives: np.ndarray, positives: np.ndarray) -> np.ndarray:
     total = negatives.sum(-1, keepdims=True, dtype=np.float64)
     below = total - _from_above(negatives) + negatives / 2
     area = (positives * below).sum(-1)
-    return _where_defined(_divide(area, total[..., 0] * positives.sum(-1)), negatives, positives)
+    return _divide(area, total[..., 0] * positives.sum(-1))
 
 
 def _harmonic(n: np.ndarray) -> np.ndarray:
@@ -66,22 +59,20 @@ def _average_precision(
         places = _harmonic(raised) - _harmonic(raised - n)
         precisions = n * rate + (found - here + 1 - rate - rate * (raised - n)) * places
         summed = summed + (_divide(here, n) * precisions).sum(-1)
-    return _where_defined(_divide(summed, positives.sum(-1)), negatives, positives)
+    return _divide(summed, positives.sum(-1))
 
 
 def _best_f1(negatives: np.ndarray, positives: np.ndarray) -> np.ndarray:
     """Largest F1 of any threshold."""
     found, raised = _from_above(positives), _from_above(positives + negatives)
-    f1 = _divide(2 * found, raised + positives.sum(-1, keepdims=True))
-    return _where_defined(f1.max(-1, initial=0), negatives, positives)
+    return _divide(2 * found, raised + positives.sum(-1, keepdims=True)).max(-1, initial=0)
 
 
 def _recall_at(negatives: np.ndarray, positives: np.ndarray, limit: float) -> np.ndarray:
     """Largest recall of any threshold that raises at most this share of the negatives."""
     rate = _divide(_from_above(negatives), negatives.sum(-1, keepdims=True))
     recall = _divide(_from_above(positives), positives.sum(-1, keepdims=True))
-    best = np.where(rate <= limit, recall, 0).max(-1, initial=0)
-    return _where_defined(best, negatives, positives)
+    return np.where(rate <= limit, recall, 0).max(-1, initial=0)
 
 
 def _mean_recall(
@@ -96,10 +87,8 @@ def _mean_recall(
     """
     total, total_weight = negatives.sum(-1, keepdims=True), weights.sum(-1, keepdims=True)
     step, gain = _divide(negatives, total), _divide(weights, total_weight)
-    after, found = (
-        _divide(_from_above(negatives), total),
-        _divide(_from_above(weights), total_weight),
-    )
+    after = _divide(_from_above(negatives), total)
+    found = _divide(_from_above(weights), total_weight)
     before = after - step
     from_, to = np.clip(before, *bounds), np.clip(after, *bounds)
     recalls = found - gain + gain * _divide((from_ + to) / 2 - before, step)
@@ -108,11 +97,7 @@ def _mean_recall(
 
 
 def image_figures(negatives: np.ndarray, positives: np.ndarray) -> dict[str, np.ndarray]:
-    """Figures of image scores.
-
-    Args:
-        negatives: [..., n] counts of good images per score.
-        positives: [..., n] counts of defective images per score.
+    """Figures of image scores, from counts [..., n] of good and of defective images per score.
 
     Returns:
         `image_auroc`, `image_ap`, `image_f1max` and, for each of `FALSE_ALARMS`, the recall
@@ -126,15 +111,14 @@ def image_figures(negatives: np.ndarray, positives: np.ndarray) -> dict[str, np.
         0.9583 0.8571
     """
     tied = np.zeros(negatives.shape[-1], bool)
-    return {
+    figures = {
         "image_auroc": _auroc(negatives, positives),
         "image_ap": _average_precision(negatives, positives, tied),
         "image_f1max": _best_f1(negatives, positives),
-        **{
-            f"image_recall_at_{share * 100:.0f}": _recall_at(negatives, positives, share)
-            for share in FALSE_ALARMS
-        },
     }
+    for share in FALSE_ALARMS:
+        figures[f"image_recall_at_{share * 100:.0f}"] = _recall_at(negatives, positives, share)
+    return _where_both(negatives, positives, figures)
 
 
 def pixel_figures(
@@ -165,12 +149,21 @@ def pixel_figures(
         `pixel_auroc`, `pixel_ap`, `pixel_f1max`, `pixel_aupro` and `pixel_aupimo`, float64 [...],
         NaN if not defined.
     """
-    overlap = _mean_recall(negatives, regions, (0, AUPRO_LIMIT))
-    image_recall = _mean_recall(good, images, AUPIMO_BOUNDS, np.log)
-    return {
+    figures = {
         "pixel_auroc": _auroc(negatives, positives),
         "pixel_ap": _average_precision(negatives, positives, mixed),
         "pixel_f1max": _best_f1(negatives, positives),
-        "pixel_aupro": _where_defined(overlap, negatives, regions),
-        "pixel_aupimo": _where_defined(image_recall, good, images, 1 / AUPIMO_BOUNDS[0]),
+        "pixel_aupro": _mean_recall(negatives, regions, (0, AUPRO_LIMIT)),
     }
+    image_recall = _mean_recall(good, images, AUPIMO_BOUNDS, np.log)
+    enough = good.sum(-1) >= 1 / AUPIMO_BOUNDS[0]
+    figures["pixel_aupimo"] = np.where(enough, image_recall, np.nan)
+    return _where_both(negatives, positives, figures)
+
+
+def _where_both(
+    negatives: np.ndarray, positives: np.ndarray, figures: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """The figures, NaN where there are no negatives or no positives."""
+    both = negatives.any(-1) & positives.any(-1)
+    return {name: np.where(both, figure, np.nan) for name, figure in figures.items()}

@@ -1,7 +1,5 @@
 """Pixels, too many to keep, counted in histograms of fixed size as they come."""
 
-from typing import Self
-
 import numpy as np
 
 from vqad.errors import VqadError
@@ -28,10 +26,7 @@ COARSE_BINS = int(_COARSE[-1]) + 1
 
 
 def bin_scores(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Bins scores.
-
-    Args:
-        scores: floats in [0, 1], any shape.
+    """Bins scores in [0, 1], of any shape.
 
     Returns:
         Bins in [0, BINS), rising with the score, int32, and distances to the nearer end, float32,
@@ -81,27 +76,8 @@ class StreamingCurve:
         self.mixed = np.zeros(BINS, bool)
         self._value = np.full(BINS, _EMPTY, np.float32)  # one of the values seen, as a tail
 
-    def update(self, scores: np.ndarray, labels: np.ndarray) -> None:
-        """Count the pixels of one image.
-
-        Args:
-            scores: floats in [0, 1], any shape.
-            labels: 0 or 1 (or bool), same shape.
-
-        Raises:
-            VqadError: a score is not finite or not in [0, 1], or the shapes differ; nothing is
-                counted then.
-        """
-        scores, labels = np.asarray(scores), np.asarray(labels)
-        if scores.shape != labels.shape:
-            raise VqadError(
-                f"scores {scores.shape} and labels {labels.shape} differ in shape; "
-                "give one label a score"
-            )
-        self.count(*bin_scores(scores), labels)
-
     def count(self, bins: np.ndarray, tails: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """Count the pixels of one image that `bin_scores` has binned.
+        """Counts the pixels of one image.
 
         Args:
             bins: from `bin_scores`, or a part of it.
@@ -122,26 +98,20 @@ class StreamingCurve:
             for row, weight in zip((self.counts[1], *self.overlaps), kinds, strict=True):
                 np.add.at(row, positives, weight.astype(row.dtype))
                 coarse.append(np.bincount(_COARSE[positives], weight, COARSE_BINS))
-
-        seen = self._value[bins]
-        fresh = seen == _EMPTY
-        if fresh.any():
-            self._value[bins[fresh]] = tails[fresh]
-            seen = self._value[bins]
-        self.mixed[bins[seen != tails]] = True
+        fresh = self._value[bins] == _EMPTY
+        self._value[bins[fresh]] = tails[fresh]
+        self.mixed[bins[self._value[bins] != tails]] = True
         return np.array(coarse, np.float32)
 
-    def merge(self, other: "StreamingCurve") -> Self:
-        """Count what another curve has counted, as if this one had seen it; returns itself."""
-        self.counts += other.counts
-        self.overlaps += other.overlaps
-        both = (self._value != _EMPTY) & (other._value != _EMPTY)
-        self.mixed |= other.mixed | (both & (self._value != other._value))
-        self._value = np.where(self._value == _EMPTY, other._value, self._value)
-        return self
-
     def __add__(self, other: "StreamingCurve") -> "StreamingCurve":
-        return StreamingCurve().merge(self).merge(other)
+        """A curve that has counted what either has."""
+        both = StreamingCurve()
+        both.counts = self.counts + other.counts
+        both.overlaps = self.overlaps + other.overlaps
+        seen = (self._value != _EMPTY) & (other._value != _EMPTY)
+        both.mixed = self.mixed | other.mixed | (seen & (self._value != other._value))
+        both._value = np.where(self._value == _EMPTY, other._value, self._value)
+        return both
 
     def figures(self, good: "StreamingCurve") -> dict[str, float]:
         """Figures as of `vqad.evaluation.metrics.pixel_figures`, given the good images' pixels."""
