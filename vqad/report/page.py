@@ -68,7 +68,6 @@ def render(
     files = resources.files("vqad.report")
     html = page.get_template("template.html").render(
         about=evaluation["about"],
-        classes=classes,
         config=json.dumps(settings, indent=2),
         data={
             "classes": list(classes),
