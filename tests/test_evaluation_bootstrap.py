@@ -5,13 +5,13 @@ import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from vqad.evaluation.bootstrap import (
-    ImagePixels,
+    ResampledCurve,
     draw,
     interval,
     resampled_image_figures,
     resampled_pixel_figures,
 )
-from vqad.evaluation.figures import Pixels, judge_protocols
+from vqad.evaluation.figures import judge_protocols
 from vqad.evaluation.streaming import StreamingCurve, bin_scores
 
 
@@ -60,10 +60,9 @@ def test_image_figures_of_a_resample_are_those_of_its_images():
 def test_pixel_figures_of_a_resample_are_nearly_those_of_its_images():
     good, defective = 70, 10
     maps, truth = _split(good, defective)
-    classes = ImagePixels(), ImagePixels()
+    classes = ResampledCurve(), ResampledCurve()
     for i in range(len(maps)):
-        coarse = StreamingCurve().count(*bin_scores(maps[i]), truth[i])
-        classes[int(i >= good)].add(coarse)
+        classes[int(i >= good)].count(*bin_scores(maps[i]), truth[i])
     for weights in draw([good, defective], 3):
         of_good, of_defective = (c.resample(w) for c, w in zip(classes, weights, strict=True))
         figures = resampled_pixel_figures(of_good + of_defective, of_good[0])
@@ -107,9 +106,9 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say():
 def test_all_figures_have_intervals_around_them():
     good, defective = 70, 10
     maps, truth = _split(good, defective)
-    pixels = Pixels(2)
+    pixels = ResampledCurve(), ResampledCurve()
     for i in range(len(maps)):
-        pixels.count(int(i >= good), *bin_scores(maps[i]), truth[i])
+        pixels[int(i >= good)].count(*bin_scores(maps[i]), truth[i])
     scores = maps.mean((1, 2))
     class_ids = (np.arange(len(maps)) >= good).astype(int)
     first, second = (
@@ -128,13 +127,13 @@ def test_memory_of_an_image_is_small_whatever_its_size():
     truth = np.zeros((side, side), np.uint8)
     truth[50:90, 20:100] = 1
     map_ = np.random.default_rng(3).random((side, side), np.float32)
-    pixels = Pixels(2)
-    pixels.count(1, *bin_scores(map_), truth)
+    pixels = ResampledCurve(), ResampledCurve()
+    pixels[1].count(*bin_scores(map_), truth)
     tracemalloc.start()
     try:
         for _ in range(images):
-            pixels.count(1, *bin_scores(map_), truth)
-            pixels.count(0, *bin_scores(map_), 0 * truth)
+            pixels[1].count(*bin_scores(map_), truth)
+            pixels[0].count(*bin_scores(map_), 0 * truth)
         grown, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

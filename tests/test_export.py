@@ -249,7 +249,7 @@ def packed(trained, function):
 
 
 def test_programs_that_are_not_ours_are_refused(trained, tmp_path):
-    limits = trained.limits
+    limits = trained.thresholds
 
     def outputs(image):
         n = image.shape[0]

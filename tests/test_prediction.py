@@ -138,7 +138,7 @@ def test_tiles_equal_what_is_found_in_them_alone(detector):
     tiled = detector.predict(image, tile=True, overlap=8)
     assert tiled.masks.shape == (48, 70)
     corner = detector.predict([image[:32, :32]], batch_size=8)
-    places = tiles.corners((48, 70), (32, 32), 8)
+    places = tiles.places((48, 70), (32, 32), 8)
     assert places[:3] == [(0, 0), (0, 19), (0, 38)]
     alone = detector.predict(list(tiles.cut(image, places, (32, 32))))
     assert tiled.scores == alone.scores.max()

@@ -4,16 +4,13 @@ import argparse
 import os
 import re
 
+from vqad.commands.arguments import model_argument
 from vqad.errors import VqadError
 
 
 def benchmark_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of the subcommand."""
-    parser.add_argument(
-        "model",
-        metavar="MODEL",
-        help="a run's workdir, a checkpoint folder, or a safetensors export",
-    )
+    model_argument(parser)
     parser.add_argument("--batch", default="1,8", help="sizes of batches, by commas (1,8)")
     parser.add_argument(
         "--seconds", type=float, default=10, help="time for each runtime and size of batch (10)"

@@ -1,12 +1,13 @@
 """The subcommand `vqad calibrate`; what it needs is imported when it runs."""
 
 import argparse
+import contextlib
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vqad.commands.tiling import check_tiling, tiling_arguments
+from vqad.commands.arguments import check_tiling, model_argument, tiling_arguments
 from vqad.errors import VqadError
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 def calibrate_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of the subcommand."""
-    parser.add_argument("model", metavar="MODEL", help="a run's workdir, or a checkpoint folder")
+    model_argument(parser)
     parser.add_argument(
         "images",
         metavar="GOOD",
@@ -69,12 +70,7 @@ def run_calibrate(args: argparse.Namespace) -> int:
 
 
 def _check_good(inputs: Sequence["Input"], metadata: Mapping[str, Any]) -> None:
-    """Refuses what would make the promise worthless, as far as names and masks tell.
-
-    Raises:
-      VqadError: a picture lies among a data set's defects, has a mask that marks one, or was
-        trained on.
-    """
+    """Raises a VqadError for what voids the promise: a defect, by place or mask; trained on."""
     from vqad.data.decode import decode_mask
 
     trained, defects = _known(metadata.get("surface_folder"))
@@ -102,11 +98,8 @@ def _known(surface: Any) -> tuple[set[Path], set[Path]]:
     if not isinstance(surface, str) or is_remote(surface) or not Path(surface).is_dir():
         return trained, defects
     for split in ("train", "test"):
-        try:
-            records = read_folder(surface, split, labelled=True).records
-        except VqadError:  # no such split, or no longer
-            continue
-        for record in records:
-            if record.label or split == "train":
-                (defects if record.label else trained).add(Path(record.path).resolve())
+        with contextlib.suppress(VqadError):  # no such split, or no longer
+            for record in read_folder(surface, split, labelled=True).records:
+                if record.label or split == "train":
+                    (defects if record.label else trained).add(Path(record.path).resolve())
     return trained, defects

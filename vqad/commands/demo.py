@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from vqad.commands.arguments import model_argument
 from vqad.errors import VqadError, printable
 
 if TYPE_CHECKING:
@@ -17,20 +18,15 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-KEPT = 3600
-"""Seconds that Gradio keeps pictures in its folder; Ctrl-C removes those that are left."""
+KEPT = 3600  # seconds; Ctrl-C removes the pictures that are left in Gradio's folder
 HEIGHT = 280
+# Small pictures are enlarged.
 STYLE = ".image-frame img { width: 100%; height: 100%; object-fit: contain; }"
-"""Small pictures are enlarged."""
 
 
 def demo_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of the subcommand."""
-    parser.add_argument(
-        "model",
-        metavar="MODEL",
-        help="a run's workdir, a checkpoint folder, or a safetensors export",
-    )
+    model_argument(parser)
     parser.add_argument(
         "--host", default="127.0.0.1", help="address to listen on (127.0.0.1: this machine alone)"
     )
@@ -93,11 +89,10 @@ def _check_free(host: str, port: int) -> None:
 
 
 def viewer(detector: "Detector") -> Callable[[str], tuple]:
-    """Builds what the page asks for each picture.
+    """Builds what the page asks: a function of a picture's path to what is shown of it.
 
-    Returns:
-      A function of a picture's path to score (of six digits), verdict, overlay and mask (of the
-      picture's size), I_gen and I_spc (of the networks' size); pictures are uint8.
+    That is score (of six digits), verdict, overlay and mask (of the picture's size), I_gen and
+    I_spc (of the networks' size); pictures are uint8.
     """
     from vqad.data.decode import decode_image
     from vqad.prediction.overlay import overlay
@@ -121,13 +116,7 @@ def viewer(detector: "Detector") -> Callable[[str], tuple]:
 
 
 def build_page(gradio: Any, view: Callable[[str], tuple], model: str) -> "gradio.Blocks":
-    """Builds the page.
-
-    Args:
-      gradio: the module.
-      view: see ``viewer``.
-      model: what the page calls the model.
-    """
+    """Builds the page that shows what ``viewer`` returned finds, and calls the model so."""
 
     def shown(path: str | None) -> tuple:
         if path is None:

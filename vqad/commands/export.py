@@ -4,6 +4,8 @@ import argparse
 import logging
 import os
 
+from vqad.commands.arguments import model_argument
+
 logger = logging.getLogger(__name__)
 
 FORMATS = ("stablehlo", "onnx", "safetensors")
@@ -11,11 +13,7 @@ FORMATS = ("stablehlo", "onnx", "safetensors")
 
 def export_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of the subcommand."""
-    parser.add_argument(
-        "model",
-        metavar="MODEL",
-        help="a run's workdir, a checkpoint folder, or a safetensors export",
-    )
+    model_argument(parser)
     parser.add_argument("out", metavar="OUT", help="the file to write; ends in .<format>")
     parser.add_argument("--format", required=True, choices=FORMATS, help="the file's format")
     parser.add_argument(

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vqad.commands.tiling import check_tiling, tiling_arguments
+from vqad.commands.arguments import check_tiling, model_argument, tiling_arguments
 from vqad.errors import VqadError
 
 if TYPE_CHECKING:
@@ -23,9 +23,7 @@ FIELDS = ("file", "score", "verdict", "marked", "mask", "overlay", "error")
 
 def predict_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of the subcommand."""
-    parser.add_argument(
-        "model", metavar="MODEL", help="a run's workdir, a checkpoint folder, or an export"
-    )
+    model_argument(parser)
     parser.add_argument(
         "images", metavar="IMAGES", nargs="+", help="pictures, folders of such, or patterns"
     )
@@ -56,7 +54,14 @@ def run_predict(args: argparse.Namespace) -> int:
     check_tiling(args)
     inputs = gather(args.images)
     detector = load(args.model)
-    _tell_thresholds(detector, args)
+    if not detector.judges(args.tile, args.overlap):
+        kind = " --tile" * args.tile
+        kind += "" if args.overlap is None else f" --overlap={args.overlap}"
+        logger.warning(
+            "no thresholds for such predictions, so no verdicts, and masks show what the network "
+            "holds more likely defective than not; vqad calibrate%s sets thresholds",
+            kind,
+        )
     # Tiles of one image are many already.
     size = args.batch if args.tile else min(args.batch, len(inputs))
     together = 1 if args.tile else size
@@ -95,18 +100,6 @@ def run_predict(args: argparse.Namespace) -> int:
     skipped = len(inputs) - done
     print(f"{done} images, {skipped} skipped{speed}; written: {out}")
     return 1 if skipped else 0
-
-
-def _tell_thresholds(detector: "Detector", args: argparse.Namespace) -> None:
-    if not detector.judges(args.tile, args.overlap):
-        tile = " --tile" if args.tile else ""
-        overlap = "" if args.overlap is None else f" --overlap={args.overlap}"
-        logger.warning(
-            "no thresholds for such predictions, so no verdicts, and masks show what the network "
-            "holds more likely defective than not; vqad calibrate%s%s sets thresholds",
-            tile,
-            overlap,
-        )
 
 
 def _cell(value: Any) -> Any:

@@ -12,32 +12,30 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from vqad.evaluation.metrics import image_figures, pixel_figures
-from vqad.evaluation.streaming import COARSE_BINS
+from vqad.evaluation.streaming import COARSE_BINS, StreamingCurve
 
 _SEED = 0
 _PART = 50  # resamples at a time; 4 MB an array of 10,000 images
 
 
-class ImagePixels:
-    """Coarse histograms of the images of one class."""
+class ResampledCurve(StreamingCurve):
+    """A curve of one class that also keeps a coarse histogram of each image."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._negatives: list[np.ndarray] = []
-        self._defective: list[int] = []
-        self._positives: list[np.ndarray] = []
+        self._positives: dict[int, np.ndarray] = {}  # by the image's number
 
-    def add(self, coarse: np.ndarray) -> None:
-        """Keeps what `StreamingCurve.count` returned of one image."""
+    def count(self, bins: np.ndarray, tails: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """As of `StreamingCurve`."""
+        coarse = super().count(bins, tails, labels)
         if len(coarse) > 1:
-            self._defective.append(len(self._negatives))
-            self._positives.append(coarse[1:].copy())
+            self._positives[len(self._negatives)] = coarse[1:].copy()
         self._negatives.append(coarse[0].copy())
+        return coarse
 
     def resample(self, weights: np.ndarray) -> np.ndarray:
-        """Histograms of resamples.
-
-        Args:
-            weights: float32 [b, n], how often each of the n images is in each resample.
+        """Histograms of resamples, in which each of the n images is float32 [b, n] times.
 
         Returns:
             float64 [4, b, COARSE_BINS]; rows as of `StreamingCurve.count`.
@@ -46,8 +44,8 @@ class ImagePixels:
         if self._negatives:
             summed[0] = weights @ np.asarray(self._negatives)
         if self._positives:
-            positives = np.asarray(self._positives).reshape(len(self._positives), -1)
-            of_defective = weights[:, self._defective] @ positives
+            positives = np.asarray([*self._positives.values()]).reshape(len(self._positives), -1)
+            of_defective = weights[:, [*self._positives]] @ positives
             summed[1:] = of_defective.reshape(-1, 3, COARSE_BINS).swapaxes(0, 1)
         return summed
 
@@ -85,21 +83,17 @@ def resampled_image_figures(
 
 
 def resampled_pixel_figures(counts: np.ndarray, good: np.ndarray) -> dict[str, np.ndarray]:
-    """Pixel figures [b] of resamples, from sums of `ImagePixels.resample`; good is [b, bins]."""
+    """Pixel figures [b] of resamples, from sums of `ResampledCurve.resample`; good is [b, bins]."""
     filled = counts[:2].any((0, 1)) | good.any(0)
     every = np.ones(int(filled.sum()), bool)
     return pixel_figures(*counts[..., filled], good[:, filled], every)
 
 
 def interval(figure: float, values: np.ndarray) -> tuple[float, float] | None:
-    """The interval of 95 % of a figure.
+    """The interval of 95 % of a figure: its ends in [0, 1] to four digits.
 
-    Args:
-        figure: the figure of the whole set.
-        values: [1 + resamples], that of the whole set at the resamples' resolution, and theirs.
-
-    Returns:
-        Its ends in [0, 1] to four digits; None if the figure, or that of every resample, is NaN.
+    The values [1 + resamples] are that of the whole set at the resamples' resolution, and theirs.
+    It is None if the figure, or that of every resample, is NaN.
     """
     resampled = values[1:][np.isfinite(values[1:])]
     if not np.isfinite(figure) or not resampled.size:

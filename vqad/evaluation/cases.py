@@ -12,13 +12,8 @@ from vqad.prediction.pictures import to_uint8
 class Case:
     """One judged image, for a look.
 
-    Attributes:
-        class_name, name: the image's class and file name.
-        score: its image score.
-        image: uint8 [h, w, 3].
-        truth: uint8 [h, w] in {0, 1}.
-        mask: float32 [h, w] in [0, 1], the predicted pixel map.
-        general, specific: uint8 [h, w, 3], the two reconstructions.
+    Image and reconstructions are uint8 [h, w, 3], the truth uint8 [h, w] in {0, 1}, and the mask,
+    the predicted map, float32 [h, w] in [0, 1].
     """
 
     class_name: str
@@ -31,23 +26,18 @@ class Case:
     specific: np.ndarray
 
 
-class Extremes:
-    """The k cases of the highest rank seen so far; a case is only built when it gets in."""
+Ranked = list[tuple[float, Case]]
 
-    def __init__(self, k: int) -> None:
-        self._k = k
-        self._kept: list[tuple[float, Case]] = []
 
-    def offer(self, rank: float, build: Callable[[], Case]) -> None:
-        """Considers a case; of equal ranks the earlier one stays."""
-        if len(self._kept) < self._k or rank > self._kept[-1][0]:
-            self._kept.append((rank, build()))
-            self._kept.sort(key=lambda kept: -kept[0])
-            del self._kept[self._k :]
+def keep_highest(kept: Ranked, k: int, rank: float, build: Callable[[], Case]) -> None:
+    """Puts a case among the k of the highest rank, highest first, and builds it only then.
 
-    def cases(self) -> list[Case]:
-        """The cases, highest rank first."""
-        return [case for _, case in self._kept]
+    Of equal ranks the earlier case stays.
+    """
+    if len(kept) < k or rank > kept[-1][0]:
+        kept.append((rank, build()))
+        kept.sort(key=lambda each: -each[0])
+        del kept[k:]
 
 
 def build_case(

@@ -29,11 +29,7 @@ FIGURES_VERSION = (
 
 
 def check_split(config: ConfigDict) -> None:
-    """Refuses what the devices cannot share as ``config.evaluation.split`` says.
-
-    Raises:
-      VqadError: a batch or a height that is not divisible.
-    """
+    """Raises a VqadError for what devices cannot share as ``config.evaluation.split`` says."""
     placement, evaluation = placement_for(config.evaluation.split), config.evaluation
     if evaluation.split == "images":
         placement.check_batch_size("config.evaluation.batch_size", evaluation.batch_size)
@@ -47,11 +43,6 @@ def evaluate(config: ConfigDict, workdir: str, folder: str) -> Judgement:
     Writes ``contact_sheet.png`` and then ``evaluation.json`` into the workdir and logs the table.
     With ``config.evaluation.reinitialize`` they are called ``contact_sheet_without_<modules>.png``
     and ``evaluation_without_<modules>.json``.
-
-    Args:
-      config: the run's configuration.
-      workdir: where results go.
-      folder: checkpoint folder of a whole model (stage 3, or imported weights of all parts).
 
     Raises:
       VqadError: no whole model there, a checkpoint of another width, bad test data, sizes that the

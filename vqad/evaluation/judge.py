@@ -8,19 +8,18 @@ from functools import partial
 import numpy as np
 
 from vqad.errors import VqadError
-from vqad.evaluation.cases import Case, Extremes, build_case
-from vqad.evaluation.figures import Figures, Pixels, Protocol, centre, judge_protocols
+from vqad.evaluation.bootstrap import ResampledCurve
+from vqad.evaluation.cases import Case, Ranked, build_case, keep_highest
+from vqad.evaluation.figures import Protocol, centre, judge_protocols
 from vqad.evaluation.streaming import bin_scores
 from vqad.prediction.jitted import Predict
 
 
 @dataclass(frozen=True)
-class Judgement:
-    """Result of `judge`.
+class Judgement(Protocol):
+    """Result of `judge`: figures of whole images, and more.
 
     Attributes:
-        overall: figures over all images.
-        classes: figures per defect class, in the order of the class names.
         centre: the same by the paper's protocol, whose pixel figures leave out what is beyond the
             centre of 224 x 224 and whose image scores are those of the whole image; None unless
             the images are of 256 x 256, for which alone the paper defines it.
@@ -31,8 +30,6 @@ class Judgement:
             lowest). Where images are few, one can be in two lists.
     """
 
-    overall: Figures
-    classes: dict[str, Figures]
     centre: Protocol | None
     images: int
     seconds_per_image: float | None
@@ -77,8 +74,8 @@ def judge(
         raise VqadError(
             f"classes: the first is {classes[0]!r}, not 'good'; list the class of good images first"
         )
-    whole, middle = Pixels(len(classes)), Pixels(len(classes))
-    kinds = {kind: Extremes(k) for kind in ("missed", "false alarms", "found", "quiet")}
+    whole, middle = ([ResampledCurve() for _ in classes] for _ in range(2))
+    cases: dict[str, Ranked] = {"missed": [], "false alarms": [], "found": [], "quiet": []}
     scores, class_ids = [], []
     window, seconds, timed_rows = None, 0.0, 0
     for number, batch in enumerate(batches):
@@ -98,30 +95,26 @@ def judge(
                     )
             score, class_id = float(predicted["score"][row]), int(batch["class_id"][row])
             (bins, tails), truth = bin_scores(predicted["mask"][row]), batch["mask"][row]
-            whole.count(class_id, bins, tails, truth)
+            whole[class_id].count(bins, tails, truth)
             if (window := centre(truth.shape)) is not None:
-                middle.count(class_id, bins[window], tails[window], truth[window])
+                middle[class_id].count(bins[window], tails[window], truth[window])
 
             build = partial(build_case, predicted, batch, row, classes[class_id], name)
-            kinds["found" if class_id else "false alarms"].offer(score, build)
-            kinds["missed" if class_id else "quiet"].offer(-score, build)
+            keep_highest(cases["found" if class_id else "false alarms"], k, score, build)
+            keep_highest(cases["missed" if class_id else "quiet"], k, -score, build)
             scores.append(score)
             class_ids.append(class_id)
 
     if not scores:
         raise VqadError("the test split has no images; give a source with a test split")
+    protocols = [whole] if window is None else [whole, middle]
     full, *cropped = judge_protocols(
-        np.array(scores),
-        np.array(class_ids),
-        [whole] if window is None else [whole, middle],
-        classes,
-        resamples,
+        np.array(scores), np.array(class_ids), protocols, classes, resamples
     )
     return Judgement(
-        overall=full.overall,
-        classes=full.classes,
+        **vars(full),
         centre=cropped[0] if cropped else None,
         images=len(scores),
         seconds_per_image=seconds / timed_rows if timed_rows else None,
-        cases={kind: extremes.cases() for kind, extremes in kinds.items()},
+        cases={kind: [case for _, case in kept] for kind, kept in cases.items()},
     )

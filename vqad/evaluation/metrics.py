@@ -24,14 +24,6 @@ def _divide(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     return part / np.where(whole == 0, 1, whole)
 
 
-def _auroc(negatives: np.ndarray, positives: np.ndarray) -> np.ndarray:
-    """Area under the ROC curve; within one value it runs straight."""
-    total = negatives.sum(-1, keepdims=True, dtype=np.float64)
-    below = total - _from_above(negatives) + negatives / 2
-    area = (positives * below).sum(-1)
-    return _divide(area, total[..., 0] * positives.sum(-1))
-
-
 def _harmonic(n: np.ndarray) -> np.ndarray:
     """Sum of 1 / k for k = 1 .. n, by its asymptotic series."""
     n_ = np.maximum(n, 1.0)
@@ -39,16 +31,21 @@ def _harmonic(n: np.ndarray) -> np.ndarray:
     return np.where(n > 0, series, 0.0)
 
 
-def _average_precision(
+def _of_thresholds(
     negatives: np.ndarray, positives: np.ndarray, mixed: np.ndarray
-) -> np.ndarray:
-    """Mean precision at the positives.
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Area under the ROC curve, mean precision at the positives, and largest F1 of any threshold.
 
-    Scores of one place are tied, but in a mixed place (a bin of several values) they stand in
-    unknown order: there the mean over all orders is taken. Tying them as well would bias the sum by
-    the bins' width. `mixed` is bool [n].
+    Within one value the ROC curve runs straight. Scores of one place are tied, but in a mixed place
+    (a bin of several values; bool [n]) they stand in unknown order: of precision the mean over all
+    orders is taken there. Tying them as well would bias the sum by the bins' width.
     """
+    total = negatives.sum(-1, keepdims=True, dtype=np.float64)
+    defects = positives.sum(-1, keepdims=True)
+    below = total - _from_above(negatives) + negatives / 2
+    area = _divide((positives * below).sum(-1), (total * defects)[..., 0])
     found, raised = _from_above(positives), _from_above(positives + negatives)
+    f1 = _divide(2 * found, raised + defects).max(-1, initial=0)
     summed = (positives * _divide(found, raised))[..., ~mixed].sum(-1)
     if mixed.any():
         # At place j of n, a positive has on average 1 + (j - 1) rate of the bin's positives above
@@ -59,13 +56,7 @@ def _average_precision(
         places = _harmonic(raised) - _harmonic(raised - n)
         precisions = n * rate + (found - here + 1 - rate - rate * (raised - n)) * places
         summed = summed + (_divide(here, n) * precisions).sum(-1)
-    return _divide(summed, positives.sum(-1))
-
-
-def _best_f1(negatives: np.ndarray, positives: np.ndarray) -> np.ndarray:
-    """Largest F1 of any threshold."""
-    found, raised = _from_above(positives), _from_above(positives + negatives)
-    return _divide(2 * found, raised + positives.sum(-1, keepdims=True)).max(-1, initial=0)
+    return area, _divide(summed, defects[..., 0]), f1
 
 
 def _recall_at(negatives: np.ndarray, positives: np.ndarray, limit: float) -> np.ndarray:
@@ -111,11 +102,8 @@ def image_figures(negatives: np.ndarray, positives: np.ndarray) -> dict[str, np.
         0.9583 0.8571
     """
     tied = np.zeros(negatives.shape[-1], bool)
-    figures = {
-        "image_auroc": _auroc(negatives, positives),
-        "image_ap": _average_precision(negatives, positives, tied),
-        "image_f1max": _best_f1(negatives, positives),
-    }
+    names = ("image_auroc", "image_ap", "image_f1max")
+    figures = dict(zip(names, _of_thresholds(negatives, positives, tied), strict=True))
     for share in FALSE_ALARMS:
         figures[f"image_recall_at_{share * 100:.0f}"] = _recall_at(negatives, positives, share)
     return _where_both(negatives, positives, figures)
@@ -149,12 +137,9 @@ def pixel_figures(
         `pixel_auroc`, `pixel_ap`, `pixel_f1max`, `pixel_aupro` and `pixel_aupimo`, float64 [...],
         NaN if not defined.
     """
-    figures = {
-        "pixel_auroc": _auroc(negatives, positives),
-        "pixel_ap": _average_precision(negatives, positives, mixed),
-        "pixel_f1max": _best_f1(negatives, positives),
-        "pixel_aupro": _mean_recall(negatives, regions, (0, AUPRO_LIMIT)),
-    }
+    names = ("pixel_auroc", "pixel_ap", "pixel_f1max")
+    figures = dict(zip(names, _of_thresholds(negatives, positives, mixed), strict=True))
+    figures["pixel_aupro"] = _mean_recall(negatives, regions, (0, AUPRO_LIMIT))
     image_recall = _mean_recall(good, images, AUPIMO_BOUNDS, np.log)
     enough = good.sum(-1) >= 1 / AUPIMO_BOUNDS[0]
     figures["pixel_aupimo"] = np.where(enough, image_recall, np.nan)

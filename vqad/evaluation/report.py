@@ -3,30 +3,23 @@
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 
-from vqad.evaluation.figures import CROP, RESIZED, Protocol
+from vqad.evaluation.figures import CROP, RESIZED, Figures, Protocol
 from vqad.evaluation.judge import Judgement
 from vqad.prediction.results import write_result
 
 _CENTRE = f"centre_{CROP}"
 _TITLES = {
-    "image": {
-        "image_auroc": "AUROC",
-        "image_ap": "AP",
-        "image_f1max": "F1max",
-        "image_recall_at_1": "R@1%",
-        "image_recall_at_5": "R@5%",
-    },
-    "pixel": {
-        "pixel_auroc": "AUROC",
-        "pixel_ap": "AP",
-        "pixel_f1max": "F1max",
-        "pixel_aupro": "AUPRO",
-        "pixel_aupimo": "AUPIMO",
-    },
+    "auroc": "AUROC",
+    "ap": "AP",
+    "f1max": "F1max",
+    "recall_at_1": "R@1%",
+    "recall_at_5": "R@5%",
+    "aupro": "AUPRO",
+    "aupimo": "AUPIMO",
 }
-_COLUMNS = {key: title for group in _TITLES.values() for key, title in group.items()}
+_COLUMNS = [field.name for field in fields(Figures) if "_" in field.name]
 
 
 def write_json(judgement: Judgement, path: str | os.PathLike, about: Mapping[str, object]) -> None:
@@ -37,18 +30,12 @@ def write_json(judgement: Judgement, path: str | os.PathLike, about: Mapping[str
     crop, or null and then `centre_224_not_defined`, why; `images`; `seconds_per_image`. A figure or
     an interval that is not defined is null.
 
-    Args:
-        judgement: from `vqad.evaluation.judge.judge`.
-        path: the file, usually `evaluation.json`; folders are made.
-        about: what was judged (checkpoint, step, config name), of JSON types.
-
     Raises:
         VqadError: the file cannot be written; an older one is untouched.
     """
     content = {
         "about": dict(about),
-        "overall": asdict(judgement.overall),
-        "classes": {name: asdict(figures) for name, figures in judgement.classes.items()},
+        **asdict(Protocol(judgement.overall, judgement.classes)),
         _CENTRE: judgement.centre and asdict(judgement.centre),
         "images": judgement.images,
         "seconds_per_image": judgement.seconds_per_image,
@@ -65,21 +52,20 @@ def format_table(judgement: Judgement) -> str:
 
     One line a defect class and one for all images, with the intervals of the latter below it.
     """
-    parts = {"whole images": _rows(Protocol(judgement.overall, judgement.classes))}
+    parts = {"whole images": _rows(judgement)}
     if judgement.centre is not None:
         parts[f"pixels of the centre {CROP} x {CROP}"] = _rows(judgement.centre)
-    titles = ["class", "images", *_COLUMNS.values()]
+    titles = ["class", "images", *(_TITLES[key.partition("_")[2]] for key in _COLUMNS)]
     every = [titles, *(row for rows in parts.values() for row in rows)]
     widths = [max(map(len, column)) for column in zip(*every, strict=True)]
 
     def line(row: list[str]) -> str:
         return "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])])
 
-    groups, start = " " * (widths[0] + 2 + widths[1]), 2
-    for group, columns in _TITLES.items():
-        span = widths[start : start + len(columns)]
+    groups = " " * (widths[0] + 2 + widths[1])
+    for group in ("image", "pixel"):
+        span = [w for key, w in zip(_COLUMNS, widths[2:], strict=True) if key.startswith(group)]
         groups += "  " + f" {group} ".center(sum(span) + 2 * len(span) - 2, "-")
-        start += len(columns)
     lines = [groups, line(titles)]
     for name, rows in parts.items():
         lines += [f"{name} ".ljust(len(groups), "-"), *map(line, rows)]

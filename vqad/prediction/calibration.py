@@ -27,11 +27,9 @@ def check_enough(config: ConfigDict, images: int) -> None:
 
 
 def calibrate(config: ConfigDict, folder: str) -> None:
-    """Sets the thresholds of a trained model, if images were held out and none were set by others.
+    """Sets the thresholds of a run's checkpoint folder, if images were held out.
 
-    Args:
-      config: the run's configuration.
-      folder: checkpoint folder of the last stage.
+    Those that others set are left.
 
     Raises:
       VqadError: the images cannot be read or are others than training held out, or the thresholds

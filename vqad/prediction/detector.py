@@ -27,13 +27,11 @@ UNDECIDED = 0.5
 class Prediction:
     """What a detector says of one image, or of each image of a batch.
 
-    Of one image ``scores`` and ``verdicts`` have no axis and ``masks`` and ``marks`` are [h, w]; of
-    images of one size they are [n] and [n, h, w]; of images of several sizes ``masks`` and
-    ``marks`` are lists.
-
     Attributes:
-      scores: float32 in [0, 1], higher where a defect is likelier.
-      masks: float32 in [0, 1], for each pixel of the image as it was given.
+      scores: float32 in [0, 1], higher where a defect is likelier; of one image without an axis, of
+        several [n], as ``verdicts``.
+      masks: float32 in [0, 1], for each pixel of the image as it was given; of one image [h, w], of
+        several of one size [n, h, w], of several sizes a list, as ``marks``.
       verdicts: bool, defective or not; None without thresholds of predictions of this kind.
       marks: bool, the pixels that are called defective; None where there are no verdicts.
     """
@@ -48,8 +46,8 @@ class Prediction:
         """The marks or, without thresholds, what is more likely defective than not."""
         if self.marks is not None:
             return self.marks
-        one = isinstance(self.masks, np.ndarray)
-        return self.masks > UNDECIDED if one else [mask > UNDECIDED for mask in self.masks]
+        array = isinstance(self.masks, np.ndarray)
+        return self.masks > UNDECIDED if array else [mask > UNDECIDED for mask in self.masks]
 
 
 @dataclasses.dataclass(eq=False, repr=False)
@@ -98,9 +96,8 @@ class Detector:
           images: one picture, or a sequence of them, or an array of several. A picture is a path,
             Pillow's image (RGB or grey), or an RGB array [h, w, 3] (grey: [h, w]), uint8 or float
             in [0, 1], of NumPy or what becomes one; several of one size may come as [n, h, w, 3].
-          tile: cut images of which a side is longer than that of ``image_size`` into tiles, in
-            place of resizing them; a shorter side is continued by its mirror image. The instance
-            norms see a tile alone then.
+          tile: cut images of which a side is longer than that of ``image_size`` into tiles, which
+            the instance norms see alone; a shorter side is continued by its mirror image.
           overlap: pixels that neighbouring tiles share at least; a quarter of the shorter side if
             None.
           batch_size: images or tiles computed at a time.
@@ -161,27 +158,11 @@ class Detector:
         The pixels' threshold is taken from maps of ``image_size`` (or of tiles, joined): resized to
         an image's own size, their highest values are lower, so that the promise holds there too.
 
-        Args:
-          pictures: good images, as for ``predict``.
-          rate: wanted share of good images that are called defective.
-          tile: as for ``predict``; the thresholds hold for predictions of the same kind.
-          overlap: as for ``predict``, likewise.
-          batch_size: images or tiles computed at a time.
-
-        Returns:
-          The thresholds, which ``predict`` uses from now on.
+        At most a share ``rate`` of good images is to be called defective by ``predict``, which uses
+        the thresholds from now on for predictions of the same kind; its arguments are the same.
 
         Raises:
           VqadError: too few images for this rate, and what ``predict`` raises.
-
-        Example:
-          >>> import numpy as np
-          >>> import vqad
-          >>> model = vqad.load("runs/demo")
-          >>> good = np.random.default_rng(0).random((9, 64, 64, 3))
-          >>> limits = model.calibrate(good, rate=0.1)
-          >>> bool(model.predict(good).verdicts.sum() <= 1)
-          True
         """
         check_rate("rate", rate)
         overlap = self._overlap(tile, overlap)
@@ -201,14 +182,7 @@ class Detector:
         return self.thresholds
 
     def reconstruct(self, image: Picture) -> tuple[np.ndarray, np.ndarray]:
-        """I_gen and I_spc of one image, given as for ``predict``.
-
-        Returns:
-          Both uint8 [h, w, 3], of ``image_size``, to which the image is resized.
-
-        Raises:
-          VqadError: the picture cannot be read, or is an array of another kind.
-        """
+        """I_gen and I_spc, uint8 [*image_size, 3], of one image, given as for ``predict``."""
         found = self.predict_batch(resize_image(as_picture(image), self.image_size)[None])
         return to_uint8(found["general"][0]), to_uint8(found["specific"][0])
 
@@ -231,9 +205,7 @@ class Detector:
         return overlap
 
     def _scored(
-        self, pictures: Iterable[np.ndarray], overlap: int | None, size: int
+        self, pictures: Iterable[np.ndarray], overlap: int | None, batch_size: int
     ) -> Iterator[Scored]:
-        if size < 1:
-            raise VqadError(f"batch_size: {size}; must be at least 1")
         name = self.metadata.get("folder") or self.metadata.get("file", "the model")
-        return score(self.predict_batch, pictures, self.image_size, overlap, size, name)
+        return score(self.predict_batch, pictures, self.image_size, overlap, batch_size, name)

@@ -3,6 +3,7 @@
 import glob
 import itertools
 import os
+import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,14 +29,11 @@ class Input(NamedTuple):
 
 
 def gather(given: Sequence[str]) -> list[Input]:
-    """Finds the pictures that are meant.
-
-    Args:
-      given: files, folders (with all below them) and patterns (``*``, ``?``, ``[..]``, ``**``).
+    """Finds the pictures that files, folders and patterns (``*``, ``?``, ``[..]``, ``**``) mean.
 
     Returns:
-      The pictures in order, each once. Masks that data sets hold beside their pictures, below
-      ``ground_truth`` or called ``*_GT.*``, are left out of folders.
+      The pictures in order, each once; of folders all below them, but for the masks that data sets
+      hold beside their pictures, below ``ground_truth`` or called ``*_GT.*``.
 
     Raises:
       VqadError: one of them is or holds no picture, or cannot be read.
@@ -43,16 +41,18 @@ def gather(given: Sequence[str]) -> list[Input]:
     found: dict[str, tuple[str, PurePath]] = {}
     for argument in given:
         check_local(argument)
-        if os.path.isdir(argument):
-            new = _in_folder(argument)
+        is_folder = os.path.isdir(argument)
+        if is_folder:
+            paths = _in_folder(argument)
+        elif os.path.exists(argument):
+            paths = [argument]
         else:
-            found_there = filter(os.path.isfile, glob.glob(argument, recursive=True))
-            paths = [argument] if os.path.exists(argument) else sorted(found_there)
-            new = {path: PurePath(os.path.basename(path)) for path in paths}
-        if not new:
+            paths = sorted(filter(os.path.isfile, glob.glob(argument, recursive=True)))
+        if not paths:
             raise VqadError(f"{argument}: no picture there; check the path")
-        for path, name in new.items():
-            found.setdefault(os.path.realpath(path), (path, name))
+        for path in paths:
+            name = os.path.relpath(path, argument if is_folder else os.path.dirname(path))
+            found.setdefault(os.path.realpath(path), (path, PurePath(name)))
     # Of files and folders to come, and whatever the case: some file systems hold a.png and A.png
     # for one.
     folders = {str(folder).lower() for _, name in found.values() for folder in name.parents}
@@ -66,8 +66,8 @@ def gather(given: Sequence[str]) -> list[Input]:
     return inputs
 
 
-def _in_folder(folder: str) -> dict[str, PurePath]:
-    """The pictures below a folder that are no masks, by their paths."""
+def _in_folder(folder: str) -> list[str]:
+    """The pictures below a folder that are no masks."""
     try:
         paths = sorted(pictures_below(Path(folder)))
     except OSError as error:
@@ -75,12 +75,8 @@ def _in_folder(folder: str) -> dict[str, PurePath]:
             f"{error.filename}: cannot be read ({error.strerror}); give the folders beside it, or "
             "permissions"
         ) from error
-    names = {path: PurePath(path).relative_to(folder) for path in paths}
-    return {
-        path: name
-        for path, name in names.items()
-        if "ground_truth" not in name.parts[:-1] and not name.stem.endswith("_GT")
-    }
+    masks = re.compile(r"(^|/)ground_truth/|_GT\.\w+$")
+    return [path for path in paths if not masks.search(os.path.relpath(path, folder))]
 
 
 def groups(items: Iterable[T], size: int) -> Iterator[list[T]]:

@@ -27,14 +27,11 @@ def prediction(
 ) -> Callable[[Mapping, jax.Array], dict[str, jax.Array]]:
     """What a trained model says of images, in full products on every platform; to be jitted.
 
-    Args:
-      model: the network.
-      outputs: what is wanted of ``score`` [n], ``mask`` [n, h, w] (channel 1 of M_up), ``general``
-        and ``specific`` [n, h, w, 3], float32, and of ``CODES``, the codes of the four
-        quantizations, int32 [n, h/8, w/8] (lo) and [n, h/4, w/4] (hi).
-
     Returns:
-      A function of all variables and images uint8 [n, h, w, 3] to the outputs by name.
+      A function of all variables and images uint8 [n, h, w, 3] to the wanted of these outputs:
+      ``score`` [n], ``mask`` [n, h, w] (channel 1 of M_up), ``general`` and ``specific``
+      [n, h, w, 3], float32, and the codes of the four quantizations under the names in ``CODES``,
+      int32 [n, h/8, w/8] (lo) and [n, h/4, w/4] (hi).
     """
 
     @in_full_products
@@ -69,15 +66,11 @@ def jit_predict(
 def make_predict(
     model: Dsr, variables: Mapping, split: str = "nothing", outputs: Sequence[str] = OUTPUTS
 ) -> Predict:
-    """Builds the jitted prediction of a model.
+    """Builds the jitted prediction of a model with all its variables; outputs as of ``prediction``.
 
-    Args:
-      model: the network.
-      variables: all its variables.
-      split: what the devices of this process share: ``nothing``, so that one of them works,
-        ``images`` of a batch or their ``height``. XLA's partitioner then has neighbours exchange
-        the rows that convolutions need, and sums the instance norms' means over all.
-      outputs: as for ``prediction``.
+    The devices of this process share ``nothing``, so that one of them works, the ``images`` of a
+    batch or their ``height``, as ``split`` says. XLA's partitioner then has neighbours exchange the
+    rows that convolutions need, and sums the instance norms' means over all.
 
     Returns:
       A function of images uint8 [n, h, w, 3] to NumPy arrays by name.

@@ -33,18 +33,11 @@ def load_folder(path: str) -> Detector:
 
 
 def detector_of(
-    variables: Mapping,
-    metadata: Mapping[str, Any],
-    name: str,
-    thresholds: Thresholds | None = None,
+    variables: Mapping, metadata: Mapping[str, Any], name: str, limits: Thresholds | None = None
 ) -> Detector:
     """The model that a checkpoint's metadata describe, at the size of the images trained on.
 
-    Args:
-      variables: the checkpoint's.
-      metadata: with ``model`` and ``step``; without ``config``, images are of 256 x 256.
-      name: what a message calls the checkpoint.
-      thresholds: its thresholds.
+    Without ``config`` among the metadata, that is 256 x 256. Messages call the checkpoint ``name``.
 
     Raises:
       VqadError: the metadata describe none, or a part is missing or has other sizes.
@@ -62,7 +55,7 @@ def detector_of(
             f"{name}: its metadata do not describe a model ({error}); give another checkpoint"
         ) from error
     variables = checkpoints.merge(variable_shapes(model, STAGE3), variables, name)
-    return Detector(model, variables, tuple(config.image_size), thresholds, metadata)
+    return Detector(model, variables, tuple(config.image_size), limits, metadata)
 
 
 def _usable_thresholds(folder: str, metadata: Mapping[str, Any]) -> Thresholds | None:

@@ -8,13 +8,7 @@ COLOUR = (255, 40, 40)
 def overlay(image: np.ndarray, values: np.ndarray, marked: np.ndarray) -> np.ndarray:
     """Reddens an image where a defect is likely, and draws the outline of what is marked.
 
-    Args:
-      image: uint8 [h, w, 3].
-      values: the map, float32 [h, w] in [0, 1].
-      marked: bool [h, w].
-
-    Returns:
-      uint8 [h, w, 3].
+    Of an image uint8 [h, w, 3], its map float32 [h, w] in [0, 1], and marks bool [h, w].
     """
     share = 0.6 * np.clip(values, 0, 1)[..., None]
     drawn = image * (1 - share) + np.array(COLOUR, np.float32) * share

@@ -12,11 +12,7 @@ Picture = np.ndarray | Image.Image | str | os.PathLike
 
 
 def as_picture(image: Picture) -> np.ndarray:
-    """One picture as uint8 RGB [h, w, 3].
-
-    Args:
-      image: a path, Pillow's image (RGB or grey), or an array [h, w, 3] or [h, w], uint8 or float
-        in [0, 1].
+    """A path, Pillow's RGB or grey, or [h, w, 3] or [h, w], uint8 or in [0, 1], as uint8 [h, w, 3].
 
     Raises:
       VqadError: it cannot be read, or is an array of another kind.

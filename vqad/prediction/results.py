@@ -37,3 +37,8 @@ def read_json(path: epath.PathLike) -> Any:
         return json.loads(epath.Path(path).read_bytes())
     except (OSError, RecursionError) as error:
         raise ValueError(str(error)) from error
+
+
+def is_number(value: object) -> bool:
+    """Whether a JSON value is a finite number, within what floats hold."""
+    return type(value) in (int, float) and abs(value) < 1e300

@@ -15,10 +15,7 @@ from vqad.prediction.pictures import resize_map
 
 
 class Scored(NamedTuple):
-    """A picture's score, its map float32 [h, w], and the map's largest value before it is resized.
-
-    Resizing can only lower that.
-    """
+    """A picture's score, its map float32 [h, w], and the largest value before that is resized."""
 
     score: float
     map: np.ndarray
@@ -28,7 +25,7 @@ class Scored(NamedTuple):
 def score(
     predict: Predict,
     pictures: Iterable[np.ndarray],
-    image_size: tuple[int, int],
+    size: tuple[int, int],
     overlap: int | None,
     batch_size: int,
     name: str,
@@ -38,25 +35,27 @@ def score(
     Args:
       predict: as of ``make_predict``.
       pictures: uint8 [h, w, 3].
-      image_size: height and width that ``predict`` takes.
+      size: height and width that ``predict`` takes.
       overlap: of tiles, into which larger pictures are cut; None resizes all pictures.
       batch_size: images or tiles at a time; the last batch is padded.
       name: what a message calls the model.
 
     Raises:
-      VqadError: what the network says is not finite.
+      VqadError: a bad batch size, or what the network says is not finite.
     """
+    if batch_size < 1:
+        raise VqadError(f"batch_size: {batch_size}; must be at least 1")
     ahead, pictures = itertools.tee(pictures)
-    parts = itertools.chain.from_iterable(_parts(each, image_size, overlap) for each in ahead)
+    parts = itertools.chain.from_iterable(_parts(each, size, overlap) for each in ahead)
     found = _in_batches(predict, parts, batch_size, name)
     for picture in pictures:
         shape = picture.shape[:2]
-        places = _places(shape, image_size, overlap)
+        places = tiles.places(shape, size, overlap)
         if not places:
             value, values = next(found)
             yield Scored(value, resize_map(values, shape), values.max())
             continue
-        whole, scores = tiles.Blend(np.maximum(shape, image_size), image_size), []
+        whole, scores = tiles.Blend(np.maximum(shape, size), size), []
         for place, (value, values) in zip(places, found, strict=False):
             scores.append(value)
             whole.add(values, *place)
@@ -64,22 +63,10 @@ def score(
         yield Scored(max(scores), joined, joined.max())
 
 
-def _places(
-    shape: tuple[int, int], size: tuple[int, int], overlap: int | None
-) -> list[tuple[int, int]]:
-    """Top left corners of a picture's tiles; none where it is resized."""
-    larger = np.maximum(shape, size).tolist()
-    if overlap is None or larger == list(size):
-        return []
-    return tiles.corners(larger, size, overlap)
-
-
 def _parts(picture: np.ndarray, size: tuple[int, int], overlap: int | None) -> Iterable[np.ndarray]:
     """What the network sees of a picture: all of it, resized, or its tiles."""
-    places = _places(picture.shape[:2], size, overlap)
-    if not places:
-        return [resize_image(picture, size)]
-    return tiles.cut(tiles.continued(picture, size), places, size)
+    places = tiles.places(picture.shape[:2], size, overlap)
+    return tiles.cut(picture, places, size) if places else [resize_image(picture, size)]
 
 
 def _in_batches(

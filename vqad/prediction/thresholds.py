@@ -17,7 +17,7 @@ import numpy as np
 from etils import epath
 
 from vqad.errors import VqadError
-from vqad.prediction.results import read_json, write_result
+from vqad.prediction.results import is_number, read_json, write_result
 
 FILE = "thresholds.json"
 
@@ -57,10 +57,6 @@ def conformal_rank(count: int, rate: float) -> int:
 
     Raises:
       VqadError: ``count`` is below 1 / rate - 1, too few for any value to promise the rate.
-
-    Example:
-      >>> conformal_rank(99, 0.01), conformal_rank(500, 0.01)
-      (99, 496)
     """
     # Without the margin, rounding would ask for one image more where (n + 1) rate is whole.
     rank = math.ceil((count + 1) * (1 - rate) - 1e-9)
@@ -126,15 +122,11 @@ def from_json(entries: Any) -> Thresholds:
       KeyError, TypeError, ValueError: a field is missing, left over or of another type.
     """
     found = Thresholds(**{**entries, "image_size": tuple(entries["image_size"])})
-    numbers, flags = (found.score, found.pixel, found.rate), (found.tiled, found.held_out)
-    whole = [found.images, found.step, *found.image_size]
-    whole += [value for value in (found.overlap, found.weights) if value is not None]
-    if not (
-        all(type(value) in (int, float) and abs(value) < 1e300 for value in numbers)
-        and all(type(value) is int for value in whole)
-        and all(type(value) is bool for value in flags)
-        and len(found.image_size) == 2
-        and (found.overlap is not None) == found.tiled
-    ):
+    height, width = found.image_size
+    optional = [value for value in (found.overlap, found.weights) if value is not None]
+    fits = all(map(is_number, (found.score, found.pixel, found.rate)))
+    fits &= {type(each) for each in (found.images, found.step, height, width, *optional)} == {int}
+    fits &= type(found.tiled) is type(found.held_out) is bool
+    if not fits or (found.overlap is not None) != found.tiled:
         raise ValueError(f"no thresholds are {entries!r:.200}")
     return found

@@ -19,14 +19,7 @@ _WORDS = {"ap": "AP", "auroc": "AUROC", "aupro": "AUPRO", "aupimo": "AUPIMO", "f
 
 
 class Card(NamedTuple):
-    """An image of the gallery.
-
-    Attributes:
-      class_id: index into the names of the classes; 0 is good.
-      name: of the image; any text.
-      score: its image score.
-      picture, overlay: data URIs, from `vqad.report.pictures`.
-    """
+    """An image of the gallery: of a class (0 is good), its score, two `vqad.report.pictures`."""
 
     class_id: int
     name: str
@@ -42,18 +35,11 @@ def render(
     cards: Sequence[Card],
     limits: Thresholds | None,
 ) -> bytes:
-    """Makes the page.
+    """Makes the HTML file's content, UTF-8.
 
-    Args:
-      evaluation: what `vqad.evaluation.report.write_json` wrote. Beside ``overall`` and ``classes``
-        it may hold more of the same kind under other names, as those of the images' centres.
-      settings: the run's configuration.
-      classes: names of the classes, "good" first.
-      cards: the test images, at least one.
-      limits: calibrated thresholds, if there are any.
-
-    Returns:
-      The HTML file's content, UTF-8.
+    Of what `vqad.evaluation.report.write_json` wrote, which beside ``overall`` and ``classes`` may
+    hold more of the same kind under other names, as those of the images' centres; the run's
+    configuration; the classes' names, "good" first; at least one test image; and thresholds.
     """
     scores = np.array([card.score for card in cards])
     labels = np.array([card.class_id > 0 for card in cards])
@@ -89,9 +75,7 @@ def render(
 def best_f1_threshold(scores: np.ndarray, labels: np.ndarray) -> float:
     """A threshold above which F1 is highest: midway between two scores, or below all of them.
 
-    Args:
-      scores: float [n].
-      labels: bool [n], whether defective.
+    Of scores float [n] and labels bool [n], whether defective.
     """
     values = np.unique(scores)[::-1].astype(np.float64)
     raised = np.array([np.count_nonzero(scores >= value) for value in values])

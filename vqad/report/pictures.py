@@ -2,9 +2,11 @@
 
 import base64
 import io
+from typing import Any
 
 import numpy as np
 from PIL import Image
+from scipy import ndimage
 
 from vqad.prediction.overlay import COLOUR, outline
 
@@ -17,23 +19,15 @@ _ALPHA = [round(255 * 0.6 * level / _LEVELS) for level in range(_LEVELS + 1)] + 
 
 def thumbnail(image: np.ndarray, side: int) -> str:
     """An image uint8 [h, w, 3] as WebP, its longest side at most ``side`` pixels."""
-    size = _size(image.shape, side)
-    content = io.BytesIO()
-    small = Image.fromarray(image).resize(size, Image.Resampling.BOX)
-    small.save(content, "WEBP", quality=60)
-    return _uri("webp", content)
+    small = Image.fromarray(image).resize(_size(image.shape, side), Image.Resampling.BOX)
+    return _uri(small, "webp", quality=60)
 
 
 def drawing(values: np.ndarray, limit: float, truth: np.ndarray, side: int) -> str:
     """What lies over a thumbnail: the map in red, what it marks and the truth as outlines.
 
-    A PNG of 11 colours, of which each map takes about a kilobyte.
-
-    Args:
-      values: the map, float32 [h, w] in [0, 1].
-      limit: pixels with a higher value are marked.
-      truth: [h, w] of 0 and 1.
-      side: as for ``thumbnail``.
+    A PNG of 11 colours, of which each map takes about a kilobyte: of a map float32 [h, w] in
+    [0, 1], in which higher values than ``limit`` are marked, and a truth [h, w] of 0 and 1.
     """
     size = _size(values.shape, side)
     small = np.asarray(Image.fromarray(values).resize(size, Image.Resampling.BILINEAR))
@@ -41,13 +35,11 @@ def drawing(values: np.ndarray, limit: float, truth: np.ndarray, side: int) -> s
     # Lines last: a marked or defective region of one pixel is to be seen.
     drawn[outline(_any(values > limit, size))] = _MARKED
     # The truth's line runs just outside of it, where a mark that fits leaves it to be seen.
-    without = np.pad(~_any(truth > 0, size), 1, constant_values=True)
-    drawn[outline(without)[1:-1, 1:-1]] = _TRUE
-    content = io.BytesIO()
+    defective = _any(truth > 0, size)
+    drawn[ndimage.binary_dilation(defective) & ~defective] = _TRUE
     picture = Image.fromarray(drawn).convert("P")
     picture.putpalette(np.array(_PALETTE, np.uint8).tobytes())
-    picture.save(content, "PNG", optimize=True, bits=4, transparency=bytes(_ALPHA))
-    return _uri("png", content)
+    return _uri(picture, "png", optimize=True, bits=4, transparency=bytes(_ALPHA))
 
 
 def _size(shape: tuple[int, ...], side: int) -> tuple[int, int]:
@@ -62,5 +54,7 @@ def _any(marked: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.asarray(full.resize(size, Image.Resampling.BOX)) > 1e-6
 
 
-def _uri(kind: str, content: io.BytesIO) -> str:
+def _uri(picture: Image.Image, kind: str, **options: Any) -> str:
+    content = io.BytesIO()
+    picture.save(content, kind, **options)
     return f"data:image/{kind};base64,{base64.b64encode(content.getvalue()).decode()}"

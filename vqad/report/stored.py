@@ -8,7 +8,7 @@ from etils import epath
 
 from vqad.errors import VqadError
 from vqad.evaluation.bootstrap import resampled_image_figures
-from vqad.prediction.results import read_json
+from vqad.prediction.results import is_number, read_json
 from vqad.report.page import Card
 
 _ABOUT = {"checkpoint": str, "step": int, "surface": str, "image_size": list, "score_window": int}
@@ -41,15 +41,11 @@ def read_evaluation(workdir: str, step: int) -> dict[str, Any]:
 
 
 def check_cards(cards: Sequence[Card], overall: Mapping[str, Any], name: str) -> None:
-    """Compares the image figures of what is predicted now with those that were judged.
-
-    Args:
-      cards: the test images.
-      overall: the figures of all images in `evaluation.json`.
-      name: what a message calls the test images.
+    """Compares image figures of what is predicted now with those ``overall`` in `evaluation.json`.
 
     Raises:
-      VqadError: they differ by more than rounding, so the images or their labels are others.
+      VqadError: they differ by more than rounding, so the images called ``name`` or their labels
+        are others.
     """
     scores = np.array([card.score for card in cards])
     labels = np.array([card.class_id > 0 for card in cards])
@@ -94,14 +90,9 @@ def _faults(evaluation: Mapping[str, Any]) -> Iterator[str]:
                 return
             figures |= {f"{name}.{key}": row[key] for key in row if key != "intervals"}
             for key, ends in (row.get("intervals") or {}).items():
-                pair = isinstance(ends, list) and len(ends) == 2 and all(map(_is_number, ends))
+                pair = isinstance(ends, list) and len(ends) == 2 and all(map(is_number, ends))
                 if ends is not None and not pair:
                     yield f"{name}.intervals.{key} is {ends!r:.40}, not two numbers or null"
     for name, value in figures.items():
-        if value is not None and not _is_number(value):
+        if value is not None and not is_number(value):
             yield f"{name} is {value!r:.40}, not a number or null"
-
-
-def _is_number(value: object) -> bool:
-    # Neither a bool nor NaN, nor a whole number beyond all floats.
-    return type(value) in (int, float) and abs(value) < 1e300

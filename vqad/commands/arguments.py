@@ -1,8 +1,14 @@
-"""What `vqad predict` and `vqad calibrate` are told of batches and tiles."""
+"""Arguments that several subcommands take."""
 
 import argparse
 
 from vqad.errors import VqadError
+
+
+def model_argument(parser: argparse.ArgumentParser) -> None:
+    """Adds MODEL, for ``vqad.load``."""
+    text = "a run's workdir, a checkpoint folder, or what vqad export wrote"
+    parser.add_argument("model", metavar="MODEL", help=text)
 
 
 def tiling_arguments(parser: argparse.ArgumentParser) -> None:
