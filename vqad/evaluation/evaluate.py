@@ -23,9 +23,8 @@ from vqad.training.resume import check_units
 
 logger = logging.getLogger(__name__)
 
-FIGURES_VERSION = (
-    4  # raised when judging gives other figures: what an older version judged is judged anew
-)
+# Raised when judging gives other figures: what an older version judged is judged anew.
+FIGURES_VERSION = 4
 
 
 def check_split(config: ConfigDict) -> None:
