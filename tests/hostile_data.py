@@ -53,6 +53,7 @@ class Pictures:
             write_tree(sample, work / "data")
 
     def read(self, sample, work, strict=False):
+        from vqad.data.checks import leaks
         from vqad.data.sources import open_source
         from vqad.errors import VqadError
 
@@ -64,7 +65,7 @@ class Pictures:
                 source = open_source(str(work / "data"), split, (32, 32), labelled=labelled)
                 for index in range(len(source)):
                     source[index]
-                source.shared_with(source)
+                list(leaks(source, source))
             except VqadError:
                 if strict:
                     raise
@@ -224,7 +225,7 @@ class Archives:
 
         raw, scratch = work / "raw", work / "scratch"
         pattern = r"(?:[^/]+/){1,2}(?P<name>(?:train|test)/\d+(?:_GT)?\.png)"
-        with open_files(raw, pattern, Ksdd2.LAYOUT, scratch, Ksdd2.ARCHIVES) as files:
-            for name in files.names:
-                files.read(name)
+        files = open_files(raw, pattern, Ksdd2.IN_WORDS, scratch, Ksdd2.ARCHIVES)
+        for name in files.names:
+            files.read(name)
         prepare("ksdd2", "unsupervised", raw, work / "data", allow_partial=True)

@@ -127,7 +127,7 @@ def test_prepared_data_is_copied_not_drawn_anew(run_there):
     _, result = run_there
     copies = Path(os.environ["XDG_CACHE_HOME"], "vqad", "bucket", "tfds", "surface_demo")
     assert (copies / "pictures").is_dir()
-    assert "drawing" not in result.stderr
+    assert "preparing" not in result.stderr
 
 
 def test_a_stage_starts_from_weights_in_a_bucket(run_there):

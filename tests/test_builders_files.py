@@ -6,7 +6,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from raw_data import write_ksdd2, write_mvtec
+from raw_data import write_mvtec
 
 from vqad.data.builders.files import open_files
 from vqad.errors import VqadError
@@ -42,8 +42,8 @@ def pack(path, files):
 
 
 def contents(path, scratch, **options):
-    with open_files(path, PATTERN, LAYOUT, scratch, **options) as files:
-        return {name: files.read(name).decode("latin-1") for name in files.names}
+    files = open_files(path, PATTERN, LAYOUT, scratch, **options)
+    return {name: files.read(name).decode("latin-1") for name in files.names}
 
 
 EXPECTED = {name: name for name in ("test/3.txt", "train/1.txt", "train/2.txt")}
@@ -64,8 +64,7 @@ def test_archive_itself_or_a_folder_that_holds_it(name, prefix, tmp_path):
     path = pack(tmp_path / name, [*files, (f"__MACOSX/{prefix}train/1.txt", b"other")])
     assert contents(path, tmp_path / "scratch") == EXPECTED
     assert contents(tmp_path, tmp_path / "scratch", archives=["RAW*"]) == EXPECTED
-    extracted = [path.name for path in (tmp_path / "scratch").rglob("*.*")]
-    assert sorted(extracted) == ([] if name == "raw.zip" else ["1.txt", "2.txt", "3.txt"])
+    assert len(list((tmp_path / "scratch").iterdir())) == 3
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar"])
@@ -129,11 +128,11 @@ def test_damaged_archives_are_refused(name, tmp_path):
     noise = np.random.default_rng(0).bytes(200_000)
     whole = pack(path := tmp_path / name, [(file, noise[::-1]) for file in EXPECTED]).read_bytes()
     path.write_bytes(whole[:150_000] + bytes(100) + whole[150_100:])
-    problem = "cannot be read (Bad CRC-32" if name == "raw.zip" else "a damaged archive"
-    with pytest.raises(VqadError, match=rf"{name}.*: {re.escape(problem)}"):
+    problem = "(Bad CRC-32" if name == "raw.zip" else "cannot be read"
+    with pytest.raises(VqadError, match=rf"{name}: damaged.*{re.escape(problem)}"):
         contents(path, tmp_path / "scratch")
     path.write_bytes(whole[:180_000])
-    problem = "neither a zip nor a tar" if name == "raw.zip" else "a damaged archive"
+    problem = "neither a zip nor a tar" if name == "raw.zip" else "damaged"
     with pytest.raises(VqadError, match=f"{name}: {problem}"):
         contents(path, tmp_path / "scratch")
 
@@ -141,18 +140,5 @@ def test_damaged_archives_are_refused(name, tmp_path):
 def test_category_is_never_taken_for_another(tmp_path):
     write_mvtec(tmp_path / "mvtec")
     pattern = r"(?:[^/]+/){0,2}cable/(?P<name>(?:train|test)/[^/]+/[^/]+\.png)"
-    with (
-        pytest.raises(VqadError, match="not in the layout"),
-        open_files(tmp_path / "mvtec", pattern, LAYOUT, tmp_path),
-    ):
-        pass
-
-
-def test_errors_of_the_reader_stay_what_they_are(tmp_path):
-    write_ksdd2(tmp_path)
-    with (
-        pytest.raises(ValueError, match="mine") as error,
-        open_files(tmp_path, r"[^/]+/(?P<name>.*)", LAYOUT, tmp_path),
-    ):
-        raise ValueError("mine")
-    assert not isinstance(error.value, VqadError)
+    with pytest.raises(VqadError, match="not in the layout"):
+        open_files(tmp_path / "mvtec", pattern, LAYOUT, tmp_path)

@@ -74,8 +74,9 @@ def test_mvtec_refuses_what_is_not_whole_or_not_known(tmp_path):
     )
     write_mask(mask)
     write_picture(tmp_path / "raw/bottle/test/rough/000.png")
-    assert "test/rough/000.png: rough is no defect of bottle (good, broken_large," in refused(
-        tmp_path, "mvtec_ad", "bottle"
+    assert (
+        "test/rough/000.png: rough is no defect of mvtec_ad/bottle/1.0.0 (good, broken_large,"
+        in refused(tmp_path, "mvtec_ad", "bottle")
     )
 
 
@@ -101,11 +102,9 @@ def test_visa_refuses_a_table_that_does_not_fit(tmp_path):
     table = tmp_path / "raw/split_csv/1cls.csv"
     text = table.read_text()
     (tmp_path / "raw/candle/Data/Images/Normal/0002.JPG").unlink()
-    assert message() == (
-        f"{table}: names candle/Data/Images/Normal/0002.JPG, which is not there; add it"
-    )
+    assert message() == (f"{tmp_path / 'raw'}: has no candle/Data/Images/Normal/0002.JPG; add it")
     table.write_text(text.replace("train,normal", "training,normal"))
-    assert "row with split 'training' and label 'normal', not train or test" in message()
+    assert "row with split 'training' and label 'normal'" in message()
     table.write_text(text.replace("split,", "part,", 1))
     assert f"{table}: no column split; get the published file" in message()
     table.write_text(text.replace("Masks/Anomaly/000.png", "Masks/Anomaly/001.png"))

@@ -6,7 +6,9 @@ from etils import epath
 from PIL import Image
 
 from vqad.data import checks
-from vqad.data.layouts import NoTestSplit, Record, read_folder
+from vqad.data.findings import NoTestSplit
+from vqad.data.folders import FolderSource
+from vqad.data.layouts import Record
 from vqad.data.sources import open_source
 from vqad.errors import VqadError
 
@@ -48,45 +50,45 @@ def test_any_tree_of_pictures_is_sorted(tmp_path):
         write(tmp_path / name)
     (tmp_path / "notes.txt").write_text("not a picture")
     (tmp_path / "._0.tiff").write_text("a companion file of macOS")
-    layout = read_folder(tmp_path, "train")
-    assert layout.kind == "pictures"
-    names = [record.path.removeprefix(f"{tmp_path}/") for record in layout.records]
-    assert names == ["0.tiff", "a/c/1.png", "b/1.bmp", "b/2.JPEG"]
+    source = FolderSource(tmp_path, "train")
+    assert source.layout == "pictures"
+    assert [record.name for record in source.entries] == [
+        "0.tiff",
+        "a/c/1.png",
+        "b/1.bmp",
+        "b/2.JPEG",
+    ]
 
 
 def test_mvtec_layout(tmp_path):
     write_mvtec(tmp_path)
-    train = read_folder(tmp_path, "train")
-    assert (train.kind, train.classes) == ("mvtec", ("good",))
-    assert [r.path[-7:] for r in train.records] == ["000.png", "001.png", "002.png"]
-    test = read_folder(tmp_path, "test")
+    train = FolderSource(tmp_path, "train")
+    assert (train.layout, train.classes) == ("mvtec", ("good",))
+    assert [r.name[-7:] for r in train.entries] == ["000.png", "001.png", "002.png"]
+    test = FolderSource(tmp_path, "test")
     assert test.classes == ("good", "crack", "scratch")
-    truth = tmp_path / "ground_truth"
-    assert test.records == (
-        Record(str(tmp_path / "test/good/000.jpg"), None, 0, "good"),
-        Record(str(tmp_path / "test/crack/000.tif"), str(truth / "crack/000.png"), 1, "crack"),
-        Record(str(tmp_path / "test/crack/001.PNG"), str(truth / "crack/001_mask.png"), 1, "crack"),
-        Record(
-            str(tmp_path / "test/scratch/000.bmp"),
-            str(truth / "scratch/000_mask.png"),
-            1,
-            "scratch",
-        ),
+    truth = "ground_truth"
+    assert test.entries == [
+        Record("test/good/000.jpg", None, "good", "test"),
+        Record("test/crack/000.tif", f"{truth}/crack/000.png", "crack", "test"),
+        Record("test/crack/001.PNG", f"{truth}/crack/001_mask.png", "crack", "test"),
+        Record("test/scratch/000.bmp", f"{truth}/scratch/000_mask.png", "scratch", "test"),
+    ]
+    assert test.read(1) == (
+        str(tmp_path / "test/crack/000.tif"),
+        str(tmp_path / "ground_truth/crack/000.png"),
+        1,
     )
 
 
 def test_ksdd2_layout_trains_on_good_images_alone(tmp_path):
     write_ksdd2(tmp_path)
-    train = read_folder(tmp_path, "train")
-    assert (train.kind, train.classes) == ("ksdd2", ("good",))
-    assert [r.path[-9:] for r in train.records] == ["20001.png", "20003.png"]
-    test = read_folder(tmp_path, "test")
+    train = FolderSource(tmp_path, "train")
+    assert (train.layout, train.classes) == ("ksdd2", ("good",))
+    assert [r.name[-9:] for r in train.entries] == ["20001.png", "20003.png"]
+    test = FolderSource(tmp_path, "test")
     assert test.classes == ("good", "defect")
-    assert [(r.label, r.class_name) for r in test.records] == [
-        (0, "good"),
-        (1, "defect"),
-        (0, "good"),
-    ]
+    assert [r.label for r in test.entries] == ["good", "defect", "good"]
 
 
 def test_missing_and_empty_folders(tmp_path):
@@ -101,7 +103,7 @@ def test_tree_of_pictures_has_nothing_to_test_on(tmp_path):
     write(tmp_path / "a.png")
     refused(tmp_path, "test", "no test split.*MVTec layout.*KSDD2 layout")
     with pytest.raises(NoTestSplit):
-        read_folder(tmp_path, "test")
+        FolderSource(tmp_path, "test")
 
 
 def test_splits_that_are_missing_or_empty(tmp_path):
@@ -113,7 +115,7 @@ def test_splits_that_are_missing_or_empty(tmp_path):
     (tmp_path / "ksdd2/test").rmdir()
     refused(tmp_path / "ksdd2", "test", "test: no test split")
     (tmp_path / "train/good/0.png").unlink()
-    refused(tmp_path, "train", "train/good: no pictures")
+    refused(tmp_path, "train", "train/good: no image without a defect")
 
 
 def test_one_kind_of_test_image_is_not_enough(tmp_path):
@@ -137,7 +139,7 @@ def test_missing_mask_names_image_and_mask(tmp_path):
     assert "add " + str(tmp_path / "a/ground_truth/scratch/000_mask.png") in message
     write_ksdd2(tmp_path / "b")
     (tmp_path / "b/train/20001_GT.png").unlink()
-    refused(tmp_path / "b", "train", "20001.png: no mask; add 20001_GT.png")
+    refused(tmp_path / "b", "train", r"20001.png: no mask for this image; .*20001_GT.png")
 
 
 @pytest.mark.parametrize("decode_at_most", [5000, 0])

@@ -1,10 +1,15 @@
+import re
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from vqad.data import decode, sources
+from vqad.data import decode
+from vqad.data import source as source_module
 from vqad.data.sources import open_source
 from vqad.errors import VqadError
 
@@ -69,7 +74,7 @@ def count_decoding(monkeypatch):
         calls.append(name)
         return decode.decode_resized(data, size, name)
 
-    monkeypatch.setattr(sources, "decode_resized", counting)
+    monkeypatch.setattr(source_module, "decode_resized", counting)
     return calls
 
 
@@ -117,3 +122,32 @@ def test_tfds_set_that_is_not_prepared(tmp_path):
         VqadError, match=r"tfds:mnist: not prepared in .*prepare it by `tfds.builder"
     ):
         open_source("tfds:mnist", "train", None, data_dir=str(tmp_path))
+
+
+WITHOUT = """
+import platform, sys
+for name in ("array_record", "fcntl", "tensorflow_datasets"):
+    sys.modules[name] = None
+system, platform.system = platform.system, lambda: "Windows"  # there, Grain needs no array_record
+import grain
+platform.system = system
+from vqad.data.pipeline import training_batches
+from vqad.data.sources import open_source
+import vqad.run
+source = open_source(sys.argv[1], "train", (32, 64))
+options = {"batch_size": 2, "image_size": (32, 64), "seed": 0, "random_crop": True}
+batches = training_batches(source, **options)
+print([next(batches)["image"].shape for _ in range(2)])
+"""
+
+
+def test_training_from_a_folder_needs_nothing_that_windows_lacks(folder):
+    line = [sys.executable, "-c", WITHOUT, folder]
+    result = subprocess.run(line, capture_output=True, text=True)
+    assert result.stdout == "[(2, 32, 64, 3), (2, 32, 64, 3)]\n", result.stderr
+
+
+def test_data_stands_on_errors_and_paths_alone():
+    for path in (Path(source_module.__file__).parent).rglob("*.py"):
+        found = set(re.findall(r"^\s*(?:from|import) vqad\.?(\w*)", path.read_text(), re.MULTILINE))
+        assert found <= {"data", "errors", "paths"}, path

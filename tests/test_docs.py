@@ -23,10 +23,8 @@ from vqad.cli import COMMANDS
 from vqad.commands.flags import load_config
 from vqad.config import base_config, model_from_config
 from vqad.data.builders import BUILDERS
+from vqad.data.builders.base import published
 from vqad.data.builders.ksdd2 import labelled_ids
-from vqad.data.builders.magnetic_tile import NUMBERS
-from vqad.data.builders.mvtec_ad import CATEGORIES
-from vqad.data.builders.visa import NORMAL
 from vqad.data.surface_demo.builder import PICTURES, TEST_TILES, TRAIN_TILES
 from vqad.prediction import jitted
 
@@ -256,23 +254,25 @@ def test_every_data_set_has_a_page(data_set):
 
 def test_numbers_of_the_data_sets(tmp_path):
     builder = BUILDERS["ksdd2"](config="unsupervised", data_dir=tmp_path)
-    published = builder.expected()
-    test = [str(published["test good"]), str(published["test defective"])]
-    good = str(published["train good"])
+    counts = builder.expected()
+    test = [str(counts["test good"]), str(counts["test defective"])]
+    good = str(counts["train good"])
     found = rows("ksdd2")
     assert found["unsupervised"] == [good, "0", *test]
     for number, ids in labelled_ids().items():
         assert found[f"supervised_{number}"] == [good, str(len(ids)), *test]
     assert {config.name for config in builder.BUILDER_CONFIGS} <= found.keys()
     found = rows("mvtec_ad")
-    for category, known in CATEGORIES.items():
-        counts = [str(count) for count in known[:3]]
-        assert found[category] == [*counts, known.defects.replace(" ", ", ")]
+    kinds = ("train good", "test good", "test defective")
+    for category, known in published()["mvtec_ad"]["NUMBERS"].items():
+        counts = [str(known[kind]) for kind in kinds]
+        assert found[category] == [*counts, ", ".join(known["defects"])]
     found = rows("visa")
-    for thing, (train, test) in NORMAL.items():
-        assert found[thing] == [str(train), str(test), "100"]
+    for thing, known in published()["visa"]["NUMBERS"].items():
+        assert found[thing] == [str(known[kind]) for kind in kinds]
     found = rows("magnetic_tile")
-    assert {key: found[key] for key in NUMBERS} == {k: [str(n)] for k, n in NUMBERS.items()}
+    numbers = BUILDERS["magnetic_tile"](data_dir=tmp_path).expected()
+    assert {key: found[key] for key in numbers} == {k: [str(n)] for k, n in numbers.items()}
     text = (ROOT / "docs" / "datasets" / "kolektor_sdd.md").read_text()
     counts = BUILDERS["kolektor_sdd"](data_dir=tmp_path).expected()
     assert f"{counts['good']} good and {counts['defect']} defective" in text

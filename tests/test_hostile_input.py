@@ -185,8 +185,8 @@ def test_a_workdir_with_a_link_out_of_it_is_refused(tmp_path, name):
 
 
 def opened(path, scratch):
-    with open_files(path, r"[^/]+/(?P<name>\w+\.png)", "pictures", scratch) as files:
-        return [len(files.read(name)) for name in files.names]
+    files = open_files(path, r"[^/]+/(?P<name>\w+\.png)", "pictures", scratch)
+    return [len(files.read(name)) for name in files.names]
 
 
 def test_archives_that_would_fill_memory_or_disk_are_refused(tmp_path, monkeypatch):

@@ -107,7 +107,9 @@ def test_preparing_and_reading_needs_no_tensorflow(tmp_path):
 
 
 def test_what_the_data_set_lacks_is_said(data_dir, tmp_path):
-    with pytest.raises(VqadError, match="tfds:surface_demo/x: no such configuration; choose tiles"):
+    with pytest.raises(
+        VqadError, match="surface_demo/x: no such configuration; choose surface_demo/tiles"
+    ):
         open_source("tfds:surface_demo/x", "train", None, data_dir=data_dir)
     with pytest.raises(VqadError, match="surface_demo/pictures: no split 'test', only train"):
         open_source("tfds:surface_demo/pictures", "test", None, data_dir=data_dir)

@@ -1,4 +1,4 @@
-"""The one error type that vqad raises for bad input."""
+"""The one error type that vqad raises for bad input, and what messages are made of."""
 
 import re
 
@@ -14,3 +14,9 @@ class VqadError(ValueError):
 def printable(text: str) -> str:
     """Text with its control characters escaped: one line, whatever names of files are in it."""
     return re.sub(r"[\x00-\x1f\x7f-\x9f]", lambda match: repr(match[0])[1:-1], text)
+
+
+def reason(error: BaseException) -> str:
+    """What an exception of a library or of the system says, in one short line."""
+    told = getattr(error, "strerror", None) or " ".join(str(error).split())
+    return told[:300] or type(error).__name__

@@ -2,14 +2,14 @@
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import fsspec.config
 from etils import epath
 
-from vqad.errors import VqadError
+from vqad.errors import VqadError, reason
 
 _AT_ONCE = 8
 
@@ -44,10 +44,9 @@ def check_reachable(path: str | os.PathLike, name: str | None = None) -> None:
     except ImportError as error:
         raise VqadError(f"{name}: gs:// needs more; pip install 'vqad[gcs]'") from error
     except Exception as error:  # of the network, of credentials, of three libraries
-        reason = "not found" if isinstance(error, FileNotFoundError) else str(error).strip()
-        reason = (reason.splitlines() or [type(error).__name__])[0][:200]
+        why = "not found" if isinstance(error, FileNotFoundError) else reason(error)
         raise VqadError(
-            f"{name}: the bucket {bucket} cannot be looked into ({reason}); check its name, your "
+            f"{name}: the bucket {bucket} cannot be looked into ({why}); check its name, your "
             "permissions and the application default credentials"
         ) from error
 
@@ -65,19 +64,6 @@ def check_local(path: str | os.PathLike) -> None:
 def absolute(path: str | os.PathLike) -> epath.Path:
     """An absolute path; epath's own would put a remote one below the current folder."""
     return epath.Path(path) if is_remote(path) else epath.Path(path).absolute()
-
-
-def listing(folder: epath.Path, fail: Callable[[OSError], None]) -> tuple[list[str], list[str]]:
-    """Names of the folders (with links to such) and of the files directly in a folder, sorted.
-
-    Args:
-      folder: the folder.
-      fail: called where it cannot be read; if that returns, nothing is in it.
-    """
-    # For folders of this machine epath's own would take links to folders for files.
-    walk = folder.walk(on_error=fail) if is_remote(folder) else os.walk(folder, onerror=fail)
-    _, folders, files = next(iter(walk), (folder, [], []))
-    return sorted(folders), sorted(files)
 
 
 def size_and_time(path: str | os.PathLike) -> tuple[int, int]:
@@ -154,13 +140,63 @@ def copy_tree(source: str | os.PathLike, target: str | os.PathLike) -> None:
         list(pool.map(copy, names_below(source)))
 
 
-def names_below(root: epath.Path, prefix: str = "") -> Iterator[str]:
-    """Relative names of the files below a folder."""
+def names_below(
+    root: epath.Path, prefix: str = "", *, hidden: bool = True, folders: bool = False
+) -> Iterator[str]:
+    """Relative names of the files below a folder, with slashes; links to folders are not followed.
+
+    Args:
+      root: the folder, of this machine or of a bucket.
+      prefix: only what lies below this folder of it, given with a slash at its end.
+      hidden: list also what is called with a full stop, or lies in folders called so.
+      folders: list folders too, with links to such; their names end with a slash.
+
+    Raises:
+      OSError: a folder cannot be read.
+    """
 
     def fail(error: OSError) -> None:
         raise error
 
-    folders, files = listing(root / prefix, fail)
-    yield from (prefix + name for name in files)
-    for name in folders:
-        yield from names_below(root, f"{prefix}{name}/")
+    # Of folders of this machine epath's own walk would take links to folders for files.
+    folder = root / prefix
+    walk = folder.walk(on_error=fail) if is_remote(root) else os.walk(folder, onerror=fail)
+    _, inner, names = next(iter(walk), (folder, [], []))
+    inner, names = (sorted(n for n in each if hidden or n[0] != ".") for each in (inner, names))
+    yield from (prefix + name for name in names)
+    for name in inner:
+        if folders:
+            yield f"{prefix}{name}/"
+        if not os.path.islink(folder / name):
+            yield from names_below(root, f"{prefix}{name}/", hidden=hidden, folders=folders)
+
+
+def _entries_below(root: str | os.PathLike) -> Iterator[str]:
+    for folder, folders, names in os.walk(root):
+        yield from (os.path.join(folder, name) for name in sorted(folders + names))
+
+
+def odd_files(root: str | os.PathLike) -> Iterator[str]:
+    """Paths below a folder of this machine that are neither files nor folders: pipes, devices."""
+    for path in _entries_below(root):
+        if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
+            yield path
+
+
+def links_below(root: str | os.PathLike) -> Iterator[str]:
+    """Paths of the links below a folder of this machine, wherever they lead; none is followed."""
+    return filter(os.path.islink, _entries_below(root))
+
+
+def links_out_of(root: str | os.PathLike, hidden: bool = True) -> Iterator[str]:
+    """Paths of the links below a folder that lead outside of it; a bucket has none.
+
+    Args:
+      root: the folder.
+      hidden: also of those that are called with a full stop, or lie in folders called so.
+    """
+    inside = os.path.realpath(root)
+    for path in links_below(root):
+        outside = os.path.commonpath((inside, os.path.realpath(path))) != inside
+        if outside and (hidden or "/." not in f"/{os.path.relpath(path, root)}"):
+            yield path

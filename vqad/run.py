@@ -12,14 +12,13 @@ from ml_collections import ConfigDict
 
 from vqad import checkpoints
 from vqad.config import model_from_config, validate, where_data_is
-from vqad.data.findings import act_on
-from vqad.data.layouts import NoTestSplit
+from vqad.data.checks import leaks
+from vqad.data.findings import NoTestSplit, act_on
 from vqad.data.sources import Source, open_source
-from vqad.data.tree import links_out_of, odd_files
 from vqad.errors import VqadError, printable
 from vqad.evaluation.evaluate import check_split, evaluate, is_judged
 from vqad.evaluation.observe import observer
-from vqad.paths import absolute, check_reachable, is_remote
+from vqad.paths import absolute, check_reachable, is_remote, links_out_of, odd_files
 from vqad.prediction.calibration import calibrate, check_enough
 from vqad.run_stage import takes_parts, train_stage
 from vqad.stages import STAGES
@@ -57,7 +56,7 @@ def run(
     root = epath.Path(workdir)
     if root.exists() and not root.is_dir():
         raise VqadError(f"--workdir={workdir}: is a file; give a folder")
-    if link := next(links_out_of(root, hidden=True), None):
+    if link := next(links_out_of(root), None):
         raise VqadError(
             f"{link}: a link that leads out of --workdir, where nothing is to be written; take it "
             "away (a trained stage from elsewhere is given as --config.init_from)"
@@ -296,6 +295,6 @@ def _has_test(config: ConfigDict, sources: dict[str, Source]) -> bool:
         return False
     for name, source in sources.items():
         if STAGES[name].source == "surface":
-            act_on(source.shared_with(test), config.surface)
+            act_on(leaks(source, test), config.surface)
             break
     return True

@@ -15,9 +15,8 @@ from etils import epath
 from jax.sharding import SingleDeviceSharding
 
 from vqad.checkpoints.digest import digest
-from vqad.data.tree import links_below, odd_files
 from vqad.errors import VqadError
-from vqad.paths import absolute, names_below, size_and_time
+from vqad.paths import absolute, links_below, names_below, odd_files, size_and_time
 
 _SMALL = 2**26  # bytes that arrays may have however small their files are
 # A disk that cannot read a place (EIO) is not among them: the checkpoint before it can be used.

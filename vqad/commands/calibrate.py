@@ -91,7 +91,8 @@ def _check_good(inputs: Sequence["Input"], metadata: Mapping[str, Any]) -> None:
 
 def _known(surface: Any) -> tuple[set[Path], set[Path]]:
     """Training images and defects of the folder that was trained on, if it is still there."""
-    from vqad.data.layouts import read_folder
+    from vqad.data.folders import FolderSource
+    from vqad.data.layouts import GOOD
     from vqad.paths import is_remote
 
     trained, defects = set(), set()
@@ -99,7 +100,9 @@ def _known(surface: Any) -> tuple[set[Path], set[Path]]:
         return trained, defects
     for split in ("train", "test"):
         with contextlib.suppress(VqadError):  # no such split, or no longer
-            for record in read_folder(surface, split, labelled=True).records:
-                if record.label or split == "train":
-                    (defects if record.label else trained).add(Path(record.path).resolve())
+            source = FolderSource(surface, split, labelled=True)
+            for index, record in enumerate(source.entries):
+                if record.label != GOOD or split == "train":
+                    known = trained if record.label == GOOD else defects
+                    known.add(Path(source.path(index)).resolve())
     return trained, defects

@@ -11,19 +11,33 @@ import numpy as np
 from etils import epath
 from PIL import Image, ImageOps
 
-from vqad.errors import VqadError
+from vqad.errors import VqadError, reason
 from vqad.paths import is_remote
 
 PictureData = bytes | str | os.PathLike
+Size = tuple[int, int]  # height and width
 
 MASK_COVERAGE = 0.25
 """Share of a target pixel that a defect must cover for the pixel to count as defective."""
 
 EXIF_ORIENTATION = 0x0112
-FORMATS = ("JPEG", "PNG", "BMP", "TIFF")
-"""What is read; Pillow's other readers see nothing of a file, whatever it is called."""
+FORMATS = ("JPEG", "PNG", "BMP", "TIFF")  # Pillow's other readers see nothing of a file
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
 
-_EXIF_TURNED = (5, 6, 7, 8)  # orientations that exchange height and width
+_TOLD: dict[type[Exception], str] = {  # the first that fits is said
+    VqadError: "{}",
+    Image.DecompressionBombError: "has more pixels than a picture can be trusted to have ({}); "
+    "cut it into smaller ones or remove it",
+    Image.UnidentifiedImageError: f"not a picture in a known format ({', '.join(FORMATS)}); "
+    "replace or remove it",
+    FileNotFoundError: "no such file; check the path",
+    Exception: "damaged or incomplete picture ({}); replace or remove it",  # Pillow raises anything
+}
+
+
+def is_picture(name: str) -> bool:
+    """Whether a file is called as a picture; companion files of macOS are not."""
+    return name.lower().endswith(SUFFIXES) and not os.path.basename(name).startswith(".")
 
 
 @contextmanager
@@ -38,24 +52,9 @@ def _opened(data: PictureData, name: str | None) -> Iterator[Image.Image]:
             raise VqadError("a folder, a pipe or a device, not a file; remove it")
         with Image.open(file, formats=FORMATS) as picture:
             yield picture
-    except VqadError as error:
-        raise VqadError(f"{name}: {error}") from error
-    except Image.DecompressionBombError as error:
-        raise VqadError(
-            f"{name}: has more pixels than a picture can be trusted to have ({error}); "
-            "cut it into smaller ones or remove it"
-        ) from error
-    except Image.UnidentifiedImageError as error:
-        raise VqadError(
-            f"{name}: not a picture in a known format (JPEG, PNG, BMP, TIFF); replace or remove it"
-        ) from error
-    except FileNotFoundError as error:
-        raise VqadError(f"{name}: no such file; check the path") from error
-    except Exception as error:  # damaged files make Pillow raise anything
-        reason = " ".join(str(error).split())
-        raise VqadError(
-            f"{name}: damaged or incomplete picture ({reason}); replace or remove it"
-        ) from error
+    except Exception as error:
+        said = next(words for kind, words in _TOLD.items() if isinstance(error, kind))
+        raise VqadError(f"{name}: {said.format(reason(error))}") from error
 
 
 def _to_8_bit(picture: Image.Image) -> Image.Image:
@@ -100,20 +99,13 @@ def decode_image(data: PictureData, name: str | None = None) -> np.ndarray:
 
 
 def decode_resized(
-    data: PictureData, size: tuple[int, int] | None, name: str | None = None
-) -> tuple[np.ndarray, tuple[int, int]]:
+    data: PictureData, size: Size | None, name: str | None = None
+) -> tuple[np.ndarray, Size]:
     """What `decode_image` and then `resize_image` give, with fewer copies in between.
 
-    Args:
-      data: The file's bytes or its path.
-      size: The height and width wanted; None keeps the picture's own.
-      name: What errors call it; the path by default.
-
     Returns:
-      uint8 [*size, 3], read-only, and the picture's own height and width.
-
-    Raises:
-      VqadError: As `decode_image`.
+      uint8 [*size, 3], read-only (of its own size where `size` is None), and the picture's own
+      height and width.
     """
     with _opened(data, name) as picture:
         ImageOps.exif_transpose(picture, in_place=True)  # no copy where nothing is to be turned
@@ -127,16 +119,9 @@ def decode_resized(
 def read_mask(data: PictureData, name: str | None = None) -> np.ndarray:
     """Reads the values of a mask, in any format `decode_image` reads.
 
-    Args:
-      data: The file's bytes or its path.
-      name: What errors call it; the path by default.
-
     Returns:
       [height, width], 0 where there is no defect; of colours the largest, of 16-bit colours the
       high bytes.
-
-    Raises:
-      VqadError: As `decode_image`.
     """
     with _opened(data, name) as picture:
         picture = ImageOps.exif_transpose(picture)
@@ -145,28 +130,23 @@ def read_mask(data: PictureData, name: str | None = None) -> np.ndarray:
         return np.array(picture) if deep else np.asarray(_to_rgb(picture)).max(axis=-1)
 
 
-def decode_mask(data: PictureData, name: str | None = None) -> np.ndarray:
+def decode_mask(data: PictureData, name: str | None = None, size: Size | None = None) -> np.ndarray:
     """Reads a mask: whatever is not black is defective.
-
-    Args:
-      data: The file's bytes or its path.
-      name: What errors call it; the path by default.
 
     Returns:
       uint8 [height, width], 1 where defective, else 0.
 
     Raises:
-      VqadError: As `decode_image`.
+      VqadError: As `decode_image`, or it has not the size of its image, if that is given.
     """
-    return (read_mask(data, name) != 0).astype(np.uint8)
+    mask = read_mask(data, name)
+    if size is not None:
+        check_mask_size(name or os.fspath(data), mask.shape, size)
+    return (mask != 0).astype(np.uint8)
 
 
-def check_mask_size(name: str, mask: tuple[int, int], image: tuple[int, int]) -> None:
-    """Compares the height and width of a mask with those of its image.
-
-    Raises:
-      VqadError: They differ.
-    """
+def check_mask_size(name: str, mask: Size, image: Size) -> None:
+    """Refuses a mask whose height and width are not those of its image."""
     if tuple(mask) != tuple(image):
         raise VqadError(
             f"{name}: mask of {mask[1]} x {mask[0]} for an image of {image[1]} x {image[0]} "
@@ -184,32 +164,21 @@ class Header(NamedTuple):
 
 
 def read_header(data: PictureData, name: str | None = None) -> Header:
-    """Size, Pillow's mode and bits per channel of a picture, without decoding it.
-
-    Raises:
-      VqadError: As `decode_image`, as far as the header shows it.
-    """
+    """Size, Pillow's mode and bits per channel of a picture, without decoding it."""
     with _opened(data, name) as picture:
         width, height = picture.size
         # Without this, Pillow decodes a whole PNG to look for EXIF data behind the pixels.
         known = picture.format != "PNG" or "exif" in picture.info
-        if known and picture.getexif().get(EXIF_ORIENTATION) in _EXIF_TURNED:
+        if known and picture.getexif().get(EXIF_ORIENTATION) in (5, 6, 7, 8):
             width, height = height, width
         stored = f"{picture.mode} {[tile.args for tile in getattr(picture, 'tile', ())]}"
-        if picture.mode == "1":
-            bits = 1
-        elif ";16" in stored:  # Pillow reads the high bytes of 16-bit colours, and says so here
+        bits = {"1": 1, "I": 32, "F": 32}.get(picture.mode, 8)
+        if ";16" in stored:  # Pillow reads the high bytes of 16-bit colours, and says so here
             bits = 16
-        else:
-            bits = 32 if picture.mode in ("I", "F") else 8
         return Header(height, width, picture.mode, bits)
 
 
-def resize_image(
-    image: np.ndarray,
-    size: tuple[int, int],
-    box: tuple[float, float, float, float] | None = None,
-) -> np.ndarray:
+def resize_image(image: np.ndarray, size: Size, box: tuple[float, ...] | None = None) -> np.ndarray:
     """Resizes with antialiasing: a triangle filter as wide as the reduction asks for.
 
     Args:
@@ -222,12 +191,11 @@ def resize_image(
     """
     if image.shape[:2] == tuple(size) and box is None:
         return image
-    height, width = size
     picture = Image.fromarray(image)
-    return np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR, box=box))
+    return np.asarray(picture.resize(size[::-1], Image.Resampling.BILINEAR, box=box))
 
 
-def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def resize_mask(mask: np.ndarray, size: Size) -> np.ndarray:
     """Resizes a mask so that thin defects stay.
 
     A target pixel is defective where at least a quarter of the source pixels in it are: a line 3
@@ -244,11 +212,8 @@ def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """
     if mask.shape == tuple(size):
         return mask
-    height, width = size
-    coverage = np.asarray(
-        Image.fromarray(mask.astype(np.float32)).resize((width, height), Image.Resampling.BOX)
-    )
+    picture = Image.fromarray(mask.astype(np.float32))
+    coverage = np.asarray(picture.resize(size[::-1], Image.Resampling.BOX))
     most = coverage.max(initial=0)
-    if most < MASK_COVERAGE:
-        return ((coverage >= most / 2) & (coverage > 0)).astype(np.uint8)
-    return (coverage >= MASK_COVERAGE).astype(np.uint8)
+    least = MASK_COVERAGE if most >= MASK_COVERAGE else most / 2
+    return ((coverage >= least) & (coverage > 0)).astype(np.uint8)

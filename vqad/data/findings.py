@@ -1,44 +1,49 @@
 """What can be wrong with images and masks, and what training does about it."""
 
 import logging
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 from vqad.errors import VqadError, printable
 
 logger = logging.getLogger(__name__)
+_STOPS = "does not start"
+
+
+class NoTestSplit(VqadError):
+    """There are images to train with, but none to judge with."""
 
 
 class Check(NamedTuple):
-    """Something that may be wrong: its title, what training does then, and if that is to stop."""
+    """Something that may be wrong: what is said of a file, and what training does then."""
 
-    title: str
-    training: str
-    stops: bool = False
+    words: str = "{}"
+    training: str = _STOPS
 
-
-_STOPS = "does not start"
 
 CHECKS = {
-    "layout": Check("layout", _STOPS, stops=True),
-    "too-deep": Check("pictures one level too deep", _STOPS, stops=True),
-    "outside": Check("link out of the folder", _STOPS, stops=True),
-    "unreadable": Check("unreadable picture or mask", _STOPS, stops=True),
-    "mask-missing": Check("mask missing", _STOPS, stops=True),
-    "mask-size": Check("mask of another size", _STOPS, stops=True),
-    "names-collide": Check("names that collide", _STOPS, stops=True),
-    "labelled-empty": Check("labelled defect with an empty mask", _STOPS, stops=True),
-    "mask-empty": Check("empty mask in test", "judges the image as defective, no pixel of it"),
-    "mask-large": Check("mask over most of the image", "takes it as it is drawn"),
-    "mask-values": Check("mask not black and white", "takes all that is not black as defective"),
-    "leak": Check("same file in train and test", "starts; figures come out too good"),
-    "constant": Check("near-constant picture", "takes it as it is"),
-    "dark": Check("16-bit picture of few bits", "takes it as it is, nearly black"),
-    "names-case": Check("names differ in case only", "takes both; other systems mix them up"),
-    "class-empty": Check("folder without pictures", "leaves it out"),
-    "no-test": Check("nothing to judge by in test", "trains, and does not judge"),
-    "deeper": Check("pictures one level deeper", "leaves them out"),
-    "unused": Check("file that is not read", "leaves it out"),
+    "layout": Check(),
+    "too-deep": Check("no pictures in it; move the pictures of {} up into it"),
+    "outside": Check("a link that leads out of {}; put the file itself there"),
+    "unreadable": Check(),
+    "mask-missing": Check("no mask for this image; {}"),
+    "mask-size": Check(),
+    "names-collide": Check("{} has the same name and mask; rename one and give it its own mask"),
+    "labelled-empty": Check("an empty mask of a labelled defect; draw it or take the image away"),
+    "mask-empty": Check("an empty mask of a defect; draw it", "judges the image, no pixel of it"),
+    "mask-large": Check("marks nearly the whole image; is it inverted?", "takes it as it is"),
+    "mask-values": Check(
+        "has {} values beside 0 ({} to {}); give it one", "takes all but 0 as one"
+    ),
+    "leak": Check("byte for byte the training image {}; remove one", "gives figures too good"),
+    "constant": Check(
+        "shows next to nothing, all nearly one colour; check it", "takes it as it is"
+    ),
+    "dark": Check("no value above a quarter of its 16 bits; scale it", "takes it as nearly black"),
+    "class-empty": Check("no pictures in it (nor links followed); fill it", "leaves it out"),
+    "deeper": Check("more lie deeper; move the pictures of {} up into it", "leaves them out"),
+    "unused": Check("belongs to no image of this layout", "leaves it out"),
+    "no-test": Check(training="trains, and does not judge"),
 }
 
 
@@ -49,31 +54,34 @@ class Finding(NamedTuple):
     path: str
     message: str
 
+    @classmethod
+    def of(cls, check: str, path: object, *about: Any) -> "Finding":
+        """What is wrong with a file or folder, and what to do, in the words of the check."""
+        return cls(check, str(path), f"{path}: {CHECKS[check].words.format(*about)}")
+
     @property
     def stops(self) -> bool:
         """Whether training does not start because of it."""
-        return CHECKS[self.check].stops
+        return CHECKS[self.check].training == _STOPS
 
 
-def act_on(findings: Sequence[Finding], name: str) -> None:
-    """Refuses what stops training; logs a line for each kind of the rest.
-
-    Args:
-      findings: what was found in the source.
-      name: the source, as `vqad doctor` takes it.
+def act_on(findings: Iterable[Finding], name: str) -> None:
+    """Refuses what stops training or judging by a source; logs a line for each kind of the rest.
 
     Raises:
       VqadError: the first finding that stops training.
+      NoTestSplit: there is nothing to judge by.
     """
-    stopping = [finding for finding in findings if finding.stops]
-    if stopping:
+    findings = list(findings)
+    if stopping := [finding for finding in findings if finding.stops]:
         more = len(stopping) - 1
         also = f" (and {more} more: `vqad doctor {name}` lists them)" if more else ""
         raise VqadError(printable(stopping[0].message) + also)
     for check, group in grouped(findings):
-        title, training, _ = CHECKS[check]
-        example = printable(group[0].message)
-        logger.warning("warning: %s: %d: %s; %s", title, len(group), example, training)
+        if check == "no-test":  # the last one
+            raise NoTestSplit(group[0].message)
+        example, does = printable(group[0].message), CHECKS[check].training
+        logger.warning("warning: %s: %d: %s; %s", check, len(group), example, does)
 
 
 def grouped(findings: Iterable[Finding]) -> list[tuple[str, list[Finding]]]:

@@ -43,7 +43,7 @@ def training_batches(
     contiguous part of each global batch. Fewer images than a batch holds are repeated within it.
 
     Args:
-      source: Images; opened with `image_size=None` for random crops of the original pictures.
+      source: Images; of their own sizes (`image_size=None`) for random crops.
       batch_size: Images in a global batch, a multiple of `process_count`.
       image_size: Height and width of what comes out.
       seed: Determines order, crops and mirroring.
@@ -72,31 +72,28 @@ def training_batches(
     labelled = _endless_order(source.num_labelled, seed) if share else None
 
     def load(step: int) -> Batch:
-        first = process_index * local
         # Each image goes to its place at once, so that its memory serves for the next one.
         batch = {"image": np.empty((local, *image_size, 3), np.uint8)}
-        if labelled is not None:
+        if share:
             batch["mask"] = np.zeros((local, *image_size), np.uint8)
             batch["labelled"] = np.zeros(local, bool)
         for i in range(local):
-            slot = first + i
+            slot = process_index * local + i
             number = step * batch_size + slot
             before = math.floor(share * number)  # labelled ones among the images before this one
-            if labelled is not None and math.floor(share * (number + 1)) > before:
-                example = source[num_good + int(labelled[before])]
-            else:
-                example = source[int(good[number - before])]
+            is_labelled = math.floor(share * (number + 1)) > before
+            index = num_good + labelled[before] if is_labelled else good[number - before]
+            example = source[int(index)]
             image = example["image"]
             if random_crop:
                 image = _random_view(image, image_size, np.random.default_rng((seed, step, slot)))
             batch["image"][i] = resize_image(image, image_size)
-            if labelled is not None and "mask" in example:
+            if is_labelled:
                 batch["mask"][i] = resize_mask(example["mask"], image_size)
                 batch["labelled"][i] = True
         return batch
 
-    steps = grain.MapDataset.range(_ENDLESS)[start_step:]
-    batches = steps.map(load).to_iter_dataset(_read_options(num_threads))
+    batches = _loaded(grain.MapDataset.range(_ENDLESS)[start_step:].map(load), num_threads)
     if num_workers:
         if not flags.FLAGS.is_parsed():  # Grain's workers look at flags, though none is given
             flags.FLAGS.mark_as_parsed()
@@ -123,12 +120,7 @@ def evaluation_batches(
     The last batch is filled up with copies of the last image that are not valid. All processes
     yield the same number of batches.
 
-    Args:
-      source: A test split, opened with an `image_size`.
-      batch_size: Images in a global batch, a multiple of `process_count`.
-      process_index: Which process this is.
-      process_count: How many processes share each batch.
-      num_threads: How many batches are loaded at once.
+    `source`, opened with an `image_size`, and the others are as in `training_batches`.
 
     Yields:
       With b = batch_size / process_count: `image` uint8 [b, h, w, 3], `mask` uint8 [b, h, w] of 0
@@ -147,7 +139,7 @@ def evaluation_batches(
         return batch | {"index": index, "valid": wanted < len(source)}
 
     batches = grain.MapDataset.range(-(-len(source) // batch_size)).map(load)
-    return iter(batches.to_iter_dataset(_read_options(num_threads)))
+    return iter(_loaded(batches, num_threads))
 
 
 def _random_view(image: np.ndarray, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
@@ -169,12 +161,11 @@ def _random_view(image: np.ndarray, size: tuple[int, int], rng: np.random.Genera
 
 def _local_size(batch_size: int, process_count: int) -> int:
     if batch_size < 1 or batch_size % process_count:
-        raise VqadError(
-            f"batch_size {batch_size}: cannot be divided among {process_count} processes; "
-            f"choose a multiple of {process_count}"
-        )
+        what = f"cannot be divided among {process_count} processes"
+        raise VqadError(f"batch_size {batch_size}: {what}; choose a multiple of {process_count}")
     return batch_size // process_count
 
 
-def _read_options(num_threads: int) -> grain.ReadOptions:
-    return grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=num_threads + 2)
+def _loaded(batches: grain.MapDataset, num_threads: int) -> grain.IterDataset:
+    ahead = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=num_threads + 2)
+    return batches.to_iter_dataset(ahead)

@@ -1,28 +1,27 @@
-"""Files of prepared data sets that may be damaged, or made to do harm."""
+"""Files of prepared data sets: copied from buckets; that may be damaged, or made to do harm."""
 
 import contextlib
 import json
+import logging
 import os
 import re
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
 
 import tensorflow_datasets as tfds
 from etils import epath
 
-from vqad.data.tree import odd_files
-from vqad.errors import VqadError
+from vqad.errors import VqadError, reason
+from vqad.paths import check_reachable, copy_tree, is_remote, odd_files
+
+logger = logging.getLogger(__name__)
 
 _FEATURES = "tensorflow_datasets.core.features."
 
 
 @contextlib.contextmanager
 def reading_prepared(name: str, data_dir: str | os.PathLike | None) -> Iterator[None]:
-    """Turns whatever TFDS raises of the files of a prepared data set into one line.
-
-    Args:
-      name: of the data set, `<name>[/<config>]`.
-      data_dir: where TFDS keeps its data; its own default if None.
+    """Turns whatever TFDS raises of the files of `<name>[/<config>]` into one line.
 
     Raises:
       VqadError: they are damaged or incomplete.
@@ -32,9 +31,8 @@ def reading_prepared(name: str, data_dir: str | os.PathLike | None) -> Iterator[
     except VqadError:
         raise
     except Exception as error:  # TFDS and its libraries raise anything
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         raise VqadError(
-            f"tfds:{name}: its files are damaged or incomplete ({reason}); delete "
+            f"tfds:{name}: its files are damaged or incomplete ({reason(error)}); delete "
             f"{_folder(name, data_dir)} and prepare it again"
         ) from error
 
@@ -44,24 +42,25 @@ def check_files(name: str, data_dir: str | os.PathLike | None) -> None:
 
     On a pipe TFDS waits for ever, and of a feature it imports whatever module is named.
 
-    Args:
-      name: as in `reading_prepared`.
-      data_dir: as in `reading_prepared`.
-
     Raises:
       VqadError: there is such a file, or a `features.json` that names such a class.
     """
     root = _folder(name, data_dir)
     for path in odd_files(root):
         raise VqadError(f"{path}: a pipe or a device, not a file; delete it and prepare it again")
-    places = ("*/features.json", "*/*/features.json")  # [<config>/]<version>/
-    for path in (path for place in places for path in root.glob(place)):
-        for found in _class_names(json.loads(path.read_text())):
-            if not str(found).startswith(_FEATURES):
-                raise VqadError(
-                    f"{path}: names a feature {str(found)[:100]!r} that is not TFDS's own, and "
-                    "would run its code; prepare the data set with TFDS's features"
-                )
+
+    def check(found: dict) -> dict:
+        for key, value in found.items():
+            # The second key is of old versions; a feature may be called so, too.
+            names = key == "pythonClassName" or (key == "type" and isinstance(value, str))
+            if names and not str(value).startswith(_FEATURES):
+                what = f"names a feature {str(value)[:100]!r} not of TFDS, and would run its code"
+                raise VqadError(f"{path}: {what}; prepare the data set with TFDS's features")
+        return found
+
+    for place in ("*/features.json", "*/*/features.json"):  # [<config>/]<version>/
+        for path in root.glob(place):
+            json.loads(path.read_text(), object_hook=check)
 
 
 def _folder(name: str, data_dir: str | os.PathLike | None) -> epath.Path:
@@ -69,11 +68,41 @@ def _folder(name: str, data_dir: str | os.PathLike | None) -> epath.Path:
     return folder.expanduser() / re.split("[/:]", name)[0]
 
 
-def _class_names(value: Any) -> Iterator[Any]:
-    items = value.items() if isinstance(value, dict) else ()
-    for key, inner in items:
-        # The second is of old versions; a feature may be called so, too.
-        if key == "pythonClassName" or (key == "type" and isinstance(inner, str)):
-            yield inner
-    for inner in value if isinstance(value, list) else dict(items).values():
-        yield from _class_names(inner)
+def bucket_of(data_dir: str | os.PathLike | None) -> str:
+    """Where TFDS keeps its data, as given or by default, if that is in a bucket; else ""."""
+    given = os.fspath(data_dir) if data_dir else os.environ.get("TFDS_DATA_DIR", "")
+    return given if is_remote(given) else ""
+
+
+def fetched(data_dir: str | os.PathLike | None, name: str) -> str | os.PathLike | None:
+    """Copies `<name>[/<config>]` to this machine, or what is new of it, if it is in a bucket.
+
+    Returns:
+      The folder that TFDS reads it from: `data_dir` itself, or its copy below `~/.cache/vqad`
+      (XDG_CACHE_HOME).
+
+    Raises:
+      VqadError: there is no such bucket, or its path leads out of it.
+    """
+    if not (remote := bucket_of(data_dir)):
+        return data_dir
+    here = _copy_of(remote)
+    check_reachable(remote)
+    if (origin := epath.Path(remote) / name).is_dir():
+        logger.info("copying what is new of %s to %s", origin, here / name)
+        copy_tree(origin, here / name)
+    return str(here)
+
+
+def send(data_dir: str, name: str) -> None:
+    """Copies a data set that was prepared in the folder of ``fetched`` to where it belongs."""
+    here, origin = _copy_of(data_dir) / name, epath.Path(data_dir) / name
+    logger.info("copying %s to %s", here, origin)
+    copy_tree(here, origin)
+
+
+def _copy_of(data_dir: str) -> Path:
+    path = data_dir.partition("://")[2]
+    if path.startswith("/") or ".." in path.split("/"):
+        raise VqadError(f"{data_dir}: leads out of its bucket; give gs://<bucket>/<folder>")
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "vqad" / path

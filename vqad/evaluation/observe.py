@@ -9,7 +9,8 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from vqad.config import where_data_is
-from vqad.data.layouts import GOOD, NoTestSplit
+from vqad.data.findings import NoTestSplit
+from vqad.data.layouts import GOOD
 from vqad.data.pipeline import Batch, evaluation_batches
 from vqad.data.sources import Source, open_source
 from vqad.errors import VqadError

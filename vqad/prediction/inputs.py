@@ -12,10 +12,9 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from vqad.data.decode import decode_image
-from vqad.data.tree import pictures_below
+from vqad.data.decode import decode_image, is_picture
 from vqad.errors import VqadError
-from vqad.paths import check_local
+from vqad.paths import check_local, names_below
 
 _AHEAD = 8
 T = TypeVar("T")
@@ -69,14 +68,14 @@ def gather(given: Sequence[str]) -> list[Input]:
 def _in_folder(folder: str) -> list[str]:
     """The pictures below a folder that are no masks."""
     try:
-        paths = sorted(pictures_below(Path(folder)))
+        names = sorted(filter(is_picture, names_below(Path(folder), hidden=False)))
     except OSError as error:
         raise VqadError(
             f"{error.filename}: cannot be read ({error.strerror}); give the folders beside it, or "
             "permissions"
         ) from error
     masks = re.compile(r"(^|/)ground_truth/|_GT\.\w+$")
-    return [path for path in paths if not masks.search(os.path.relpath(path, folder))]
+    return [str(Path(folder, name)) for name in names if not masks.search(name)]
 
 
 def groups(items: Iterable[T], size: int) -> Iterator[list[T]]:

@@ -1,46 +1,49 @@
 """What all builders share: finding the raw files, checking their number, writing examples."""
 
 import inspect
-import io
+import json
 import os
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from functools import cache
+from importlib import resources
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
 
 from vqad.data.builders.download import download_archive
-from vqad.data.builders.encoding import encode_mask, encode_picture
+from vqad.data.builders.encoding import encode_picture, encode_png
 from vqad.data.builders.files import Files, LayoutError, open_files
-from vqad.data.decode import check_mask_size, decode_mask
-from vqad.data.layouts import GOOD
+from vqad.data.layouts import DEFECT, GOOD, Layout, Record
 from vqad.errors import VqadError
-
-Example = dict[str, Any]
 
 ALLOW_PARTIAL = (
     "allow partial data (--config.allow_partial=True in training, --allow_partial in vqad prepare)"
 )
 
 
-class Record(NamedTuple):
-    """One picture: its split, its file and that of its mask (None: no defect), and its class."""
+@cache
+def published() -> Mapping[str, Mapping[str, Any]]:
+    """What is known of the public data sets, by name and by attribute of the builder.
 
-    split: str
-    name: str
-    mask: str | None = None
-    label: str = GOOD
+    `NUMBERS` are of pictures, by configuration ('' where there are none) and by class, by 'train
+    good', 'test defective' and so on; under `defects` are the classes of defects.
+    """
+    text = resources.files("vqad.data.builders").joinpath("published.json").read_text("utf-8")
+    return json.loads(text)
 
 
 class FilesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     """Prepares pictures from a folder or an archive, as `array_record` and without TensorFlow.
 
-    A subclass says where its files are (`layout_pattern`, `LAYOUT`), which pictures they make
-    (`records`), how many there should be (`expected`) and what is known of the data.
+    A subclass says which files it reads (`FILES`, a regular expression of their names in the
+    layout, and `PREFIX` of what may stand before; CONFIG in them is the configuration), which of
+    them are pictures and masks (`LAYOUT`; without masks, a data set has neither masks nor classes),
+    and where names do not tell, what class and split they are of (`arrange`). What else is known of
+    it is in `published.json`.
 
     Args:
       raw: The archive or folder with the raw files. If None, what is in the `manual_dir` of TFDS,
@@ -53,11 +56,22 @@ class FilesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     VERSION = tfds.core.Version("1.0.0")
     url_infos = None  # checksums are kept beside the downloads, see `download_archive`
-    LAYOUT: ClassVar[str]
-    ARCHIVES: ClassVar[tuple[str, ...]] = ()
+    FILES: ClassVar[str]
+    PREFIX: ClassVar[str] = "(?:[^/]+/){1,2}"
+    LAYOUT: ClassVar[Layout]
+    IN_WORDS: ClassVar[str]
+    ARCHIVES: ClassVar[Sequence[str]]
+    NUMBERS: ClassVar[Mapping[str, Mapping[str, Any]]]
     URL: ClassVar[str | None] = None
     HOMEPAGE: ClassVar[str | None] = None
     CITATION: ClassVar[str | None] = None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for attribute, value in published()[cls.name].items():
+            setattr(cls, attribute, value)
+        named = [name for name in cls.NUMBERS if name]
+        cls.BUILDER_CONFIGS = [tfds.core.BuilderConfig(name=name) for name in named]
 
     def __init__(
         self,
@@ -74,21 +88,27 @@ class FilesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         self.raw = None if raw is None else Path(os.path.abspath(Path(raw).expanduser()))
         self._allow_partial = allow_partial
 
-    def layout_pattern(self) -> str:
-        """Of the files that are read, see `open_files`."""
-        raise NotImplementedError
-
     def records(self, files: Files) -> list[Record]:
         """All pictures that there are, those too that no split of this configuration takes."""
-        raise NotImplementedError
+        found = self.LAYOUT.records(files.names, lambda name: not files.mask(name).any())
+        return self.arrange(found)
 
-    def features(self) -> dict[str, Any]:
-        """The features of an example."""
-        return {"image": tfds.features.Image(shape=(None, None, 3)), "id": tfds.features.Text()}
+    def arrange(self, records: list[Record]) -> list[Record]:
+        """Gives records the classes and splits of the data set."""
+        return records
 
-    def expected(self) -> Mapping[str, int]:
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes, 'good' first."""
+        return (GOOD, *self.NUMBERS[self._config_name].get("defects", (DEFECT,)))
+
+    def expected(self) -> dict[str, int]:
         """Published numbers of `records`, by class, by 'train good', 'test defective' and so on."""
-        return {}
+        known = self.NUMBERS[self._config_name]
+        return {key: number for key, number in known.items() if key != "defects"}
+
+    @property
+    def _config_name(self) -> str:
+        return self.builder_config.name if self.builder_config else ""
 
     def difference(self, records: Sequence[Record]) -> str:
         """How `records` differ from the published data, in words; '' if they do not."""
@@ -106,11 +126,27 @@ class FilesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         """Whether a record belongs to this configuration: defects are for the test split."""
         return record.split == "test" or record.label == GOOD
 
+    def example(self, files: Files, record: Record) -> dict[str, Any]:
+        """Reads, checks and encodes one picture and its mask."""
+        picture, size = encode_picture(files.read(record.name), files.path(record.name))
+        example = {"image": picture, "id": record.name}
+        if not self.LAYOUT.masks:
+            return example
+        black = np.zeros(size, np.uint8)
+        mask = black if record.mask is None else files.mask(record.mask, size)
+        return example | {"mask": encode_png(255 * mask), "label": record.label}
+
     def _info(self) -> tfds.core.DatasetInfo:
+        features = {"image": tfds.features.Image(shape=(None, None, 3)), "id": tfds.features.Text()}
+        if self.LAYOUT.masks:
+            features |= {
+                "mask": tfds.features.Image(shape=(None, None, 1), encoding_format="png"),
+                "label": tfds.features.ClassLabel(names=self.classes()),
+            }
         return tfds.core.DatasetInfo(
             builder=self,
             description=inspect.getdoc(type(self)),
-            features=tfds.features.FeaturesDict(self.features()),
+            features=tfds.features.FeaturesDict(features),
             homepage=self.HOMEPAGE,
             citation=self.CITATION,
             disable_shuffling=True,
@@ -120,100 +156,58 @@ class FilesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def _download_and_prepare(
         self, dl_manager: tfds.download.DownloadManager, **kwargs: Any
     ) -> None:
-        with ExitStack() as self._stack:  # an archive stays open while examples are written
+        with tempfile.TemporaryDirectory(dir=self.data_path) as self._scratch:
             super()._download_and_prepare(dl_manager=dl_manager, **kwargs)
 
     def _split_generators(
         self, dl_manager: tfds.download.DownloadManager
-    ) -> dict[str, Iterator[tuple[int, Example]]]:
+    ) -> dict[str, Iterator[tuple[int, dict[str, Any]]]]:
         files = self._open(dl_manager)
         records = sorted(self.records(files), key=lambda record: record.name)
+        for record in records:
+            self._check(files, record)
         difference = self.difference(records)
         if difference and not self._allow_partial:
             raise VqadError(
                 f"{files.source}: not the whole of {self.name}: {difference}; complete it, "
                 f"or {ALLOW_PARTIAL}"
             )
-        self.info.metadata.update(source=str(files.source), difference=difference)
-        kept = [record for record in records if self.is_kept(record)]
-        if not kept:
+        self.info.metadata.update(source=files.source, difference=difference)
+        splits: dict[str, list[Record]] = {"train": [], "test": []}
+        for record in filter(self.is_kept, records):
+            splits[record.split].append(record)
+        if not any(splits.values()):
             raise VqadError(f"{files.source}: no picture for {self.info.full_name}; check the path")
-        return {
-            split: self._generate_examples(files, [r for r in kept if r.split == split])
-            for split in ("train", "test")
-            if any(record.split == split for record in kept)
-        }
+        return {split: self._generate_examples(files, r) for split, r in splits.items() if r}
+
+    def _check(self, files: Files, record: Record) -> None:
+        path = files.path(record.name)
+        if record.label not in ("", *self.classes()):
+            raise VqadError(
+                f"{path}: {record.label} is no defect of {self.info.full_name} "
+                f"({', '.join(self.classes())}); take it out or rename it"
+            )
+        if record.label != GOOD and record.mask not in files:
+            mask = record.mask or self.LAYOUT.mask_of(record.name)
+            raise VqadError(f"{path}: no mask for it; add {mask}")
 
     def _generate_examples(
         self, files: Files, records: Sequence[Record]
-    ) -> Iterator[tuple[int, Example]]:
-        for number, record in enumerate(records):
-            yield number, self.example(files, record)
-
-    def example(self, files: Files, record: Record) -> Example:
-        """Reads, checks and encodes one picture."""
-        picture, _ = encode_picture(files.read(record.name), files.path(record.name))
-        return {"image": io.BytesIO(picture), "id": record.name}
+    ) -> Iterator[tuple[int, dict[str, Any]]]:
+        return ((number, self.example(files, record)) for number, record in enumerate(records))
 
     def _open(self, dl_manager: tfds.download.DownloadManager) -> Files:
-        def opened(path: str | Path) -> Files:
-            scratch = self._stack.enter_context(tempfile.TemporaryDirectory(dir=self.data_path))
-            return self._stack.enter_context(
-                open_files(path, self.layout_pattern(), self.LAYOUT, scratch, self.ARCHIVES)
-            )
-
+        pattern = f"{self.PREFIX}(?P<name>{self.FILES})".replace("CONFIG", self._config_name)
+        how = pattern, self.IN_WORDS, self._scratch, self.ARCHIVES
         if self.raw is not None:
-            return opened(self.raw)
+            return open_files(self.raw, *how)
         try:
-            return opened(dl_manager.manual_dir)
+            return open_files(dl_manager.manual_dir, *how)
         except AssertionError as error:  # TFDS: the folder is missing or empty
             if self.URL is None:
-                how = " ".join(self.MANUAL_DOWNLOAD_INSTRUCTIONS.split())
-                raise VqadError(f"{self.name}: no raw data given; {how}") from error
+                get_it = self.MANUAL_DOWNLOAD_INSTRUCTIONS
+                raise VqadError(f"{self.name}: no raw data given; {get_it}") from error
         except LayoutError:  # a folder for the raw files of several data sets
             if self.URL is None:
                 raise
-        return opened(download_archive(dl_manager, self.URL))
-
-
-class SurfaceBuilder(FilesBuilder, skip_registration=True):
-    """Pictures of a surface with masks (0 and 255; all black where good) and classes."""
-
-    def classes(self) -> Sequence[str]:
-        """The names of the classes, 'good' first."""
-        return (GOOD, "defect")
-
-    def features(self) -> dict[str, Any]:
-        """The features of an example."""
-        image = {"image": tfds.features.Image(shape=(None, None, 3))}
-        return image | {
-            "mask": tfds.features.Image(shape=(None, None, 1), encoding_format="png"),
-            "label": tfds.features.ClassLabel(names=self.classes()),
-            "id": tfds.features.Text(),
-        }
-
-    def example(self, files: Files, record: Record) -> Example:
-        """Reads, checks and encodes one picture and its mask."""
-        picture, size = encode_picture(files.read(record.name), files.path(record.name))
-        mask = np.zeros(size, np.uint8)
-        if record.mask is not None:
-            path = files.path(record.mask)
-            mask = decode_mask(files.read(record.mask), path)
-            check_mask_size(path, mask.shape, size)
-        return {
-            "image": io.BytesIO(picture),
-            "mask": io.BytesIO(encode_mask(mask)),
-            "label": record.label,
-            "id": record.name,
-        }
-
-
-def mask_for(files: Files, picture: str, mask: str) -> str:
-    """The name of a defective picture's mask.
-
-    Raises:
-      VqadError: The files have no such mask.
-    """
-    if mask not in files:
-        raise VqadError(f"{files.path(picture)}: no mask for it; add {mask}")
-    return mask
+        return open_files(download_archive(dl_manager, self.URL), *how)

@@ -3,46 +3,31 @@
 import logging
 from pathlib import Path
 
-import requests
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core.download import checksums
 from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
 from tensorflow_datasets.core.download.resource import get_info_path
 
 from vqad.data.builders.files import is_archive
-from vqad.errors import VqadError
+from vqad.errors import VqadError, reason
 
 logger = logging.getLogger(__name__)
 
-RECORD = "checksums.tsv"
-"""In the download folder, in the format of TFDS: the package's own folder may be read-only."""
+RECORD = "checksums.tsv"  # in the download folder: the package's own may be read-only
 
 
 def download_archive(dl_manager: tfds.download.DownloadManager, url: str) -> Path:
-    """Downloads an archive once, through the cache of TFDS.
-
-    Args:
-      dl_manager: The download manager of TFDS.
-      url: The address of a zip or a tar.
-
-    Returns:
-      The archive's path.
+    """Downloads a zip or a tar once, through the cache of TFDS, and returns its path.
 
     Raises:
       VqadError: It cannot be downloaded, is no archive or is another one than the first time.
     """
     try:
         path = Path(dl_manager.download(url))
-    except (
-        requests.RequestException,
-        OSError,
-        tfds.download.DownloadError,
-        NonMatchingChecksumError,
-        ValueError,  # TFDS: another file than the one that its .INFO beside the cache tells of
-    ) as error:
-        reason = " ".join(str(error).split())
+    except (OSError, ValueError, tfds.download.DownloadError, NonMatchingChecksumError) as error:
+        # OSError is of requests too; ValueError: another file than its .INFO in the cache tells of
         raise VqadError(
-            f"{url}: cannot be downloaded ({reason}); get it otherwise and give its path"
+            f"{url}: cannot be downloaded ({reason(error)}); get it otherwise and give its path"
         ) from error
     if not is_archive(path):
         _forget(path)
@@ -52,14 +37,10 @@ def download_archive(dl_manager: tfds.download.DownloadManager, url: str) -> Pat
     info = checksums.compute_url_info(path)
     if url not in known:
         checksums.save_url_infos(record, {url: info})
-        logger.warning(
-            "%s: SHA-256 %s, %d bytes; not verified, for none is known here. Recorded in %s: "
-            "later downloads must equal it",
-            url,
-            info.checksum,
-            info.size,
-            record,
+        found = (
+            f"SHA-256 {info.checksum}, {int(info.size)} bytes; not verified, for none is known here"
         )
+        logger.warning("%s: %s. Recorded in %s; later downloads must equal it", url, found, record)
     elif known[url].checksum != info.checksum:
         _forget(path)
         raise VqadError(

@@ -1,16 +1,12 @@
 """The TFDS data set `surface_demo`, prepared and read without TensorFlow and without a network."""
 
-import io
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import tensorflow_datasets as tfds
-from PIL import Image
 
+from vqad.data.builders.encoding import encode_png
 from vqad.data.surface_demo.draw import CLASSES, SIZE, draw_picture, draw_tile
-
-Example = dict[str, Any]
 
 PICTURES = 600
 TRAIN_TILES = 200
@@ -45,33 +41,21 @@ class SurfaceDemo(tfds.core.GeneratorBasedBuilder):
 
     def _split_generators(
         self, dl_manager: tfds.download.DownloadManager
-    ) -> dict[str, Iterator[tuple[int, Example]]]:
+    ) -> dict[str, Iterator[tuple[int, dict[str, Any]]]]:
         del dl_manager  # nothing to download
         if self.builder_config.name == "pictures":
-            pictures = ({"image": draw_picture(number)} for number in range(PICTURES))
-            return {"train": self._generate_examples(pictures)}
-        train = ["good"] * TRAIN_TILES
+            drawn = ((n, {"image": encode_png(draw_picture(n))}) for n in range(PICTURES))
+            return {"train": drawn}
         test = [name for name, count in TEST_TILES.items() for _ in range(count)]
         return {
-            "train": self._generate_examples(_tiles(0, train)),
-            "test": self._generate_examples(_tiles(len(train), test)),
+            "train": self._generate_examples(0, ["good"] * TRAIN_TILES),
+            "test": self._generate_examples(TRAIN_TILES, test),
         }
 
-    def _generate_examples(self, drawings: Iterator[Example]) -> Iterator[tuple[int, Example]]:
-        for number, drawing in enumerate(drawings):
-            images = {key: _png(drawing[key]) for key in ("image", "mask") if key in drawing}
-            yield number, drawing | images
-
-
-def _tiles(first: int, classes: list[str]) -> Iterator[Example]:
-    for number, class_name in enumerate(classes, first):
-        tile = draw_tile(number, class_name)
-        yield {"image": tile.image, "mask": 255 * tile.mask, "label": class_name}
-
-
-def _png(image: np.ndarray) -> io.BytesIO:
-    """An encoded image; TFDS would need TensorFlow to encode an array."""
-    data = io.BytesIO()
-    Image.fromarray(image).save(data, format="PNG", compress_level=1)
-    data.seek(0)
-    return data
+    def _generate_examples(
+        self, first: int, classes: list[str]
+    ) -> Iterator[tuple[int, dict[str, Any]]]:
+        for number, label in enumerate(classes):
+            tile = draw_tile(first + number, label)
+            images = {"image": encode_png(tile.image), "mask": encode_png(255 * tile.mask)}
+            yield number, {**images, "label": label}

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from vqad.data.surface_demo.noise import smooth_noise
+from vqad.data.surface_demo.textures import smooth_noise
 
 Painted = tuple[np.ndarray, np.ndarray]
 
@@ -89,10 +89,7 @@ def dent(rng: np.random.Generator, clean: np.ndarray) -> Painted:
 
 
 DEFECTS: dict[str, Callable[[np.random.Generator, np.ndarray], Painted]] = {
-    "scratch": scratch,
-    "pit": pit,
-    "stain": stain,
-    "dent": dent,
+    paint.__name__: paint for paint in (scratch, pit, stain, dent)
 }
 
 

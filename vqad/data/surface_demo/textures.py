@@ -3,7 +3,35 @@
 import numpy as np
 from PIL import Image, ImageDraw
 
-from vqad.data.surface_demo.noise import fractal_noise, smooth_noise
+
+def smooth_noise(
+    rng: np.random.Generator, size: int, along: float, across: float, angle: float = 0.0
+) -> np.ndarray:
+    """Gaussian noise, `along` pixels smooth in direction `angle` and `across` pixels across it.
+
+    Returns:
+      float64 [size, size] with mean 0 and standard deviation 1.
+    """
+    fy, fx = np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)[None, :]
+    u = fx * np.cos(angle) + fy * np.sin(angle)
+    v = fy * np.cos(angle) - fx * np.sin(angle)
+    return _filtered(rng, np.exp(-2 * np.pi**2 * ((u * along) ** 2 + (v * across) ** 2)))
+
+
+def fractal_noise(rng: np.random.Generator, size: int, exponent: float) -> np.ndarray:
+    """Noise whose amplitude falls as frequency ** -exponent: 0 is white, 1 cloudy, 2 very soft.
+
+    Returns:
+      float64 [size, size] with mean 0 and standard deviation 1.
+    """
+    fy, fx = np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)[None, :]
+    return _filtered(rng, np.maximum(np.hypot(fy, fx), 1 / size) ** -exponent)
+
+
+def _filtered(rng: np.random.Generator, response: np.ndarray) -> np.ndarray:
+    size = response.shape[0]
+    noise = np.fft.irfft2(np.fft.rfft2(rng.standard_normal((size, size))) * response)
+    return (noise - noise.mean()) / noise.std()
 
 
 def metal_tile(rng: np.random.Generator, size: int) -> np.ndarray:
