@@ -75,10 +75,11 @@ def test_shares_of_the_peak():
 def test_time_is_divided_among_the_sizes():
     from gpu_pretrain import seconds_of
 
-    assert seconds_of("small", 170, 500) == 170
-    assert seconds_of("small", 170, 90) == 90
-    assert seconds_of("full", 170, 300) == pytest.approx(195)
-    assert seconds_of("base", 170, 105) == 105
+    assert seconds_of("small", 200, 500) == 200
+    assert seconds_of("small", 200, 90) == 90
+    assert seconds_of("full", 200, 400) == pytest.approx(260)
+    assert seconds_of("full", 200, 300) == 300  # too little for two
+    assert seconds_of("base", 200, 140) == 140
 
 
 def test_pieces_become_the_files_again(tmp_path):

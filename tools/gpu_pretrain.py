@@ -30,10 +30,10 @@ CARRIED = Path("weights")
 SPEED = "speed.json"
 OUT_BYTES = 63 * 2**20
 
-_FULL_SHARE = 0.65  # of what small leaves; the rest is for base
+_FULL_SHARE = 0.65  # of what small leaves; the rest is for base, if it is enough
 _ENDING_SECONDS = 30  # for the last checkpoint, packing and copying
 _KILL_SECONDS = 20
-_SHORTEST_SECONDS = 75  # with less a size is not begun: it would hardly do more than compile
+_SHORTEST_SECONDS = 120  # with less a size is not begun: it would hardly do more than compile
 _EXIT_STOPPED = 75
 
 
@@ -115,7 +115,8 @@ def seconds_of(size: str, small_seconds: float, left: float) -> float:
     """What a size gets of the seconds that are left, the sizes before it done."""
     if size == "small":
         return min(small_seconds, left)
-    return left * _FULL_SHARE if size == "full" else left
+    for_base = (1 - _FULL_SHARE) * left
+    return left - for_base if size == "full" and for_base >= _SHORTEST_SECONDS else left
 
 
 class Runner:
@@ -214,7 +215,7 @@ def main() -> None:
     """Pretrains as the arguments say."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=540)
-    parser.add_argument("--small-seconds", type=float, default=170)
+    parser.add_argument("--small-seconds", type=float, default=200)
     parser.add_argument("--sizes", nargs="+", default=["small", "full", "base"])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)

@@ -5,7 +5,7 @@
 #   OUT=/out tools/gpu_pretrain.sh run [options]    there: trains, results in $OUT
 #   tools/gpu_pretrain.sh unpack FOLDER             here: puts what came back into weights/
 #
-# Options of run: --seconds=540 --small-seconds=170 --sizes small full base; --tiny tries all of it
+# Options of run: --seconds=540 --small-seconds=200 --sizes small full base; --tiny tries all of it
 # in little, on a CPU too. docs/pretraining.md says more.
 set -euo pipefail
 cd "$(dirname "$0")/.."

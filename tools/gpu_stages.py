@@ -7,7 +7,6 @@ the time that those before have left. SIGTERM ends it as it ends any run: saved,
 import argparse
 import json
 import logging
-import os
 import sys
 import time
 from collections.abc import Mapping
@@ -16,26 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 # Loading processes import this file too: what they do not need is imported where it is used.
 from gpu_plan import begin_at, fit_steps, shares_of_peak, warmup
-from gpu_timing import images_per_second, known, timed
+from gpu_timing import Operations, configuration, images_per_second, known, timed
 
 if TYPE_CHECKING:
-    from ml_collections import ConfigDict
-
     from vqad.training.interruption import Interruption
 
-ROOT = Path(__file__).parent.parent
-TINY = (
-    "--config.image_size=(64, 64)",
-    "--config.model.hiddens=8",
-    "--config.model.residual_hiddens=4",
-    "--config.model.code_dim=8",
-    "--config.model.num_codes=32",
-    "--config.model.restriction_width=8",
-    "--config.model.object_bottleneck=8",
-    "--config.model.unet_width=4",
-    "--config.model.score_window=5",
-)
-_TINY_STEPS = 60
 _SAVE_SECONDS = 120
 _REPORTS = 20  # of each stage, at least
 # Of starting a stage: compiling, loading processes, the first checkpoint. Those of the stages
@@ -43,31 +27,10 @@ _REPORTS = 20  # of each stage, at least
 _START_SECONDS = 15.0
 # Of decoding and cutting an image, on one core.
 _LOADING_SECONDS = 1e-3
-_CORES_KEPT = 4  # for the training process and for packing
+# Images a second that threads load as well, without the seconds that processes take to start.
+_BY_THREADS = 1000
 
 logger = logging.getLogger("vqad")
-
-
-def configuration(size: str, data: str, tiny: bool) -> "ConfigDict":
-    """The configuration of a size on the pictures of a packed corpus."""
-    from vqad.commands.flags import load_config
-
-    config = load_config(
-        [
-            f"--config={ROOT}/configs/pretrain.py:{size},gpu",
-            f"--config.pictures={data}/train/good",
-            f"--config.surface={data}",
-            f"--config.loading_workers={max(1, (os.cpu_count() or 1) - _CORES_KEPT)}",
-            *(TINY if tiny else ()),
-        ]
-    )
-    config.checkpoint.keep = 2
-    if tiny:
-        for name in config.stages:
-            config[name].update(steps=_TINY_STEPS, batch_size=4)
-        for name in config.stages[1:]:
-            config[name].max_cells = 8
-    return config
 
 
 def train(arguments: argparse.Namespace, interruption: "Interruption") -> None:
@@ -95,33 +58,33 @@ def train(arguments: argparse.Namespace, interruption: "Interruption") -> None:
     config.stages, config.warm_start = begin.stages, begin.warm_start
     logger.info("%s: %s; warm: %s", arguments.size, *map(", ".join, begin))
     wanted = {name: config[name].steps for name in begin.stages}
+    operations = Operations(arguments.size, arguments.tiny)
     times = known(arguments.known, arguments.size, config) or timed(config)
     speed = {
         "device": jax.devices()[0].device_kind,
         "dtype": config.model.dtype,
         "stages": {
             name: {
-                **times[name],
+                "seconds_per_step": times[name],
                 "batch_size": config[name].batch_size,
                 "accumulate_steps": config[name].accumulate_steps,
             }
             for name in begin.stages
         },
     }
-    loading = _LOADING_SECONDS / config.loading_workers
+    workers = config.loading_workers
+    loading = _LOADING_SECONDS / workers
     workdir, start_seconds = Path(arguments.workdir), _START_SECONDS
     for i, name in enumerate(begin.stages):
         left, settings, told = begin.stages[i:], config[name], speed["stages"][name]
-        per_step = {
-            each: max(times[each]["seconds_per_step"], loading * config[each].batch_size)
-            for each in left
-        }
+        per_step = {each: max(times[each], loading * config[each].batch_size) for each in left}
         seconds = arguments.until - time.time() - start_seconds * len(left)
         steps = fit_steps(per_step, {each: wanted[each] for each in left}, seconds)[name]
         if not steps:
             raise SystemExit(f"{name}: no time left")
         settings.update(steps=steps, warmup_steps=warmup(steps))
         config.stages = begin.stages[: i + 1]
+        config.loading_workers = workers if settings.batch_size / times[name] > _BY_THREADS else 0
         config.checkpoint.every_steps = max(1, int(_SAVE_SECONDS / per_step[name]))
         config.log.every_steps = min(100, max(1, steps // _REPORTS))
         config.log.images_every_steps = steps
@@ -130,17 +93,18 @@ def train(arguments: argparse.Namespace, interruption: "Interruption") -> None:
             run(config, str(workdir), interruption=interruption)
         finally:
             if rate := images_per_second(workdir / "metrics.jsonl", name):
+                told["flops_per_step"] = operations.of_step(name)
                 told.update(_reached(speed, told, steps, rate))
                 (workdir / "speed.json").write_text(json.dumps(speed, indent=1) + "\n")
         start_seconds = time.perf_counter() - begun - steps * settings.batch_size / rate
         told["start_seconds"] = round(start_seconds, 1)
-        if settings.batch_size / rate > 1.1 * times[name]["seconds_per_step"]:
+        if settings.batch_size / rate > 1.1 * times[name]:
             loading = 1 / rate  # the device waited
 
 
 def _reached(speed: Mapping, told: Mapping, steps: int, rate: float) -> dict[str, Any]:
     steps_per_second = rate / told["batch_size"]
-    flops = told["flops_per_step"] * steps_per_second
+    flops = (told["flops_per_step"] or 0) * steps_per_second
     return {
         "steps": steps,
         "steps_per_second": round(steps_per_second, 3),

@@ -1,10 +1,13 @@
-"""How long the steps of a size take: measured, known of an earlier day, or as trained."""
+"""What the steps of a size take: seconds, measured or known of an earlier day, and operations."""
 
+import argparse
 import contextlib
 import json
 import logging
 import os
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,14 +17,50 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
+ROOT = Path(__file__).parent.parent
+TINY = (
+    "--config.image_size=(64, 64)",
+    "--config.model.hiddens=8",
+    "--config.model.residual_hiddens=4",
+    "--config.model.code_dim=8",
+    "--config.model.num_codes=32",
+    "--config.model.restriction_width=8",
+    "--config.model.object_bottleneck=8",
+    "--config.model.unet_width=4",
+    "--config.model.score_window=5",
+)
+_TINY_STEPS = 60
+_CORES_KEPT = 4  # for the training process and for packing
 _TIMED_SECONDS = 1.0
 _CORES_EACH = 3  # of programs that are compiled side by side
 
 logger = logging.getLogger("vqad")
 
 
-def timed(config: "ConfigDict") -> dict[str, dict[str, Any]]:
-    """Seconds and operations of a step of each stage, on random images that are on the device.
+def configuration(size: str, data: str, tiny: bool) -> "ConfigDict":
+    """The configuration of a size on the pictures of a packed corpus."""
+    from vqad.commands.flags import load_config
+
+    config = load_config(
+        [
+            f"--config={ROOT}/configs/pretrain.py:{size},gpu",
+            f"--config.pictures={data}/train/good",
+            f"--config.surface={data}",
+            f"--config.loading_workers={max(1, (os.cpu_count() or 1) - _CORES_KEPT)}",
+            *(TINY if tiny else ()),
+        ]
+    )
+    config.checkpoint.keep = 2
+    if tiny:
+        for name in config.stages:
+            config[name].update(steps=_TINY_STEPS, batch_size=4)
+        for name in config.stages[1:]:
+            config[name].max_cells = 8
+    return config
+
+
+def timed(config: "ConfigDict") -> dict[str, float]:
+    """Seconds of a step of each stage, on random images that are on the device.
 
     A stage that does not fit the memory is worked on in more parts, which ``config`` says then.
     """
@@ -40,8 +79,7 @@ def timed(config: "ConfigDict") -> dict[str, dict[str, Any]]:
     # Into JAX's cache, where the trainers find it. Each takes several cores, and gigabytes.
     with ThreadPoolExecutor(max(1, (os.cpu_count() or 1) // _CORES_EACH)) as pool:
         compiling = {name: pool.submit(program.compile) for name, program in programs.items()}
-    for name, program in programs.items():
-        flops = program.cost_analysis()["flops"]  # before the compiler: alike for all devices
+    for name in programs:
         while True:
             try:
                 compiling[name].result()
@@ -54,7 +92,7 @@ def timed(config: "ConfigDict") -> dict[str, dict[str, Any]]:
                 logger.info("%s: does not fit the memory; %d parts", name, parts)
                 config[name].accumulate_steps = parts
         logger.info("%s: %.2f ms a step of %d", name, 1e3 * seconds, config[name].batch_size)
-        found[name] = {"seconds_per_step": seconds, "flops_per_step": flops}
+        found[name] = seconds
     return found
 
 
@@ -77,7 +115,7 @@ def _seconds_per_step(trainer: Any) -> float:
     return (time.perf_counter() - begun) / steps
 
 
-def known(path: Path | None, size: str, config: "ConfigDict") -> dict[str, dict[str, Any]] | None:
+def known(path: Path | None, size: str, config: "ConfigDict") -> dict[str, float] | None:
     """What ``timed`` returned on an earlier day, if it was the same work on the same device."""
     import jax
 
@@ -96,7 +134,7 @@ def known(path: Path | None, size: str, config: "ConfigDict") -> dict[str, dict[
     for name in config.stages:
         config[name].accumulate_steps = stages[name]["accumulate_steps"]
     logger.info("%s: times of steps as in %s", size, path)
-    return {name: stages[name] for name in config.stages}
+    return {name: stages[name]["seconds_per_step"] for name in config.stages}
 
 
 def images_per_second(metrics: Path, stage: str) -> float | None:
@@ -111,3 +149,49 @@ def _entries(metrics: Path, stage: str) -> Iterator[dict]:
             entry = json.loads(line)
             if entry["stage"] == stage and "images_per_second" in entry:
                 yield entry
+
+
+class Operations:
+    """Counts the operations of steps in a process of its own, without the accelerator.
+
+    They are those of a step before the compiler works on it. What is compiled for a GPU hides its
+    convolutions behind calls that no cost analysis looks into.
+    """
+
+    def __init__(self, size: str, tiny: bool) -> None:
+        """Starts to count."""
+        command = [sys.executable, __file__, size, *(["--tiny"] if tiny else [])]
+        environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+        self._process = subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
+        self._found: dict[str, float] | None = None
+
+    def of_step(self, stage: str) -> float | None:
+        """Operations of a step; None where they could not be counted."""
+        if self._found is None:
+            said, _ = self._process.communicate()
+            self._found = json.loads(said) if self._process.returncode == 0 else {}
+        return self._found.get(stage)
+
+
+def main() -> None:
+    """Counts the operations of each stage's step; one line of JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("size")
+    parser.add_argument("--tiny", action="store_true")
+    arguments = parser.parse_args()
+
+    from vqad.config import model_from_config
+    from vqad.run_stage import make_trainer
+    from vqad.stages import STAGES
+
+    config = configuration(arguments.size, "", arguments.tiny)
+    model = model_from_config(config)
+    trainers = {name: make_trainer(config, STAGES[name], model, False) for name in config.stages}
+    analyses = {name: trainer.lower().cost_analysis() for name, trainer in trainers.items()}
+    print(json.dumps({name: analysis["flops"] for name, analysis in analyses.items()}))
+
+
+if __name__ == "__main__":
+    main()
