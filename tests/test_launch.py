@@ -72,7 +72,8 @@ def test_demo_trains_judges_and_leaves_results(demo):
     assert all(len(files) == 1 for files in written.values())
     content = written["stage2"][0].read_bytes()
     assert all(f"stage2/{tag}".encode() in content for tag in ("I", "I_gen", "I_spc", "M", "loss"))
-    assert "autoencoder/encoder_hi/conv_1/kernel" in result.stderr
+    parameters = (workdir / "stage1_parameters.txt").read_text()
+    assert "autoencoder/encoder_hi/conv_1/kernel" in parameters
     assert "stage2 step 12/12: loss" in result.stderr
     assert "00:00 left" in result.stderr
     assert "tensorflow" not in result.stderr.lower()
