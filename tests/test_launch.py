@@ -208,7 +208,7 @@ def test_without_a_test_split_it_trains_and_is_not_judged(demo, surface, tmp_pat
         f"--config.init_from={whole / 'stage2'}",
     )
     assert result.returncode == 0, result.stderr
-    assert f"{surface / 'test'}: no test split, so nothing to judge" in result.stderr
+    assert "no test split" in result.stderr
     assert whole_steps(tmp_path / "own" / "stage3") == [4, 8, 12]
     assert not (tmp_path / "own" / "evaluation.json").exists()
     line = refused(launch(tmp_path / "own", f"--config.surface={surface}", mode="evaluate"))
@@ -308,7 +308,7 @@ def test_bad_folders_are_refused_before_training(surface, tmp_path, fault, words
         (["stray"], ["stray"]),
         (["--processes=2"], ["--coordinator: missing"]),
         (["--config.stages=('stage1',)", "--config.stage2.steps=-1"], ["config.stage2.steps"]),
-        (["--config.seed=-1"], ["config.seed", "2^32"]),
+        (["--config.seed=-1"], ["config.seed", "at least 0"]),
         (["--config.stages=('stage1', 'stage3')"], ["config.stages", "without a gap"]),
         (["--config.init_from=/weights"], ["config.init_from", "stage1 starts from nothing"]),
         (["--config.evaluation.reinitialize=decoder"], ["no module decoder", "detector"]),
