@@ -288,17 +288,6 @@ def test_steps_compile_once_and_keys_differ_by_step():
     assert len({float(m["focal"]) for m in run.metrics}) == 4
 
 
-def test_the_rate_drops_once():
-    settings = {"learning_rate": 1.0, "steps": 10, "drop_after": 0.8, "drop_factor": 0.1}
-    optimizer = make_optimizer(settings)
-    state = optimizer.init(jnp.zeros(()))
-    sizes = []
-    for _ in range(10):
-        update, state = optimizer.update(jnp.ones(()), state)
-        sizes.append(-float(update))
-    np.testing.assert_allclose(sizes, [1.0] * 8 + [0.1] * 2, rtol=1e-4)
-
-
 def test_batch_sizes_that_do_not_divide_are_refused():
     placement = Placement.over_devices()
     assert placement.mesh.size == 8
