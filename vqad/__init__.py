@@ -1,14 +1,20 @@
 """vqad: finding defects on surfaces with DSR, the dual subspace re-projection network, in JAX."""
 
+import importlib
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["load"]
+__all__ = ["Dsr", "Trainer", "load"]
+
+# Imported when asked for: they import JAX, and not all that vqad does needs it.
+_HOMES = {
+    "Dsr": "vqad.models.dsr",
+    "Trainer": "vqad.training.trainer",
+    "load": "vqad.interop.load",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name == "load":  # which imports JAX: not all that vqad does needs it
-        from vqad.interop.load import load
-
-        return load
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

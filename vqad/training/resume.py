@@ -98,7 +98,7 @@ def steps_done(config: ConfigDict, stage: Stage, workdir: str) -> int | None:
     if old.get("from_step") != new["from_step"]:
         before = stage_before(config, stage)
         then, now = (
-            "another checkpoint"
+            f"another {before or 'checkpoint'}"
             if step is None or before is None
             else f"step {step} of {folder.parent / before}"
             for step in (old.get("from_step"), new["from_step"])

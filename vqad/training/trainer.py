@@ -36,11 +36,13 @@ class Trainer:
     only when ``init`` or ``restore`` gives it the frozen variables.
 
     Example:
+      >>> import numpy as np
+      >>> import vqad
       >>> from vqad.config import base_config
       >>> from vqad.stages import STAGES
       >>> model = vqad.Dsr(hiddens=8, residual_hiddens=4, code_dim=4, num_codes=16)
       >>> settings = {**base_config().stage1, "steps": 1, "batch_size": 8}
-      >>> trainer = Trainer(model, STAGES["stage1"], settings, image_size=(32, 32))
+      >>> trainer = vqad.Trainer(model, STAGES["stage1"], settings, image_size=(32, 32))
       >>> state = trainer.init()
       >>> images = np.zeros((8, 32, 32, 3), np.uint8)
       >>> state, metrics, shown = trainer.step(state, trainer.sharding.put_batch({"image": images}))
