@@ -133,7 +133,12 @@ def test_reseeding_revives_dead_codes():
             rngs = {"codebook": jax.random.key(i)}
             found = book.apply(variables, features)
             _, variables = book.apply(
-                variables, features, found.codes, method="ema_update", mutable=["codebook"], rngs=rngs
+                variables,
+                features,
+                found.codes,
+                method="ema_update",
+                mutable=["codebook"],
+                rngs=rngs,
             )
         used[threshold] = float(found.usage)
     assert used[0.0] <= 0.1
