@@ -11,12 +11,11 @@ from vqad.cli import main
 from vqad.commands.flags import load_config
 from vqad.config import model_from_config
 from vqad.plan.chips import CHIPS, Topology
-from vqad.plan.collectives import Collective, collectives, total_bytes
 from vqad.plan.compile import compile_step
-from vqad.plan.hlo import Array, Program
+from vqad.plan.hlo import Array, parse
 from vqad.plan.predict import HOP_SECONDS, exchange_seconds, predict
 from vqad.plan.report import Plan, describe, table
-from vqad.plan.work import Work, work
+from vqad.plan.work import Collective, Work, total_bytes, work
 from vqad.stages import STAGES
 from vqad.training.initialization import variable_shapes
 from vqad.training.sharding import Placement
@@ -65,6 +64,11 @@ ENTRY %main (p0: f32[4096,512], p1: f32[512,512], p2: f32[100,5]) -> f32[] {
   %p0 = f32[4096,512]{1,0:T(8,128)} parameter(0)
   %p1 = f32[512,512]{1,0:T(8,128)} parameter(1)
   %p2 = f32[100,5]{1,0:T(8,128)} parameter(2)
+  %x.1 = f32[3,3,32,16]{2,3,1,0:T(8,128)S(1)} parameter(3)
+  %y.1 = f32[]{:T(128)} parameter(4)
+  %z.1 = bf16[256]{0:T(256)} parameter(5)
+  %w.1 = f32[512,64]{1,0:T(8,128)S(1)} parameter(6)
+  %v.1 = f32[2,8]{1,0:T(8,128)S(1)} parameter(7)
   %three = s32[]{:T(128)} constant(3)
   %ten = s32[]{:T(128)} constant(10)
   %start = s32[]{:T(128)} copy(%three)
@@ -83,7 +87,7 @@ ENTRY %main (p0: f32[4096,512], p1: f32[512,512], p2: f32[100,5]) -> f32[] {
 
 
 def test_collectives_of_a_fixed_program():
-    found = collectives(Program.parse(PROGRAM), devices=8)
+    found = work(parse(PROGRAM), devices=8).collectives
     told = [(one.kind, one.nbytes, one.group, one.times) for one in found]
     assert told == [
         ("all-gather", 16 * 1024 * 512 * 2, 4, 7),
@@ -96,28 +100,26 @@ def test_collectives_of_a_fixed_program():
 
 
 def test_work_of_a_fixed_program():
-    program = Program.parse(PROGRAM)
     # Seven turns, from 3 to 10, each reading the matrix that is not in the core's memory.
     product = 2 * 4096 * 512 * 512
-    small = program.computations["main"]
-    for name in ("all-reduce.1", "scatter.1", "gather-start", "gather-done"):
-        del small[name]
-    found = work(program)
+    exchanged = ("all-reduce.1", "scatter.1", "gather-start", "gather-done")
+    program = [one for one in parse(PROGRAM) if one.name not in exchanged]
+    found = work(program, devices=8)
     assert (found.flops, found.products) == (7 * product, 6 * 7 * product)
     padded = 104 * 128 * 4  # 100 x 5 in tiles of 8 x 128
     scalars = 4 * 128  # numbers of loops, each in a tile of its own
     moved = 7 * 4 * 512 * 512 + 4 * 4096 * 512 + 2 * padded
     assert moved <= found.hbm_bytes <= moved + 50 * scalars
-    assert program.unknown_loops() == []
+    assert found.unknown_loops == []
 
 
 def test_a_loop_of_unknown_length_counts_once_and_is_named():
     text = PROGRAM.replace(
         "%ten = s32[]{:T(128)} constant(10)", "%ten = s32[]{:T(128)} negate(%three)"
     )
-    program = Program.parse(text)
-    assert program.unknown_loops() == ["while.1"]
-    assert collectives(program, 8)[0].times == 1
+    found = work(parse(text), devices=8)
+    assert found.unknown_loops == ["while.1"]
+    assert found.collectives[0].times == 1
 
 
 def test_loops_of_a_compiled_program():
@@ -128,8 +130,8 @@ def test_loops_of_a_compiled_program():
         return jax.lax.scan(outer, a, None, length=3)[0]
 
     shapes = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((4, 6), (6, 6))]
-    program = Program.parse(jax.jit(function).lower(*shapes).compile().as_text())
-    assert work(program).flops == 15 * 2 * 4 * 6 * 6
+    program = parse(jax.jit(function).lower(*shapes).compile().as_text())
+    assert work(program, devices=1).flops == 15 * 2 * 4 * 6 * 6
 
 
 @pytest.mark.parametrize(
@@ -157,8 +159,8 @@ def test_multiplications_of_convolutions_and_their_gradients(settings):
     for of in (0, 1):
         programs.append(jax.jit(lambda g, of=of: pullback(g)[of]).lower(result))
     for lowered in programs:
-        program = Program.parse(lowered.compile().as_text())
-        assert work(program).flops == expected
+        program = parse(lowered.compile().as_text())
+        assert work(program, devices=1).flops == expected
 
 
 @pytest.mark.parametrize("stage", STAGES.values(), ids=lambda stage: stage.name)
@@ -169,7 +171,7 @@ def test_a_train_step_only_sums_over_devices(stage):
         config[stage.name].batch_size = 8
     labelled = stage.source == "surface"
     compiled = compile_step(config, stage, Placement.over_devices(), labelled)
-    found = collectives(Program.parse(compiled.as_text()), devices=8)
+    found = work(parse(compiled.as_text()), devices=8).collectives
     assert {one.kind for one in found} == {"all-reduce"}
     assert {(one.group, one.times) for one in found} == {(8, 1)}
     variables = variable_shapes(model_from_config(config), stage)
@@ -196,7 +198,7 @@ def test_roofline():
     # To a neighbour: 100 MB through one link.
     sent = Collective("collective-permute", reduced.arrays, 2)
     assert exchange_seconds(sent, topology) == pytest.approx(1e8 / 5e10 + HOP_SECONDS)
-    found = predict(Work(10**12, 394 * 10**9, 8190 * 10**6), [reduced, gathered], topology)
+    found = predict(Work(10**12, 394 * 10**9, 8190 * 10**6, [reduced, gathered]), topology)
     assert found.products == pytest.approx(2e-3)
     assert found.memory == pytest.approx(10e-3)
     assert found.exchange == pytest.approx(2.5 * seconds)
@@ -208,15 +210,12 @@ def test_report_and_weak_scaling():
     plans = []
     for name in ("v5e:2x4", "v5e:16x16", "v4:2x2x4"):
         topology = Topology.parse(name)
-        done, found = (
-            Work(10**12, 197 * 10**10, 10**9),
-            [Collective("all-reduce", (Array("f32", (25_000_000,)),), topology.chips)],
-        )
-        prediction = predict(done, found, topology)
+        reduced = Collective("all-reduce", (Array("f32", (25_000_000,)),), topology.chips)
+        done = Work(10**12, 197 * 10**10, 10**9, [reduced])
+        prediction = predict(done, topology)
         images = 2 * topology.chips
-        plans.append(
-            Plan("stage2", topology, images, 1000, 2**30, 2**29, 0, done, found, [], prediction)
-        )
+        memory = {"state and batch": 2**30, "temporary": 2**29, "program": 0}
+        plans.append(Plan("stage2", topology, images, 1000, memory, done, prediction))
     text = describe(plans[0])
     assert "1.50 of 16.00 GiB" in text
     assert "bound by matrix units" in text

@@ -44,18 +44,18 @@ def run_plan(args: argparse.Namespace) -> None:
         raise VqadError(f"--images_per_chip={args.images_per_chip}: must be at least 1")
     config = load_config(args.config_flags)
 
-    from vqad.plan.compile import use_libtpu
+    from vqad.plan.compile import on_slice, plan_stage, use_libtpu
     from vqad.plan.report import FOOTER, describe, table
-    from vqad.plan.stage_plan import check, plan_stage
 
     use_libtpu()
-    check(config, topologies, args.images_per_chip)
+    # All that is asked for is checked before anything is compiled.
+    slices = [(one, *on_slice(config, one, args.images_per_chip)) for one in topologies]
     plans = []
     for name in config.stages:
-        for topology in topologies:
+        for topology, sized, placement in slices:
             logger.info("compiling %s for %s; this takes minutes", name, topology.name)
             begun = time.perf_counter()
-            plans.append(plan_stage(config, name, topology, args.images_per_chip, args.labelled))
+            plans.append(plan_stage(sized, name, topology, placement, args.labelled))
             logger.info("compiled in %.0f s", time.perf_counter() - begun)
             print(describe(plans[-1]), flush=True)
     print(f"\n{FOOTER}\n\n{table(plans)}")

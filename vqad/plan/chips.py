@@ -67,22 +67,18 @@ class Topology:
         """
         kind, _, shape = name.partition(":")
         chip = CHIPS.get(kind)
-        known = ", ".join(CHIPS)
         if chip is None:
             raise VqadError(
-                f"--topology={name}: the chips known are {known}; give one with the chips along "
-                "each side of the slice, as v5e:2x4 or v4:2x2x4"
+                f"--topology={name}: the chips known are {', '.join(CHIPS)}; give one with the "
+                "chips along each side of the slice, as v5e:2x4 or v4:2x2x4"
             )
-        example = "x".join(["2", "2", "4"][-chip.dimensions :])
-        if not re.fullmatch(r"[1-9]\d{0,3}(x[1-9]\d{0,3})*", shape):
-            raise VqadError(f"--topology={name}: no sides; write it as {kind}:{example}")
-        sides = tuple(int(side) for side in shape.split("x"))
-        if len(sides) != chip.dimensions:
+        if not re.fullmatch(rf"[1-9]\d{{0,3}}(x[1-9]\d{{0,3}}){{{chip.dimensions - 1}}}", shape):
+            example = "x".join(["2", "2", "4"][-chip.dimensions :])
             raise VqadError(
                 f"--topology={name}: {kind} has {chip.dimensions} dimensions; write it as "
                 f"{kind}:{example}"
             )
-        return cls(name, chip, sides)
+        return cls(name, chip, tuple(int(side) for side in shape.split("x")))
 
     @property
     def chips(self) -> int:

@@ -1,4 +1,4 @@
-"""Compiles the train step for TPUs that are not there."""
+"""Compiles a stage's train step for TPUs that are not there, and reads what it needs."""
 
 import importlib.util
 import os
@@ -7,9 +7,14 @@ import jax
 from jax.experimental import topologies
 from ml_collections import ConfigDict
 
-from vqad.config import model_from_config
-from vqad.errors import VqadError
+from vqad.config import model_from_config, validate_values
+from vqad.errors import VqadError, reason
 from vqad.plan.chips import Topology
+from vqad.plan.hlo import parse
+from vqad.plan.predict import predict
+from vqad.plan.report import Plan
+from vqad.plan.work import work
+from vqad.stages import STAGES
 from vqad.stages.stage import Stage
 from vqad.training.sharding import Placement
 from vqad.training.trainer import Trainer
@@ -44,12 +49,17 @@ def use_libtpu() -> None:
     jax.config.update("jax_platforms", "cpu")
 
 
-def slice_placement(config: ConfigDict, topology: Topology) -> Placement:
-    """The placement of a run over the chips of a slice.
+def on_slice(
+    config: ConfigDict, topology: Topology, images_per_chip: int | None = None
+) -> tuple[ConfigDict, Placement]:
+    """A run's configuration with its batch sizes, or these images, and its placement over chips.
 
     Raises:
-      VqadError: libtpu knows no such slice; the mesh does not fit it.
+      VqadError: a bad value in the configuration, no such slice, a mesh that does not fit it, a
+        batch that the chips cannot share evenly.
     """
+    validate_values(config)
+    config = config.copy_and_resolve_references()
     try:
         found = topologies.get_topology_desc(
             platform="tpu",
@@ -57,20 +67,55 @@ def slice_placement(config: ConfigDict, topology: Topology) -> Placement:
             chip_config_name=topology.chip.libtpu_config,
         )
     except jax.errors.JaxRuntimeError as error:
-        raise VqadError(f"--topology={topology.name}: {_first_line(error)}") from error
-    return Placement.over_devices(devices=found.devices, **config.mesh)
+        raise VqadError(f"--topology={topology.name}: {reason(error)}") from error
+    placement = Placement.over_devices(devices=found.devices, **config.mesh)
+    for name in config.stages:
+        settings, field = config[name], f"config.{name}.batch_size"
+        if images_per_chip:
+            field = f"--images_per_chip={images_per_chip}"
+            settings.batch_size = images_per_chip * topology.chips
+        placement.check_batch_size(field, settings.batch_size, settings.accumulate_steps)
+    return config, placement
+
+
+def plan_stage(
+    config: ConfigDict, name: str, topology: Topology, placement: Placement, labelled: bool
+) -> Plan:
+    """Compiles a stage's step for a slice and reads what it needs.
+
+    Args:
+      config: the run's configuration ``on_slice``.
+      name: the stage.
+      topology: the slice.
+      placement: over its chips.
+      labelled: whether the surface has labelled defects to train with.
+
+    Raises:
+      VqadError: the step does not fit the chips' memory.
+    """
+    stage, settings = STAGES[name], config[name]
+    compiled = compile_step(config, stage, placement, labelled)
+    memory, done = compiled.memory_analysis(), work(parse(compiled.as_text()), topology.chips)
+    results = memory.output_size_in_bytes - memory.alias_size_in_bytes  # that are no new state
+    return Plan(
+        stage=name,
+        topology=topology,
+        images=settings.batch_size,
+        steps=settings.steps,
+        memory={
+            "state and batch": memory.argument_size_in_bytes,
+            "temporary": memory.temp_size_in_bytes + results,
+            "program": memory.generated_code_size_in_bytes,
+        },
+        work=done,
+        prediction=predict(done, topology),
+    )
 
 
 def compile_step(
     config: ConfigDict, stage: Stage, placement: Placement, labelled: bool
 ) -> jax.stages.Compiled:
-    """Compiles the step that training would run.
-
-    Args:
-      config: the run's configuration, its batch size one that the devices share evenly.
-      stage: the stage.
-      placement: where arrays live.
-      labelled: whether the surface has labelled defects to train with.
+    """Compiles the step that training would run, of a batch that the devices share evenly.
 
     Raises:
       VqadError: the step does not fit the devices' memory.
@@ -81,7 +126,7 @@ def compile_step(
         config[stage.name].to_dict(),
         image_size=config.image_size,
         seed=config.seed,
-        labelled=labelled and config.labelled_share > 0,
+        labelled=labelled and stage.source == "surface" and config.labelled_share > 0,
         sharding=placement,
     )
     try:
@@ -90,10 +135,6 @@ def compile_step(
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         raise VqadError(
-            f"{stage.name}: the step does not fit the chips' memory ({_first_line(error)}); give "
+            f"{stage.name}: the step does not fit the chips' memory ({reason(error)}); give "
             f"fewer images per chip, or a larger config.{stage.name}.accumulate_steps"
         ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0].rstrip(".")

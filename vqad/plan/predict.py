@@ -1,11 +1,11 @@
 """How long a step takes at the least, by the chip's published figures (a roofline)."""
 
 import dataclasses
-from collections.abc import Iterable
+
+import numpy as np
 
 from vqad.plan.chips import Topology
-from vqad.plan.collectives import Collective
-from vqad.plan.work import Work
+from vqad.plan.work import Collective, Work
 
 HOP_SECONDS = 1e-6
 """From a chip to its neighbour, whatever the size.
@@ -36,20 +36,16 @@ class Prediction:
     @property
     def limit(self) -> str:
         """What takes longest."""
-        seconds = {
-            "matrix units": self.products,
-            "memory bandwidth": self.memory,
-            "interconnect": self.exchange,
-        }
-        return max(seconds, key=seconds.__getitem__)
+        names = ("matrix units", "memory bandwidth", "interconnect")
+        return names[np.argmax([self.products, self.memory, self.exchange])]
 
 
-def predict(work: Work, found: Iterable[Collective], topology: Topology) -> Prediction:
+def predict(work: Work, topology: Topology) -> Prediction:
     """Predicts a step from what each device does and exchanges."""
     return Prediction(
         work.products / topology.chip.flops,
         work.hbm_bytes / topology.chip.hbm_bandwidth,
-        sum(one.times * exchange_seconds(one, topology) for one in found),
+        sum(one.times * exchange_seconds(one, topology) for one in work.collectives),
     )
 
 

@@ -1,12 +1,11 @@
 """A plan in words and as a row of a table."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from vqad.plan.chips import Topology
-from vqad.plan.collectives import Collective, total_bytes
 from vqad.plan.predict import Prediction
-from vqad.plan.work import Work
+from vqad.plan.work import Work, total_bytes
 
 FOOTER = """\
 A prediction from the compiled program and published figures (a roofline), not a measurement: real
@@ -24,12 +23,8 @@ class Plan:
       topology: the slice.
       images: images in a step.
       steps: steps that the configuration asks for.
-      argument_bytes: of a chip's memory: state, frozen variables and batch.
-      temporary_bytes: of a chip's memory: activations, and results that are no new state.
-      code_bytes: of a chip's memory: the program.
-      work: what a chip does.
-      collectives: what chips exchange.
-      unknown_loops: loops that are counted once, for want of their number of turns.
+      memory: bytes of a chip's main memory, by what they hold.
+      work: what a chip does and exchanges.
       prediction: seconds of a step.
     """
 
@@ -37,55 +32,34 @@ class Plan:
     topology: Topology
     images: int
     steps: int
-    argument_bytes: int
-    temporary_bytes: int
-    code_bytes: int
+    memory: Mapping[str, int]
     work: Work
-    collectives: Sequence[Collective]
-    unknown_loops: Sequence[str]
     prediction: Prediction
-
-    @property
-    def images_per_chip(self) -> int:
-        """Images of a step on each chip."""
-        return self.images // self.topology.chips
-
-    @property
-    def memory_bytes(self) -> int:
-        """Main memory that a chip needs."""
-        return self.argument_bytes + self.temporary_bytes + self.code_bytes
-
-    @property
-    def images_per_second(self) -> float:
-        """Images that the slice trains on."""
-        return self.images / self.prediction.step
 
 
 def describe(plan: Plan) -> str:
     """A plan in lines for a person."""
-    work, seconds = plan.work, plan.prediction
+    work, seconds, cells = plan.work, plan.prediction, _cells(plan)
+    parts = ", ".join(f"{name} {_gib(count)}" for name, count in plan.memory.items())
     lines = [
         f"{plan.stage} on {plan.topology.name}: {plan.topology.chips} chips, {plan.images} images "
-        f"a step, {plan.images_per_chip} per chip",
-        f"  memory per chip: {_gib(plan.memory_bytes)} of "
-        f"{_gib(plan.topology.chip.hbm_bytes)} GiB (state and batch "
-        f"{_gib(plan.argument_bytes)}, temporary {_gib(plan.temporary_bytes)}, program "
-        f"{_gib(plan.code_bytes)})",
+        f"a step, {cells['images per chip']} per chip",
+        f"  memory per chip: {cells['GiB per chip']} GiB ({parts})",
         f"  per chip: {work.flops / 1e9:.1f} GFLOP, as bfloat16 {work.products / 1e9:.1f}; "
-        f"{work.hbm_bytes / 1e9:.2f} GB to and from memory",
-        f"  collectives: {total_bytes(plan.collectives) / 1e6:.1f} MB",
+        f"{cells['GB moved']} GB to and from memory",
+        f"  collectives: {total_bytes(work.collectives) / 1e6:.1f} MB",
     ]
-    for one in plan.collectives:
+    for one in work.collectives:
         lines.append(
             f"    {one.kind} of {one.nbytes / 1e6:.3f} MB among {one.group} chips, {one.times} x a "
             f"step: {one.shapes}"
         )
-    if plan.unknown_loops:
-        lines.append(f"  loops of unknown length, counted once: {', '.join(plan.unknown_loops)}")
+    if work.unknown_loops:
+        lines.append(f"  loops of unknown length, counted once: {', '.join(work.unknown_loops)}")
     lines += [
         f"  predicted step: {_ms(seconds.step)} ms (matrix units {_ms(seconds.products)}, memory "
         f"{_ms(seconds.memory)}, interconnect {_ms(seconds.exchange)}), bound by {seconds.limit}",
-        f"  {plan.images_per_second:,.0f} images/s; {plan.steps:,} steps: {_duration(plan)}",
+        f"  {cells['images/s']} images/s; all steps: {cells['all steps']}",
     ]
     return "\n".join(lines)
 
@@ -96,46 +70,40 @@ def table(plans: Sequence[Plan]) -> str:
     The last column is the first slice's time of a step over this one's, for slices of the same
     chips with the same images per chip.
     """
-    rows = [
-        "| stage | slice | images per chip | GiB per chip | GFLOP, as bfloat16 | GB moved | "
-        "collectives | step, ms | bound by | images/s | all steps | weak scaling |",
-        "|---" * 12 + "|",
-    ]
+    rows, first = [], {}
     for plan in plans:
-        seconds, work = plan.prediction, plan.work
-        cells = [
-            plan.stage,
-            plan.topology.name,
-            str(plan.images_per_chip),
-            f"{_gib(plan.memory_bytes)} of {_gib(plan.topology.chip.hbm_bytes)}",
-            f"{work.flops / 1e9:.0f}, {work.products / 1e9:.0f}",
-            f"{work.hbm_bytes / 1e9:.2f}",
-            _kinds(plan.collectives),
-            _ms(seconds.step),
-            seconds.limit,
-            f"{plan.images_per_second:,.0f}",
-            f"{plan.steps:,} in {_duration(plan)}",
-            _weak_scaling(plan, plans),
-        ]
-        rows.append(f"| {' | '.join(cells)} |")
-    return "\n".join(rows)
+        cells = _cells(plan)
+        alike = first.setdefault((plan.stage, plan.topology.chip, cells["images per chip"]), plan)
+        scaling = f"{alike.prediction.step / plan.prediction.step:.1%}"
+        rows.append({**cells, "weak scaling": "-" if alike is plan else scaling})
+    lines = [list(rows[0]), ["---"] * len(rows[0]), *(row.values() for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _kinds(found: Sequence[Collective]) -> str:
-    texts = []
-    for kind in dict.fromkeys(one.kind for one in found):
-        those = [one for one in found if one.kind == kind]
-        count = sum(one.times for one in those)
-        texts.append(f"{count} {kind}, {total_bytes(those) / 1e6:.1f} MB")
-    return "; ".join(texts) or "none"
-
-
-def _weak_scaling(plan: Plan, plans: Sequence[Plan]) -> str:
-    def alike(other: Plan) -> tuple:
-        return other.stage, other.topology.chip, other.images_per_chip
-
-    first = next(other for other in plans if alike(other) == alike(plan))
-    return "-" if first is plan else f"{first.prediction.step / plan.prediction.step:.1%}"
+def _cells(plan: Plan) -> dict[str, str]:
+    work, seconds, chip = plan.work, plan.prediction, plan.topology.chip
+    whole = plan.steps * seconds.step
+    kinds = {one.kind: [] for one in work.collectives}
+    for one in work.collectives:
+        kinds[one.kind].append(one)
+    return {
+        "stage": plan.stage,
+        "slice": plan.topology.name,
+        "images per chip": str(plan.images // plan.topology.chips),
+        "GiB per chip": f"{_gib(sum(plan.memory.values()))} of {_gib(chip.hbm_bytes)}",
+        "GFLOP, as bfloat16": f"{work.flops / 1e9:.0f}, {work.products / 1e9:.0f}",
+        "GB moved": f"{work.hbm_bytes / 1e9:.2f}",
+        "collectives": "; ".join(
+            f"{sum(one.times for one in those)} {kind}, {total_bytes(those) / 1e6:.1f} MB"
+            for kind, those in kinds.items()
+        )
+        or "none",
+        "step, ms": _ms(seconds.step),
+        "bound by": seconds.limit,
+        "images/s": f"{plan.images / seconds.step:,.0f}",
+        "all steps": f"{plan.steps:,} in "
+        + (f"{whole / 3600:.1f} h" if whole >= 3600 else f"{whole / 60:.1f} min"),
+    }
 
 
 def _gib(count: int) -> str:
@@ -144,8 +112,3 @@ def _gib(count: int) -> str:
 
 def _ms(seconds: float) -> str:
     return f"{seconds * 1e3:.2f}"
-
-
-def _duration(plan: Plan) -> str:
-    seconds = plan.steps * plan.prediction.step
-    return f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds / 60:.1f} min"

@@ -1,13 +1,18 @@
-"""What a device does in a compiled program: multiplications, and bytes to and from its memory."""
+"""What a device does and exchanges in a compiled program."""
 
 import dataclasses
+import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from vqad.plan.hlo import Array, Computation, Executed, Instruction, Program
+from vqad.plan.hlo import Array, Computation, Instruction, executed, loop_turns, root
 
+_COLLECTIVE = re.compile(
+    r"(all-reduce|all-gather|reduce-scatter|(?:ragged-)?all-to-all|collective-(?:permute|broadcast))"
+    r"(-start)?"
+)
 # bfloat16 products that make a product of two float32 arrays: jax.lax.Precision's promise on TPUs.
 _PASSES = {"default": 1, "high": 3, "highest": 6}
 
@@ -22,10 +27,45 @@ _NO_WORK = {
     "replica-id",
     "slice-done",
     "tuple",
+    # Their computations are looked into instead.
+    *("while", "call", "conditional", "async-start", "async-update", "async-done"),
 }
-# Their computations are looked into instead.
-_CALLS = {"while", "call", "conditional", "async-start", "async-update", "async-done"}
 _PARTS = ("dynamic-slice", "slice", "gather")
+
+
+@dataclasses.dataclass(frozen=True)
+class Collective:
+    """One collective of a program.
+
+    Attributes:
+      kind: ``all-reduce``, ``all-gather``, ``collective-permute``, ...
+      arrays: the whole arrays: what an all-reduce gives, an all-gather gives, a reduce-scatter
+        takes.
+      group: devices that exchange among themselves.
+      times: how often it runs in a step; more than once in a loop.
+    """
+
+    kind: str
+    arrays: tuple[Array, ...]
+    group: int
+    times: int = 1
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the arrays, each time."""
+        return sum(array.nbytes for array in self.arrays)
+
+    @property
+    def shapes(self) -> str:
+        """The largest array and how many there are beside it."""
+        first = max(self.arrays, key=lambda array: array.nbytes)
+        more = f" and {len(self.arrays) - 1} more" if len(self.arrays) > 1 else ""
+        return f"{first.dtype}[{','.join(map(str, first.shape))}]{more}"
+
+
+def total_bytes(found: Iterable[Collective]) -> int:
+    """Bytes of the arrays of all collectives, as often as they run."""
+    return sum(one.nbytes * one.times for one in found)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,117 +76,105 @@ class Work:
       flops: multiplications and additions of convolutions and matrix products.
       products: the same in bfloat16 passes: six times as many where float32 is asked for in full.
       hbm_bytes: bytes read from and written to the device's main memory.
+      collectives: what it exchanges, in the program's order.
+      unknown_loops: loops that are counted once, for want of their number of turns.
     """
 
     flops: int
     products: int
     hbm_bytes: int
+    collectives: Sequence[Collective] = ()
+    unknown_loops: Sequence[str] = ()
 
 
-def work(program: Program) -> Work:
-    """Counts a program's work, loops as often as they turn."""
+def work(program: Computation, devices: int) -> Work:
+    """Counts the work of a program that so many devices run, loops as often as they turn."""
     flops = products = hbm_bytes = 0
-    for item in program.executed():
-        for inner in program.inside(item):
-            if inner.instruction.opcode in ("convolution", "dot"):
-                count = item.times * multiplications(inner.instruction, inner.computation)
+    collectives, unknown_loops = [], []
+    for instruction, times in executed(program):
+        hbm_bytes += times * _hbm_bytes(instruction)
+        if instruction.opcode == "while" and loop_turns(instruction) is None:
+            unknown_loops.append(instruction.name)
+        for inner in instruction.inside():
+            if inner.opcode in ("convolution", "dot"):
+                count = times * _multiplications(inner)
                 flops += count
-                products += count * _passes(inner.instruction, inner.computation)
-        hbm_bytes += item.times * _hbm_bytes(program, item)
-    return Work(flops, products, hbm_bytes)
+                products += count * _passes(inner)
+            elif kind := _COLLECTIVE.fullmatch(inner.opcode):
+                arrays, group = inner.results, _group(inner, devices)
+                if kind[2] and kind[1] != "all-reduce":
+                    # (operands, results, ...): the results alone
+                    arrays = arrays[len(inner.operands) : 2 * len(inner.operands)]
+                if kind[1] == "reduce-scatter":
+                    arrays = tuple(
+                        dataclasses.replace(a, shape=(a.shape[0] * group, *a.shape[1:]))
+                        for a in arrays
+                    )
+                collectives.append(Collective(kind[1], arrays, group, times))
+    return Work(flops, products, hbm_bytes, collectives, unknown_loops)
 
 
-def multiplications(instruction: Instruction, computation: Computation) -> int:
+def _multiplications(one: Instruction) -> int:
     """Multiplications and additions of a convolution or a matrix product, padding left out."""
-    result = instruction.results[0]
-    left, right = (_result(computation, name) for name in instruction.operands[:2])
-    if instruction.opcode == "dot":
-        contracted = re.search(r"lhs_contracting_dims=\{([\d,]*)\}", instruction.text)[1]
-        sides = [left.shape[int(side)] for side in contracted.split(",") if side]
-        return 2 * result.size * int(np.prod(sides, dtype=np.int64))
-    labels = re.search(r"dim_labels=(\w+)_(\w+)->(\w+)", instruction.text)
-    of_left, of_right, of_result = labels[1], labels[2], labels[3]
-    spatial = sorted(set(of_result) - {"b", "f"})
-    count = 1
-    for index, side in enumerate(spatial):
-        count *= _pairs(
-            taken=left.shape[of_left.index(side)],
-            kernel=right.shape[of_right.index(side)],
-            given=result.shape[of_result.index(side)],
-            stride=int(_window(instruction, "stride", index, "1")),
-            before=int(_window(instruction, "pad", index, "0_0").split("_")[0]),
-            spread=int(_window(instruction, "lhs_dilate", index, "1")),
-            kernel_spread=int(_window(instruction, "rhs_dilate", index, "1")),
-        )
-    groups = re.search(r"batch_group_count=(\d+)", instruction.text)
-    images = left.shape[of_left.index("b")] // (int(groups[1]) if groups else 1)
-    features = right.shape[of_right.index("i")] * result.shape[of_result.index("f")]
-    return 2 * count * images * features
-
-
-def _window(instruction: Instruction, field: str, index: int, default: str) -> str:
-    """A field of a convolution's window for one side, as ``3`` of ``size=3x4``."""
-    found = re.search(rf"window=\{{[^}}]*\b{field}=([\d_x-]+)", instruction.text)
-    return found[1].split("x")[index] if found else default
-
-
-def _pairs(
-    taken: int, kernel: int, given: int, stride: int, before: int, spread: int, kernel_spread: int
-) -> int:
-    """Along a side of a convolution: pairs of an element given and one taken, no padding."""
-    at = np.arange(given)[:, None] * stride + np.arange(kernel) * kernel_spread - before
-    valid = (at >= 0) & (at < (taken - 1) * spread + 1) & (at % spread == 0)
-    return int(valid.sum())
-
-
-def _passes(instruction: Instruction, computation: Computation) -> int:
-    taken = [_result(computation, name).dtype for name in instruction.operands[:2]]
-    asked = re.search(r"operand_precision=\{(\w+),(\w+)\}", instruction.text)
-    if asked is None or "f32" not in taken:
-        return 1
-    return max(_PASSES[asked[1]], _PASSES[asked[2]])
-
-
-def _result(computation: Computation, name: str) -> Array:
-    return computation[name].results[0]
-
-
-def _hbm_bytes(program: Program, item: Executed) -> int:
-    """Bytes that an instruction reads from and writes to main memory."""
-    instruction = item.instruction
-    if instruction.opcode in _NO_WORK | _CALLS:
-        return 0
-    if instruction.opcode in ("copy-start", "slice-start"):  # (from, to, ...), of to's size
-        taken, given = instruction.results[:2]
-        if instruction.opcode == "copy-start":
-            taken, given = given, taken
-        moved = min(taken.padded_bytes, given.padded_bytes)
-        return moved * (taken.in_hbm + given.in_hbm)
-    fused = None
-    if instruction.opcode == "fusion":
-        fused = program.computations[instruction.called("calls")]
-    taken = 0
-    for number, name in enumerate(instruction.operands):
-        arrays = [a for a in item.computation[name].results if a.in_hbm]
-        whole = sum(array.padded_bytes for array in arrays)
-        taken += min(whole, _read(instruction, fused, number, whole))
-    return taken + sum(_written(instruction, item.computation, fused))
-
-
-def _read(instruction: Instruction, fused: Computation | None, number: int, whole: int) -> int:
-    """Bytes that are read of an operand, of which a part may be all that is needed."""
-    if fused is None:
-        if instruction.opcode in _PARTS and number == 0:
-            return instruction.results[0].padded_bytes
-        return 0 if instruction.opcode == "dynamic-update-slice" and number == 0 else whole
-    parameter = next(
-        inner.name
-        for inner in fused.values()
-        if inner.opcode == "parameter" and inner.text.startswith(f"({number})")
+    left, right = (operand.results[0].shape for operand in one.operands[:2])
+    result = one.results[0].shape
+    if one.opcode == "dot":
+        contracted = re.search(r"lhs_contracting_dims=\{([\d,]*)\}", one.attributes)[1]
+        return 2 * math.prod([*result, *(left[int(i)] for i in contracted.split(",") if i)])
+    labels = re.search(r"dim_labels=(\w+)_(\w+)->(\w+)", one.attributes)
+    left, right, result = (
+        dict(zip(axes, sides, strict=True))
+        for axes, sides in zip(labels.groups(), (left, right, result), strict=True)
     )
+    window = re.search(r"window=\{([^}]*)\}", one.attributes)
+    fields = dict(field.split("=") for field in window[1].split()) if window else {}
+    groups = re.search(r"batch_group_count=(\d+)", one.attributes)
+    count = 2 * left["b"] // (int(groups[1]) if groups else 1) * right["i"] * result["f"]
+    for index, side in enumerate(sorted(result.keys() - {"b", "f"})):
+        stride, before, spread, kernel_spread = (
+            int(fields[name].split("x")[index].split("_")[0]) if name in fields else default
+            for name, default in (("stride", 1), ("pad", 0), ("lhs_dilate", 1), ("rhs_dilate", 1))
+        )
+        at = np.arange(result[side])[:, None] * stride + np.arange(right[side]) * kernel_spread
+        at -= before
+        inside = (at >= 0) & (at <= (left[side] - 1) * spread) & (at % spread == 0)
+        count *= int(inside.sum())
+    return count
+
+
+def _passes(one: Instruction) -> int:
+    asked = re.search(r"operand_precision=\{(\w+),(\w+)\}", one.attributes)
+    if asked is None or all(operand.results[0].dtype != "f32" for operand in one.operands[:2]):
+        return 1
+    return max(_PASSES[precision] for precision in asked.groups())
+
+
+def _hbm_bytes(one: Instruction) -> int:
+    """Bytes that an instruction reads from and writes to main memory."""
+    if one.opcode in _NO_WORK:
+        return 0
+    if one.opcode in ("copy-start", "slice-start"):  # what it gives, among others: from and to
+        pair = one.results[:2]
+        return min(a.padded_bytes for a in pair) * sum(a.in_hbm for a in pair)
+    read = 0
+    for number, operand in enumerate(one.operands):
+        whole = sum(array.padded_bytes for array in operand.results if array.in_hbm)
+        read += min(whole, _read(one, number, whole))
+    return read + sum(_written(one))
+
+
+def _read(one: Instruction, number: int, whole: int) -> int:
+    """Bytes that are read of an operand, of which a part may be all that is needed."""
+    users, taken = [one], one.operands[number]
+    if one.opcode == "fusion":
+        inside = one.called[0]
+        taken = next(i for i in inside if i.opcode == "parameter" and i.arguments == str(number))
+        users = [inner for inner in inside if taken in inner.operands]
+    elif number:
+        return whole
     parts = 0
-    for user in (inner for inner in fused.values() if parameter in inner.operands):
-        first = user.operands[0] == parameter and user.operands.count(parameter) == 1
+    for user in users:
+        first = user.operands[0] is taken and user.operands.count(taken) == 1
         if first and user.opcode in _PARTS:
             parts += user.results[0].padded_bytes
         elif not (first and user.opcode == "dynamic-update-slice"):
@@ -154,22 +182,33 @@ def _read(instruction: Instruction, fused: Computation | None, number: int, whol
     return parts
 
 
-def _written(
-    instruction: Instruction, computation: Computation, fused: Computation | None
-) -> Iterator[int]:
+def _written(one: Instruction) -> Iterator[int]:
     """Bytes of each result that are written; of one that is changed in place, the part."""
-    inner, roots = computation, [instruction]
-    if fused is not None:
-        inner = fused
-        root = next(one for one in fused.values() if one.root)
-        roots = [fused[name] for name in root.operands] if root.opcode == "tuple" else [root]
-    results = instruction.results
-    if len(roots) != len(results):
-        roots = [instruction] * len(results)
-    for root, result in zip(roots, results, strict=True):
+    given = [one] * len(one.results)
+    if one.opcode == "fusion":
+        whole = root(one.called[0])
+        roots = whole.operands if whole.opcode == "tuple" else [whole]
+        given = roots if len(roots) == len(given) else given
+    for source, result in zip(given, one.results, strict=True):
         if not result.in_hbm:
             yield 0
-        elif root.opcode == "dynamic-update-slice":
-            yield min(result.padded_bytes, _result(inner, root.operands[1]).padded_bytes)
+        elif source.opcode == "dynamic-update-slice":
+            yield min(result.padded_bytes, source.operands[1].results[0].padded_bytes)
         else:
             yield result.padded_bytes
+
+
+def _group(one: Instruction, devices: int) -> int:
+    """Devices in a group, of the ways to write groups: lists, an arrangement, axes of a mesh."""
+    text = one.attributes
+    if "source_target_pairs=" in text:
+        return 2
+    if lists := re.search(r"replica_groups=\{\{([\d,]*)\}", text):
+        return len(lists[1].split(","))
+    if arranged := re.search(r"replica_groups=\[(\d+),(\d+)\]<=", text):
+        return int(arranged[2])
+    if mesh := re.search(r"replica_groups=\w+\[([^\]]*)\] ?\{([^}]*)\}", text):
+        sides = dict(re.findall(r"'(\w+)'=(\d+)", mesh[1]))
+        named = re.findall(r"'(\w+)'", mesh[2])
+        return math.prod(int(sides[name]) for name in named if name in sides)
+    return devices
