@@ -18,7 +18,7 @@ from double import double_precision, doubled
 from reference import error, named
 
 from vqad.interop.authors import authors_to_variables, infer_sizes
-from vqad.interop.torch_checkpoints import read_authors
+from vqad.interop.torch_checkpoints import read_checkpoint
 from vqad.models.dsr import Dsr
 
 
@@ -28,7 +28,7 @@ def main():
     folder = parser.parse_args().folder
     with np.load(folder / "reference.npz") as file:
         reference = {name: file[name] for name in file.files}
-    variables = authors_to_variables(read_authors(folder).files)
+    variables = authors_to_variables(read_checkpoint(folder).files)
     image = reference["image"].transpose(0, 2, 3, 1)
     columns = []
     for dtype, double in (("float32", False), ("float64", True)):

@@ -10,12 +10,9 @@ import pytest
 from vqad.checkpoints import load_weights
 from vqad.errors import VqadError
 from vqad.interop.authors import authors_to_variables, bgr_to_rgb
+from vqad.interop.authors_table import PARTS
 from vqad.interop.import_weights import import_weights
-from vqad.interop.torch_checkpoints import (
-    ANOMALIB_PREFIXES,
-    read_authors,
-    read_checkpoint,
-)
+from vqad.interop.torch_checkpoints import read_checkpoint
 
 DATA = Path(__file__).parent / "data"
 STAGE_ONE = DATA / "vq_model_pretrained_5_32.pckl"
@@ -38,7 +35,7 @@ def torch():
 
 @pytest.fixture(scope="module")
 def source(torch):
-    return read_authors(DATA)
+    return read_checkpoint(DATA)
 
 
 @pytest.fixture
@@ -47,7 +44,7 @@ def anomalib_file(torch, source, tmp_path):
 
     def write(**more):
         state = {
-            ANOMALIB_PREFIXES[part] + name: torch.from_numpy(array)
+            PARTS[part].anomalib + name: torch.from_numpy(array)
             for part, tensors in source.files.items()
             for name, array in tensors.items()
         }
@@ -181,15 +178,15 @@ def test_directories_must_tell_the_parts(torch, tmp_path):
     second = src / "dsr_upsample_module_bottle.pckl"
     shutil.copy(src / "dsr_upsample_module_object.pckl", second)
     with pytest.raises(VqadError, match=r"_bottle\.pckl and .*_object\.pckl are both"):
-        read_authors(src)
+        read_checkpoint(src)
     second.unlink()
     shutil.copy(STAGE_ONE, src / "other.pckl")
     with pytest.raises(VqadError, match=r"other\.pckl: the name tells no part"):
-        read_authors(src)
+        read_checkpoint(src)
     (src / "other.pckl").unlink()
     (src / "dsr_upsample_module_object.pckl").unlink()
     with pytest.raises(VqadError, match="no file for upsample_module; give all six"):
-        read_authors(src)
+        read_checkpoint(src)
 
 
 def test_the_authors_training_names_the_upsampler_otherwise(torch, tmp_path):
@@ -197,7 +194,7 @@ def test_the_authors_training_names_the_upsampler_otherwise(torch, tmp_path):
     shutil.copytree(DATA, src)
     name = "dsr_0.0002_100_bs8_anom_par0.2__upsample.pckl"
     (src / "dsr_upsample_module_object.pckl").rename(src / name)
-    assert name in read_authors(src).sources
+    assert name in read_checkpoint(src).sources
 
 
 def test_nothing_is_overwritten(torch, tmp_path):

@@ -1,15 +1,13 @@
 """A PyTorch checkpoint of DSR turned into a vqad checkpoint."""
 
+import os
 from pathlib import Path
 from typing import Any
 
-from etils import epath
-
 from vqad.checkpoints import save_weights
-from vqad.errors import VqadError
 from vqad.interop.authors import authors_to_variables, bgr_to_rgb, infer_sizes
 from vqad.interop.torch_checkpoints import read_checkpoint
-from vqad.paths import check_local, check_reachable
+from vqad.paths import check_local
 
 
 def import_weights(src: str | Path, out: str | Path) -> dict[str, Any]:
@@ -31,24 +29,19 @@ def import_weights(src: str | Path, out: str | Path) -> dict[str, Any]:
             tensor; PyTorch is missing; or `out` holds something already.
     """
     check_local(src)
-    check_reachable(out)
-    out = epath.Path(out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise VqadError(f"{out}: already there and not an empty folder; give a new one")
     source = read_checkpoint(src)
     variables = authors_to_variables(source.files, source.names)
-    order = "RGB"
-    if source.format == "authors":
+    bgr = source.format == "authors"
+    if bgr:
         variables = bgr_to_rgb(variables)
-        order = "BGR converted to RGB"
     metadata = {
         "model": infer_sizes(variables),
         "origin": {
             "format": source.format,
             "source": source.sources,
-            "channel_order": order,
+            "channel_order": "BGR converted to RGB" if bgr else "RGB",
             "ignored": source.ignored,
         },
     }
-    save_weights(out, variables, metadata)
+    save_weights(os.fspath(out), variables, metadata)
     return metadata

@@ -15,39 +15,17 @@ from typing import Any
 import numpy as np
 
 from vqad.errors import VqadError
+from vqad.interop.authors_table import PARTS
 
-FILE_MARKS = {
-    "vq_model": "vq_model",
-    "subspace_restriction_hi": "subspace_restriction_hi",
-    "subspace_restriction_lo": "subspace_restriction_lo",
-    "image_recon_module": "image_recon_module",
-    "anomaly_det_module": "anomaly_det_module",
-    # the authors' training writes "_upsample", their test reads "upsample_module"
-    "upsample_module": "_upsample",
-}
-"""What the name of each part's file contains in the authors' checkpoint directories."""
-
-ANOMALIB_PREFIXES = {
-    "vq_model": "model.discrete_latent_model.",
-    "subspace_restriction_hi": "model.subspace_restriction_module_hi.",
-    "subspace_restriction_lo": "model.subspace_restriction_module_lo.",
-    "image_recon_module": "model.image_reconstruction_network.",
-    "anomaly_det_module": "model.anomaly_detection_module.",
-    "upsample_module": "model.upsampling_module.",
-}
-"""The prefix of each part's tensors in the state dict of anomalib's `Dsr`."""
-
-ANOMALIB_IGNORED = (
-    "pre_processor.",
-    "post_processor.",
-    "evaluator.",
-    "image_threshold.",
-    "pixel_threshold.",
-    "image_metrics.",
-    "pixel_metrics.",
-    "normalization_metrics.",
+# What anomalib keeps beside the networks, thresholds and metrics of its own run; not imported.
+_IGNORED = re.compile(
+    r"(pre_processor|post_processor|evaluator|(image|pixel)_threshold"
+    r"|(image|pixel|normalization)_metrics)\."
 )
-"""What anomalib keeps beside the networks, thresholds and metrics of its own run; not imported."""
+# What the name of each part's file contains in the authors' checkpoint directories; their training
+# writes "_upsample", their test reads "upsample_module".
+_PREFIXES = {part: of.anomalib for part, of in PARTS.items()}
+_FILE_MARKS = {part: part for part in PARTS} | {"upsample_module": "_upsample"}
 
 
 @dataclass(frozen=True)
@@ -70,93 +48,81 @@ class TorchCheckpoint:
 
 
 def read_checkpoint(path: str | Path) -> TorchCheckpoint:
-    """Reads a directory or one file of the authors, or a Lightning checkpoint of anomalib's `Dsr`.
+    """Reads the authors' checkpoints, or one of anomalib's `Dsr`.
 
-    Of the latter the state dict alone will do.
-
-    Of anomalib's tensors those under `ANOMALIB_IGNORED` are left out; any other beside the networks
-    is an error.
+    Args:
+        path: A directory of the authors with one file (`.pckl`, `.pth` or `.pt`) for each part,
+            recognised by what its name contains, or with the stage-1 file alone; or that file; or
+            a Lightning checkpoint of anomalib, or its state dict alone. Of anomalib's tensors
+            thresholds and metrics are left out; any other beside the networks is an error.
 
     Raises:
         VqadError: There is nothing at `path`, or it cannot be read safely, or is something else.
     """
     path = Path(path)
     if path.is_dir():
-        return read_authors(path)
+        return _authors({part: (file, _load(file)) for part, file in _parts(path).items()})
     content = _load(path)
-    if any(str(name).startswith(tuple(ANOMALIB_PREFIXES.values())) for name in content):
-        content = {"state_dict": content}
-    return _anomalib(path, content) if "state_dict" in content else _stage_one(path, content)
+    if "state_dict" in content:
+        return _anomalib(path, content["state_dict"])
+    if any(str(name).startswith(tuple(_PREFIXES.values())) for name in content):
+        return _anomalib(path, content)
+    return _authors({"vq_model": (path, content)})
 
 
-def read_authors(path: str | Path) -> TorchCheckpoint:
-    """Reads the authors' checkpoints.
-
-    Args:
-        path: A directory with one file (`.pckl`, `.pth` or `.pt`) for each part, recognised by
-            `FILE_MARKS` in its name; a directory with the stage-1 file alone; or that file.
-
-    Raises:
-        VqadError: A part has no file or several, a file is no part or cannot be read safely.
-    """
-    path = Path(path)
-    if not path.is_dir():
-        return _stage_one(path, _load(path))
+def _parts(folder: Path) -> dict[str, Path]:
+    """The file of each part in a directory of the authors."""
     found: dict[str, Path] = {}
-    for file in sorted(path.iterdir()):
+    for file in sorted(folder.iterdir()):
         if file.suffix not in (".pckl", ".pth", ".pt"):
             continue
-        parts = [part for part, mark in FILE_MARKS.items() if mark in file.name]
+        parts = [part for part, mark in _FILE_MARKS.items() if mark in file.name]
         if len(parts) != 1:
             raise VqadError(
                 f"{file}: the name tells no part of DSR; keep only files whose names contain "
-                f"one of {', '.join(FILE_MARKS.values())}"
+                f"one of {', '.join(_FILE_MARKS.values())}"
             )
         if parts[0] in found:
             raise VqadError(
-                f"{path}: {found[parts[0]].name} and {file.name} are both {parts[0]}; "
+                f"{folder}: {found[parts[0]].name} and {file.name} are both {parts[0]}; "
                 "give a directory with the files of one object"
             )
         found[parts[0]] = file
-    absent = [part for part in FILE_MARKS if part not in found]
+    absent = [part for part in PARTS if part not in found]
     if absent and set(found) != {"vq_model"}:
         raise VqadError(
-            f"{path}: no file for {', '.join(absent)}; give all six, or the vq_model file alone"
+            f"{folder}: no file for {', '.join(absent)}; give all six, or the vq_model file alone"
         )
+    return found
+
+
+def _authors(read: Mapping[str, tuple[Path, Mapping]]) -> TorchCheckpoint:
     return TorchCheckpoint(
         format="authors",
-        files={part: _arrays(file, _load(file)) for part, file in found.items()},
-        names={part: f"{file.name}: " for part, file in found.items()},
-        sources=[file.name for file in found.values()],
+        files={part: _arrays(file, content) for part, (file, content) in read.items()},
+        names={part: f"{file.name}: " for part, (file, _) in read.items()},
+        sources=[file.name for file, _ in read.values()],
     )
 
 
-def _stage_one(path: Path, content: Mapping[str, Any]) -> TorchCheckpoint:
-    files = {"vq_model": _arrays(path, content)}
-    return TorchCheckpoint("authors", files, {"vq_model": f"{path.name}: "}, [path.name])
-
-
-def _anomalib(path: Path, content: Mapping[str, Any]) -> TorchCheckpoint:
-    state = content.get("state_dict")
+def _anomalib(path: Path, state: Any) -> TorchCheckpoint:
     if not isinstance(state, Mapping):
         raise VqadError(f"{path}: has no state_dict; give a Lightning checkpoint of anomalib's Dsr")
-    files: dict[str, dict[str, np.ndarray]] = {part: {} for part in ANOMALIB_PREFIXES}
+    files: dict[str, dict] = {part: {} for part in PARTS}
     ignored, left = [], []
     for name, value in state.items():
         name = str(name)
-        part = next((p for p, prefix in ANOMALIB_PREFIXES.items() if name.startswith(prefix)), None)
+        part = next((part for part in PARTS if name.startswith(_PREFIXES[part])), None)
         if part is not None:
-            inner = name.removeprefix(ANOMALIB_PREFIXES[part])
-            files[part] |= _arrays(path, {inner: value})
-        elif name.startswith(ANOMALIB_IGNORED):
-            ignored.append(name)
+            files[part][name.removeprefix(_PREFIXES[part])] = value
         else:
-            left.append(name)
+            (ignored if _IGNORED.match(name) else left).append(name)
     if left:
         raise VqadError(
             f"{path}: left over: {', '.join(left)}; give an unchanged checkpoint of anomalib's Dsr"
         )
-    return TorchCheckpoint("anomalib", files, dict(ANOMALIB_PREFIXES), [path.name], ignored)
+    arrays = {part: _arrays(path, tensors) for part, tensors in files.items()}
+    return TorchCheckpoint("anomalib", arrays, _PREFIXES, [path.name], ignored)
 
 
 def _load(path: Path) -> Mapping[str, Any]:
@@ -195,24 +161,20 @@ def _check_stored(path: Path) -> None:
         )
 
 
-def _is_plain(value: Any) -> bool:
-    """Whether it is a tensor with each of its numbers in memory, once."""
-    torch = _torch()
-    return (
-        isinstance(value, torch.Tensor)
-        and value.layout == torch.strided
-        and value.device.type == "cpu"
-        and not value.is_quantized
-        and value.numel() * value.element_size() <= value.untyped_storage().nbytes()
-    )
-
-
 def _arrays(path: Path, tensors: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    odd = [
-        str(name)
-        for name, value in tensors.items()
-        if not isinstance(name, str) or not _is_plain(value)
-    ]
+    """Tensors as arrays, once each is plain: its numbers in memory, one by one."""
+    torch = _torch()
+
+    def plain(value: Any) -> bool:
+        return (
+            isinstance(value, torch.Tensor)
+            and value.layout == torch.strided
+            and value.device.type == "cpu"
+            and not value.is_quantized
+            and value.numel() * value.element_size() <= value.untyped_storage().nbytes()
+        )
+
+    odd = [str(name) for name, a in tensors.items() if not isinstance(name, str) or not plain(a)]
     if odd:
         raise VqadError(
             f"{path}: {', '.join(odd)}: no plain tensor; give a state_dict of DSR alone"
