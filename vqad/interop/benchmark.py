@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.util
+import json
 import logging
 import os
 import sys
@@ -14,8 +15,8 @@ import jax
 import numpy as np
 
 from vqad.data.decode import resize_image
-from vqad.data.surface_demo.draw import CLASSES, draw_tile
 from vqad.interop.export import contents, onnx
+from vqad.interop.export.write import drawn
 from vqad.prediction.detector import Detector
 from vqad.prediction.jitted import make_predict
 
@@ -69,39 +70,27 @@ def missing(module: str, extra: str) -> bool:
 
 
 def measure(trained: Detector, batches: Sequence[int], seconds: float) -> Iterator[Timing]:
-    """Times every runtime that is installed.
+    """Times every runtime that is installed, for some seconds with batches of each size.
 
     The runtimes of a size of batch take turns, call by call, so that a machine that slows down
     slows all of them.
-
-    Args:
-      trained: the model.
-      batches: sizes of batches.
-      seconds: how long each runtime is timed for each size.
-
-    Yields:
-      The timings, by size of batch.
 
     Raises:
       VqadError: the model cannot be exported as ONNX.
     """
     opened = list(_runtimes(trained))
     for batch in batches:
-        images = np.stack(
-            [
-                resize_image(draw_tile(i, CLASSES[i % len(CLASSES)]).image, trained.image_size)
-                for i in range(batch)
-            ]
-        )
-        warm_up = [_timed(predict, images) for _, _, predict in opened]
-        taken: list[list[float]] = [[] for _ in opened]
-        for _, _, predict in opened:  # a second call, which may still fill buffers
+        images = np.stack([resize_image(image, trained.image_size) for image in drawn(batch)])
+        timings = [
+            Timing(name, dtype, batch, _timed(predict, images), [])
+            for name, dtype, predict in opened
+        ]
+        for *_, predict in opened:  # a second call, which may still fill buffers
             predict(images)
-        while any(sum(times) < seconds or len(times) < _FEWEST for times in taken):
-            for times, (_, _, predict) in zip(taken, opened, strict=True):
-                times.append(_timed(predict, images))
-        for (name, dtype, _), first, times in zip(opened, warm_up, taken, strict=True):
-            yield Timing(name, dtype, batch, first, times)
+        while any(sum(one.seconds) < seconds or len(one.seconds) < _FEWEST for one in timings):
+            for timing, (*_, predict) in zip(timings, opened, strict=True):
+                timing.seconds.append(_timed(predict, images))
+        yield from timings
 
 
 def _timed(predict: Predict, images: np.ndarray) -> float:
@@ -112,23 +101,19 @@ def _timed(predict: Predict, images: np.ndarray) -> float:
 
 def _runtimes(trained: Detector) -> Iterator[tuple[str, str, Predict]]:
     """Names, dtypes and functions of what is installed; all see float32 weights."""
-    dtypes = ["float32"]
-    if cpu_has_bfloat16():
-        dtypes.append("bfloat16")
-    else:
+    dtypes = ["float32", "bfloat16"]
+    if not cpu_has_bfloat16():
         logger.info("bfloat16 is left out: this CPU has neither AVX512_BF16 nor AMX")
-    for dtype in dtypes:
-        model = trained.model.clone(dtype=jax.numpy.dtype(dtype))
+        dtypes.remove("bfloat16")
+    models = {dtype: trained.model.clone(dtype=jax.numpy.dtype(dtype)) for dtype in dtypes}
+    for dtype, model in models.items():
         yield "JAX", dtype, make_predict(model, trained.variables, outputs=_OUTPUTS)
     if missing("jax2onnx", "onnx") or missing("onnxruntime", "onnx"):
         return
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "model.onnx")
-        float32 = dataclasses.replace(
-            trained, model=trained.model.clone(dtype=jax.numpy.dtype("float32"))
-        )
-        text = contents.text(contents.describe(trained))
-        Path(path).write_bytes(onnx.pack(onnx.build(float32), text))
+        pack = onnx.build(dataclasses.replace(trained, model=models["float32"]))
+        Path(path).write_bytes(pack(json.dumps(contents.describe(trained))))
         session, _ = onnx.open_export(path, only=_OUTPUTS)
         yield "ONNX Runtime", "float32", session
         if missing("openvino", "openvino"):

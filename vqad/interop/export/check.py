@@ -11,7 +11,7 @@ be equal.
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -26,6 +26,7 @@ from vqad.kernels.compiler import compiler_options
 from vqad.models.dsr import Dsr
 from vqad.models.quantizer import Quantized, VectorQuantizer
 from vqad.prediction.detector import Detector
+from vqad.prediction.inputs import groups
 from vqad.prediction.thresholds import Thresholds
 
 MASK_TOLERANCE = 1e-4
@@ -95,32 +96,26 @@ class Model:
 def _programs(model: Dsr, limits: Thresholds | None) -> tuple[Callable, Callable]:
     """Jitted functions of ``Model``, shared by models that differ in their weights alone."""
     judge = contents.judging(model, limits)
-    options = {"compiler_options": compiler_options()}
-    return jax.jit(judge, **options), jax.jit(functools.partial(_with_codes, judge), **options)
 
+    def with_codes(variables: Mapping, images: jax.Array, codes: Mapping) -> tuple[dict, dict]:
+        waiting = {book: list(names) for book, names in _BOOKS.items()}
+        excess = {}
 
-def _with_codes(
-    judge: Callable[..., dict], variables: Mapping, images: jax.Array, codes: Mapping
-) -> tuple[dict, dict]:
-    waiting = {book: list(names) for book, names in _BOOKS.items()}
-    excess = {}
+        def force(original: Callable, args: tuple, kwargs: Mapping, context: Any) -> Any:
+            module = context.module
+            if not isinstance(module, VectorQuantizer) or context.method_name != "__call__":
+                return original(*args, **kwargs)
+            name, book = waiting[module.name].pop(0), module.codes.value
+            excess[name] = _excess(args[0].astype(jnp.float32), book, codes[name])
+            zero = jnp.zeros(())  # the figures that training alone looks at
+            values = jnp.take(book, codes[name], axis=0, mode="clip")
+            return Quantized(values, codes[name], zero, zero, zero)
 
-    def force(original: Callable, args: tuple, kwargs: Mapping, context: Any) -> Any:
-        module = context.module
-        if not isinstance(module, VectorQuantizer) or context.method_name != "__call__":
-            return original(*args, **kwargs)
-        name = waiting[module.name].pop(0)
-        excess[name] = _excess(args[0].astype(jnp.float32), module.codes.value, codes[name])
-        return _quantized(module.codes.value, codes[name])
+        with nn.intercept_methods(force):
+            return judge(variables, images), excess
 
-    with nn.intercept_methods(force):
-        return judge(variables, images), excess
-
-
-def _quantized(table: jax.Array, codes: jax.Array) -> Quantized:
-    """What a quantizer returns for given codes of its table; figures for training are zero."""
-    zero = jnp.zeros(())
-    return Quantized(jnp.take(table, codes, axis=0, mode="clip"), codes, zero, zero, zero)
+    jit = functools.partial(jax.jit, compiler_options=compiler_options())
+    return jit(judge), jit(with_codes)
 
 
 def _excess(features: jax.Array, table: jax.Array, codes: jax.Array) -> jax.Array:
@@ -147,22 +142,20 @@ def compare(
       images: uint8 [h, w, 3] of the model's size.
       path: what a message calls the export.
 
-    Returns:
-      The figures.
-
     Raises:
       VqadError: a mask or a score differs by more than ``MASK_TOLERANCE`` where codes are the same,
         a code differs that is no tie, or a verdict differs.
     """
     figures = Figures()
     marks = pixels = 0
-    for batch, count in _batches(images):
-        ours, theirs = ({name: a[:count] for name, a in f(batch).items()} for f in (model, export))
+    for here in groups(images, _BATCH):
+        batch, n = _padded(np.stack(here)), len(here)
+        ours, theirs = ({name: a[:n] for name, a in f(batch).items()} for f in (model, export))
         if ours.keys() != theirs.keys():
             raise _failed(path, f"it says {', '.join(theirs)} and not {', '.join(ours)}")
         differ = {name: ours[name] != theirs[name] for name in contents.CODES}
         equal = ~np.any([d.any((1, 2)) for d in differ.values()], axis=0)
-        figures.images += count
+        figures.images += n
         figures.images_with_equal_codes += int(equal.sum())
         figures.codes += sum(d.size for d in differ.values())
         off = np.abs(ours["mask"] - theirs["mask"]).max((1, 2))
@@ -170,8 +163,27 @@ def compare(
         figures.mask_difference = max(figures.mask_difference, *map(float, off[equal]), 0.0)
         same = ours
         if not equal.all():
-            same = _same_codes(model, batch, count, theirs, differ, figures, path)
-        _equal_values(same, theirs, figures, path)
+            codes = {name: _padded(theirs[name]) for name in contents.CODES}
+            same, excess = (
+                {k: a[:n] for k, a in of.items()} for of in model.with_codes(batch, codes)
+            )
+            figures.ties += sum(int(d.sum()) for d in differ.values())
+            # Also where codes are equal: what is a tie upstream may decide for another code later.
+            far = float(np.max([np.abs(a).max() for a in excess.values()]))
+            figures.tie_excess = max(figures.tie_excess, far)
+            if not far <= TIE_TOLERANCE:
+                raise _failed(
+                    path,
+                    f"a code differs from the model's that is no tie (its distance is {far:.2g} "
+                    f"beyond the nearest one's, {TIE_TOLERANCE:g} is rounding)",
+                )
+        apart = {name: float(np.abs(same[name] - theirs[name]).max()) for name in ("mask", "score")}
+        for name, by in apart.items():
+            if not by <= MASK_TOLERANCE:
+                raise _failed(path, f"a {name} differs by {by:.2g}, {MASK_TOLERANCE:g} is allowed")
+        known = figures.mask_difference_same_codes
+        figures.mask_difference_same_codes = max(known, apart["mask"])
+        figures.score_difference = max(figures.score_difference, apart["score"])
         if "verdict" in ours:
             if (ours["verdict"] != theirs["verdict"]).any():
                 raise _failed(path, "a verdict differs from the model's")
@@ -182,54 +194,8 @@ def compare(
     return figures
 
 
-def _same_codes(
-    model: Model,
-    batch: np.ndarray,
-    count: int,
-    theirs: Outputs,
-    differ: Outputs,
-    figures: Figures,
-    path: str,
-) -> Outputs:
-    """The model's outputs with the export's codes, once each that differs is known to be a tie."""
-    padded = {name: _padded(theirs[name], len(batch)) for name in contents.CODES}
-    same, excess = model.with_codes(batch, padded)
-    # Also where codes are equal: what is a tie upstream may decide for another code further on.
-    far = float(np.max([np.abs(excess[name][:count]).max() for name in contents.CODES]))
-    figures.ties += sum(int(d.sum()) for d in differ.values())
-    figures.tie_excess = max(figures.tie_excess, far)
-    if not far <= TIE_TOLERANCE:
-        raise _failed(
-            path,
-            f"a code differs from the model's that is no tie (its distance is {far:.2g} beyond the "
-            f"nearest one's, {TIE_TOLERANCE:g} is rounding)",
-        )
-    return {name: a[:count] for name, a in same.items()}
-
-
-def _equal_values(ours: Outputs, theirs: Outputs, figures: Figures, path: str) -> None:
-    for name in ("mask", "score"):
-        off = float(np.abs(ours[name] - theirs[name]).max())
-        field = f"{name}_difference" + ("_same_codes" if name == "mask" else "")
-        setattr(figures, field, max(getattr(figures, field), off))
-        if not off <= MASK_TOLERANCE:
-            raise _failed(path, f"a {name} differs by {off:.2g}, {MASK_TOLERANCE:g} is allowed")
-
-
-def _batches(images: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, int]]:
-    """Batches of one size, the last one padded, and how many of each are images."""
-    waiting = []
-    for image in images:
-        waiting.append(image)
-        if len(waiting) == _BATCH:
-            yield np.stack(waiting), _BATCH
-            waiting = []
-    if waiting:
-        yield _padded(np.stack(waiting), _BATCH), len(waiting)
-
-
-def _padded(array: np.ndarray, size: int) -> np.ndarray:
-    return np.concatenate([array, np.repeat(array[-1:], size - len(array), axis=0)])
+def _padded(array: np.ndarray) -> np.ndarray:
+    return np.concatenate([array, np.repeat(array[-1:], _BATCH - len(array), axis=0)])
 
 
 def _failed(path: str, reason: str) -> VqadError:

@@ -1,14 +1,15 @@
 """What every export holds: one function from bytes of pixels to verdicts, and its description."""
 
+import contextlib
 import dataclasses
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
 
 from vqad import __version__
-from vqad.errors import VqadError
+from vqad.errors import VqadError, reason
 from vqad.models.dsr import Dsr
 from vqad.models.image_shape import check_image_size
 from vqad.prediction import thresholds
@@ -17,6 +18,8 @@ from vqad.prediction.jitted import CODES, prediction
 from vqad.prediction.thresholds import Thresholds
 
 FORMAT = "vqad-export-1"
+KEY = "vqad"
+"""Entry of a file's own metadata that holds the description, where the format has metadata."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,13 +29,14 @@ class Description:
     Attributes:
       image_size: height and width of the images that it takes.
       limits: its thresholds, or None.
-      model: the fields of ``Dsr``.
+      metadata: ``model``, the fields of ``Dsr``, ``step``, ``config`` with the image size, and
+        ``file``, its path.
       whole: all of it, as it is written.
     """
 
     image_size: tuple[int, int]
     limits: Thresholds | None
-    model: Mapping[str, Any]
+    metadata: Mapping[str, Any]
     whole: Mapping[str, Any]
 
 
@@ -59,39 +63,37 @@ def describe(trained: Detector) -> dict[str, Any]:
     }
 
 
-def text(description: Mapping[str, Any]) -> str:
-    """A description as it is written."""
-    return json.dumps(description)
-
-
-def parse(text: str | bytes, name: str) -> Description:
-    """Reads the description of an export.
-
-    Args:
-      text: JSON.
-      name: what a message calls the file.
+def parse(text: str | bytes, path: str) -> Description:
+    """Reads the description of an export from JSON.
 
     Raises:
       VqadError: it is none.
     """
-    try:
+    with readable(path, "not an export of vqad", "write it again with vqad export"):
         whole = json.loads(text)
         if not isinstance(whole, dict) or whole.get("format") != FORMAT:
             raise ValueError(f"its format is not {FORMAT}")
-        size = whole["image_size"]
+        needed = ("image_size", "thresholds", "step", "model")
+        if absent := [name for name in needed if name not in whole]:
+            raise ValueError(f"{', '.join(absent)} is missing")
+        size, limits, step, model = (whole[name] for name in needed)
         if not isinstance(size, list) or [type(side) for side in size] != [int, int]:
             raise ValueError("image_size must be two whole numbers")
         check_image_size(tuple(size), "image_size")
-        if type(whole["step"]) is not int or not isinstance(whole["model"], dict):
+        if type(step) is not int or not isinstance(model, dict):
             raise ValueError("step must be a whole number and model hold fields")
-        limits = whole["thresholds"]
         limits = None if limits is None else thresholds.from_json(limits)
-        return Description(tuple(size), limits, whole["model"], whole)
-    except (ArithmeticError, KeyError, TypeError, ValueError, RecursionError) as error:
-        reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
-        raise VqadError(
-            f"{name}: not an export of vqad ({reason[:200]}); write it again with vqad export"
-        ) from error
+        metadata = {"model": model, "config": {"image_size": size}, "step": step, "file": path}
+        return Description(tuple(size), limits, metadata, whole)
+
+
+@contextlib.contextmanager
+def readable(path: str, fault: str, remedy: str) -> Iterator[None]:
+    """Turns whatever a damaged file makes libraries raise into a VqadError of one line."""
+    try:
+        yield
+    except Exception as error:
+        raise VqadError(f"{path}: {fault} ({reason(error)}); {remedy}") from error
 
 
 def judging(

@@ -17,16 +17,13 @@ from vqad.interop.export import contents
 from vqad.kernels.choice import kernels_for
 from vqad.prediction.detector import Detector
 
-KEY = "vqad"
-"""Entry of the file's metadata that holds the description."""
-
 OPSET = 18
 
 _INSTALL = "pip install 'vqad[onnx]'"
 
 
-def build(trained: Detector) -> bytes:
-    """The model as ONNX, weights inside, for batches of any size.
+def build(trained: Detector) -> Callable[[str], bytes]:
+    """What makes a file of the model, for batches of any size, from its description.
 
     Raises:
       VqadError: what it needs is not installed, or the model computes in bfloat16.
@@ -53,6 +50,7 @@ def build(trained: Detector) -> bytes:
         traced = jax.make_jaxpr(outputs)(image)
     with _quietly():
         try:
+            import onnx
             from jax2onnx import to_onnx
         except ImportError as error:
             raise VqadError(f"--format=onnx needs jax2onnx: {_INSTALL}") from error
@@ -64,16 +62,12 @@ def build(trained: Detector) -> bytes:
             input_names=["image"],
             output_names=names,
         )
-    return model.SerializeToString()
 
+    def pack(text: str) -> bytes:
+        onnx.helper.set_model_props(model, {contents.KEY: text})
+        return model.SerializeToString()
 
-def pack(model: bytes, metadata: str) -> bytes:
-    """The file's bytes, with the description."""
-    import onnx
-
-    whole = onnx.load_model_from_string(model)
-    onnx.helper.set_model_props(whole, {KEY: metadata})
-    return whole.SerializeToString()
+    return pack
 
 
 def open_export(
@@ -93,7 +87,7 @@ def open_export(
     except ImportError as error:
         raise VqadError(f"{path}: ONNX needs onnxruntime: {_INSTALL}") from error
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    text = session.get_modelmeta().custom_metadata_map.get(KEY, "")
+    text = session.get_modelmeta().custom_metadata_map.get(contents.KEY, "")
     names = list(only or [output.name for output in session.get_outputs()])
 
     def predict(images: np.ndarray) -> dict[str, np.ndarray]:
@@ -104,15 +98,12 @@ def open_export(
 
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
-    """Keeps what jax2onnx prints and warns of its own parts from the user."""
-    loggers = [logging.getLogger(name) for name in ("jax2onnx", "onnx_ir")]
-    before = [logger.level for logger in loggers]
+    """Keeps what jax2onnx prints, logs and warns of its own parts from the user."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
     try:
-        for logger in loggers:
-            logger.setLevel(logging.CRITICAL)
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        for logger, level in zip(loggers, before, strict=True):
-            logger.setLevel(level)
+        logging.disable(before)

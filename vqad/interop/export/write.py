@@ -1,13 +1,13 @@
-"""An export built, written beside its place, loaded again, compared, and only then put there."""
+"""An export built, written aside, loaded again, compared, and only then put in its place."""
 
-import contextlib
 import dataclasses
+import functools
+import json
 import logging
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -16,8 +16,7 @@ from vqad.data.surface_demo.draw import CLASSES, draw_tile
 from vqad.errors import VqadError
 from vqad.interop.export import check, contents, onnx, safetensors, stablehlo
 from vqad.interop.load import load
-from vqad.paths import check_local
-from vqad.prediction.detector import Detector
+from vqad.paths import check_local, write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -25,33 +24,15 @@ DRAWN = 10
 """Surfaces that are drawn to compare on, where no images are given: two of each kind."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Format:
-    """A file format.
-
-    Attributes:
-      build: makes what takes long to make, from the model.
-      pack: the file's bytes from the model, what was built, and the description.
-      open: from a file's path to the exported function and the description.
-    """
-
-    build: Callable[[Detector], Any]
-    pack: Callable[[Detector, Any, str], bytes]
-    open: Callable[[str], tuple[Callable[[np.ndarray], check.Outputs], contents.Description]]
-
-
-def _open_weights(path: str) -> tuple[Callable[[np.ndarray], check.Outputs], Any]:
-    trained = safetensors.read(path)
-    return check.Model(trained), trained
-
-
 FORMATS = {
-    "stablehlo": Format(stablehlo.build, stablehlo.pack, stablehlo.open_export),
-    "onnx": Format(onnx.build, lambda _, model, text: onnx.pack(model, text), onnx.open_export),
-    "safetensors": Format(
-        lambda _: None, lambda trained, _, text: safetensors.pack(trained, text), _open_weights
+    "stablehlo": (stablehlo.build, lambda path: stablehlo.open_export(path)[0]),
+    "onnx": (onnx.build, lambda path: onnx.open_export(path)[0]),
+    "safetensors": (
+        lambda trained: functools.partial(safetensors.pack, trained),
+        lambda path: check.Model(safetensors.read(path)),
     ),
 }
+"""From a model to what makes a file's bytes of a description; from its path to the function."""
 
 
 def export(
@@ -84,50 +65,33 @@ def export(
             "verdicts; run vqad calibrate without --tile first for such",
             model,
         )
-    how = FORMATS[format]
-    built = how.build(trained)
-    description = contents.describe(trained)
-    pictures = _drawn() if images is None else images
+    build, open_export = FORMATS[format]
+    pack, description = build(trained), contents.describe(trained)
+    pictures = drawn(DRAWN) if images is None else images
     resized = (resize_image(picture, trained.image_size) for picture in pictures)
-    with _beside(out) as path:
-        path.write_bytes(how.pack(trained, built, contents.text(description)))
-        loaded, _ = how.open(str(path))
-        figures = check.compare(check.Model(trained), loaded, resized, out)
-        if not figures.images:
-            raise VqadError("--images: none given; give at least one")
-        description["check"] = {
-            "images": "drawn surfaces" if images is None else "given",
-            "mask_tolerance": check.MASK_TOLERANCE,
-            "tie_tolerance": check.TIE_TOLERANCE,
-            "found": dataclasses.asdict(figures),
-        }
-        path.write_bytes(how.pack(trained, built, contents.text(description)))
-        how.open(str(path))
-        size = path.stat().st_size
-    return figures, size
-
-
-def _drawn() -> Iterator[np.ndarray]:
-    return (draw_tile(i, CLASSES[i % len(CLASSES)]).image for i in range(DRAWN))
-
-
-@contextlib.contextmanager
-def _beside(out: str) -> Iterator[Path]:
-    """A file in the folder of ``out`` that takes its place at the end, unless something fails."""
-    target = Path(out)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            dir=target.parent, prefix=f".{target.name}.", delete=False
-        ) as file:
-            path = Path(file.name)
-        try:
-            yield path
-            path.chmod(0o644)
-            os.replace(path, target)
-        finally:
-            path.unlink(missing_ok=True)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, f"export.{format}")
+            path.write_bytes(pack(json.dumps(description)))
+            figures = check.compare(check.Model(trained), open_export(str(path)), resized, out)
+            if not figures.images:
+                raise VqadError("--images: none given; give at least one")
+            description["check"] = {
+                "images": "drawn surfaces" if images is None else "given",
+                "mask_tolerance": check.MASK_TOLERANCE,
+                "tie_tolerance": check.TIE_TOLERANCE,
+                "found": dataclasses.asdict(figures),
+            }
+            path.write_bytes(pack(json.dumps(description)))
+            open_export(str(path))
+            write_whole(out, path.read_bytes())
     except OSError as error:
         raise VqadError(
             f"{out}: cannot be written ({error.strerror or error}); free disk space or permissions"
         ) from error
+    return figures, os.path.getsize(out)
+
+
+def drawn(count: int) -> Iterator[np.ndarray]:
+    """Surfaces uint8 [h, w, 3], good ones and such with each kind of defect in turn."""
+    return (draw_tile(i, CLASSES[i % len(CLASSES)]).image for i in range(count))
