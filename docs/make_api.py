@@ -5,7 +5,9 @@ python docs/make_api.py build/api
 """
 
 import argparse
+import importlib
 import os
+import pkgutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -50,7 +52,14 @@ def build(folder: Path) -> list[Path]:
         show_source=False,
         template_directory=TEMPLATES,
     )
+    # A package's __all__ hides its modules, which are named with it therefore.
     names = [f"vqad.{package}" for package in PACKAGES]
+    names += [
+        f"{name}.{module.name}"
+        for name in names
+        if hasattr(importlib.import_module(name), "__all__")
+        for module in pkgutil.iter_modules([Path(vqad.__file__).parent / name.split(".")[1]])
+    ]
     pdoc.pdoc("vqad", "vqad.errors", *names, *LEFT_OUT, output_directory=folder)
     return [*sorted(folder.glob("vqad/**/*.html")), folder / "vqad.html"]
 

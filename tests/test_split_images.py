@@ -13,7 +13,6 @@ from vqad.config import base_config, validate
 from vqad.errors import VqadError
 from vqad.evaluation.evaluate import check_split
 from vqad.prediction.jitted import jit_predict, placement_for
-from vqad.training.sharding import IMAGE_SPLITS
 
 
 @pytest.fixture(scope="module")
@@ -40,10 +39,7 @@ def model(double):
 def programs(model, images):
     net, variables = model
     quick = {"xla_backend_optimization_level": 0}  # of the compiler's time, most goes to LLVM
-    return {
-        split: jit_predict(net, split).lower(variables, images).compile(quick)
-        for split in IMAGE_SPLITS
-    }
+    return {split: jit_predict(net, split).lower(variables, images).compile(quick)}
 
 
 @pytest.fixture(scope="module")
