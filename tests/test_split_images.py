@@ -39,7 +39,10 @@ def model(double):
 def programs(model, images):
     net, variables = model
     quick = {"xla_backend_optimization_level": 0}  # of the compiler's time, most goes to LLVM
-    return {split: jit_predict(net, split).lower(variables, images).compile(quick)}
+    return {
+        split: jit_predict(net, split).lower(variables, images).compile(quick)
+        for split in ("nothing", "images", "height")
+    }
 
 
 @pytest.fixture(scope="module")
@@ -104,5 +107,5 @@ def test_sizes_that_devices_cannot_share_are_refused():
     config.image_size = (512, 32)
     check_split(config)
     config.evaluation.split = "width"
-    with pytest.raises(VqadError, match=r"config\.evaluation\.split: width; give one of nothing"):
+    with pytest.raises(VqadError, match=r"config\.evaluation\.split: 'width'; give one of nothing"):
         validate(config)

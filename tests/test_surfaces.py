@@ -385,4 +385,4 @@ def test_the_scripts_end_with_the_line(tmp_path, script):
     if script == "judge_patchcore.py":
         command.remove("--no-baseline")
     result = subprocess.run(command, env=environment(), capture_output=True, text=True)
-    assert refused(result) == "error: --config=missing.py: no such file; give one of configs/*.py"
+    assert refused(result).startswith("error: --config=missing.py: no such file")

@@ -6,7 +6,7 @@ weights) and ``metadata`` (JSON: model fields, stage, origin, digests of the arr
 """
 
 from vqad.checkpoints.find import find_folder, latest_step, whole_steps
-from vqad.checkpoints.merge import merge
+from vqad.checkpoints.merging import merge
 from vqad.checkpoints.read import (
     load_metadata,
     load_step,
