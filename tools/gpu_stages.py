@@ -93,8 +93,8 @@ def train(arguments: argparse.Namespace, interruption: "Interruption") -> None:
             run(config, str(workdir), interruption=interruption)
         finally:
             if rate := images_per_second(workdir / "metrics.jsonl", name):
-                told["flops_per_step"] = operations.of_step(name)
-                told.update(_reached(speed, told, steps, rate))
+                told.update(steps=steps, images_per_second=round(rate, 1))
+                _add_shares(speed, operations.of_steps())
                 (workdir / "speed.json").write_text(json.dumps(speed, indent=1) + "\n")
         start_seconds = time.perf_counter() - begun - steps * settings.batch_size / rate
         told["start_seconds"] = round(start_seconds, 1)
@@ -102,16 +102,15 @@ def train(arguments: argparse.Namespace, interruption: "Interruption") -> None:
             loading = 1 / rate  # the device waited
 
 
-def _reached(speed: Mapping, told: Mapping, steps: int, rate: float) -> dict[str, Any]:
-    steps_per_second = rate / told["batch_size"]
-    flops = (told["flops_per_step"] or 0) * steps_per_second
-    return {
-        "steps": steps,
-        "steps_per_second": round(steps_per_second, 3),
-        "images_per_second": round(rate, 1),
-        "teraflops_per_second": round(flops / 1e12, 3),
-        "shares_of_peak": shares_of_peak(speed["device"], speed["dtype"], flops),
-    }
+def _add_shares(speed: dict[str, Any], operations: Mapping[str, float]) -> None:
+    """Adds what follows from images a second, for the stages that have been trained."""
+    for name, told in speed["stages"].items():
+        if "images_per_second" in told and name in operations:
+            rate = told["images_per_second"] / told["batch_size"]
+            flops = operations[name] * rate
+            told["steps_per_second"] = round(rate, 3)
+            told["teraflops_per_second"] = round(flops / 1e12, 3)
+            told["shares_of_peak"] = shares_of_peak(speed["device"], speed["dtype"], flops)
 
 
 def main() -> None:

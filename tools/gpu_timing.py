@@ -165,14 +165,13 @@ class Operations:
         self._process = subprocess.Popen(
             command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )
-        self._found: dict[str, float] | None = None
+        self._found: dict[str, float] = {}
 
-    def of_step(self, stage: str) -> float | None:
-        """Operations of a step; None where they could not be counted."""
-        if self._found is None:
-            said, _ = self._process.communicate()
-            self._found = json.loads(said) if self._process.returncode == 0 else {}
-        return self._found.get(stage)
+    def of_steps(self) -> dict[str, float]:
+        """Operations of each stage's step; nothing as long as they are not counted."""
+        if not self._found and self._process.poll() == 0:
+            self._found = json.loads(self._process.stdout.read())
+        return self._found
 
 
 def main() -> None:
