@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from vqad.commands.arguments import model_argument
-from vqad.errors import VqadError, printable
+from vqad.errors import VqadError, printable, reason
 
 if TYPE_CHECKING:
     import gradio
@@ -83,7 +83,7 @@ def _check_free(host: str, port: int) -> None:
             trial.bind(address)
     except OSError as error:
         raise VqadError(
-            f"--host={host} --port={port}: cannot listen there ({error.strerror or error}); give "
+            f"--host={host} --port={port}: cannot listen there ({reason(error)}); give "
             "another port or address"
         ) from error
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vqad.commands.arguments import check_tiling, model_argument, tiling_arguments
-from vqad.errors import VqadError
+from vqad.errors import VqadError, reason
 
 if TYPE_CHECKING:
     from vqad.prediction.detector import Detector
@@ -91,7 +91,7 @@ def run_predict(args: argparse.Namespace) -> int:
                 timed, begun = timed + len(batch), time.perf_counter()
     except OSError as error:
         raise VqadError(
-            f"{error.filename or out}: cannot be written ({error.strerror or error}); free disk "
+            f"{error.filename or out}: cannot be written ({reason(error)}); free disk "
             "space or permissions"
         ) from error
     if not done:

@@ -6,7 +6,7 @@ from typing import Any
 
 from etils import epath
 
-from vqad.errors import VqadError
+from vqad.errors import VqadError, reason
 from vqad.paths import is_remote, write_whole
 
 
@@ -20,7 +20,7 @@ def write_result(path: epath.PathLike, content: bytes) -> None:
         write_whole(path, content)
     except OSError as error:
         raise VqadError(
-            f"{path}: cannot be written ({error.strerror or error}), what was there is kept; free "
+            f"{path}: cannot be written ({reason(error)}), what was there is kept; free "
             "disk space or permissions, or give another folder"
         ) from error
 
@@ -36,7 +36,7 @@ def read_json(path: epath.PathLike) -> Any:
             raise ValueError("not a file")
         return json.loads(epath.Path(path).read_bytes())
     except (OSError, RecursionError) as error:
-        raise ValueError(str(error)) from error
+        raise ValueError(reason(error)) from error
 
 
 def is_number(value: object) -> bool:
