@@ -31,7 +31,6 @@ from vqad.data.sources import TFDS_PREFIX, open_source
 from vqad.errors import VqadError, printable
 from vqad.evaluation.evaluate import FIGURES_VERSION
 from vqad.paths import is_remote
-from vqad.stages import STAGES
 
 HERE = Path(__file__).parent
 VQAD, BASELINE = "vqad", "PatchCore-lite"
@@ -143,7 +142,7 @@ def check(config: ConfigDict) -> None:
     if "stage1" in config.stages:
         pictures = where_data_is(config, "pictures")
         open_source(config.pictures, "train", None, tree=True, **pictures)
-    elif STAGES[config.stages[0]].needs:
+    if config.init_from:
         checkpoints.find_folder(config.init_from)
 
 
