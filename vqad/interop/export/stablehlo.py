@@ -13,7 +13,7 @@ import os
 import re
 import zipfile
 from collections.abc import Callable, Mapping
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +27,6 @@ from vqad.interop.export import contents, safetensors
 from vqad.kernels.compiler import compiler_options
 from vqad.prediction.detector import Detector
 from vqad.prediction.jitted import Predict
-from vqad.prediction.thresholds import Thresholds
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 PROGRAM, WEIGHTS, METADATA = MEMBERS = ("program", "weights.safetensors", "metadata.json")
@@ -66,16 +65,10 @@ def pack(trained: Detector, program: bytes, text: str) -> bytes:
 class Program(Detector):
     """A detector that is a program alone, without the network and variables that it was made of."""
 
-    def __init__(
-        self,
-        predict: Predict,
-        image_size: tuple[int, int],
-        thresholds: Thresholds | None,
-        metadata: Mapping[str, Any],
-    ) -> None:
+    def __init__(self, predict: Predict, description: contents.Description) -> None:
         """Of a function of uint8 [n, h, w, 3] to ``score`` [n] and ``mask`` [n, h, w]."""
-        self.predict_batch, self.image_size = predict, image_size
-        self.thresholds, self.metadata = thresholds, metadata
+        self.predict_batch, self.image_size = predict, description.image_size
+        self.thresholds, self.metadata = description.limits, description.metadata
 
     @property
     def variables(self) -> NoReturn:
@@ -88,27 +81,12 @@ class Program(Detector):
     model = reconstruct = variables
 
 
-def load(path: str, image_size: tuple[int, int] | None = None) -> Detector:
-    """Loads a detector from a file; the image size, if given, must be the export's own.
+def load(path: str, image_size: tuple[int, int] | None = None) -> Program:
+    """Loads a detector from a file; its program is compiled at its first call for a size of batch.
 
     Raises:
-      VqadError: another size, a damaged file, or another program than ``vqad export`` writes.
-    """
-    predict, description = open_export(path)
-    size = description.image_size
-    if image_size is not None and tuple(image_size) != size:
-        raise VqadError(
-            f"image_size: {tuple(image_size)}, but {path} was exported for {size[0]} x {size[1]}; "
-            "leave it out, or load the folder that it was exported from"
-        )
-    return Program(predict, size, description.limits, description.metadata)
-
-
-def open_export(path: str) -> tuple[Predict, contents.Description]:
-    """The exported function, compiled at its first call for a size of batch, and its description.
-
-    Raises:
-      VqadError: a damaged file, or another program than ``vqad export`` writes.
+      VqadError: an image size that is not the export's own, a damaged file, or another program than
+        ``vqad export`` writes.
     """
     members = _read(path)
     description = contents.parse(members[METADATA], path)
@@ -117,6 +95,12 @@ def open_export(path: str) -> tuple[Predict, contents.Description]:
     with contents.readable(path, fault, "export it again, with this version"):
         program = export.deserialize(bytearray(members[PROGRAM]))
         _check_program(program, arrays, description)
+    size = description.image_size
+    if image_size is not None and tuple(image_size) != size:
+        raise VqadError(
+            f"image_size: {tuple(image_size)}, but {path} was exported for {size[0]} x {size[1]}; "
+            "leave it out, or load the folder that it was exported from"
+        )
     device = jax.local_devices()[0]
     weights = jax.device_put(arrays, device)
     call = jax.jit(program.call, compiler_options=compiler_options(device.platform))
@@ -125,7 +109,7 @@ def open_export(path: str) -> tuple[Predict, contents.Description]:
     def predict(images: np.ndarray) -> dict[str, np.ndarray]:
         return jax.device_get(call(weights, jax.device_put(images, here)))
 
-    return predict, description
+    return Program(predict, description)
 
 
 def _read(path: str) -> dict[str, bytes]:

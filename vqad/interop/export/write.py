@@ -25,7 +25,7 @@ DRAWN = 10
 
 
 FORMATS = {
-    "stablehlo": (stablehlo.build, lambda path: stablehlo.open_export(path)[0]),
+    "stablehlo": (stablehlo.build, lambda path: stablehlo.load(path).predict_batch),
     "onnx": (onnx.build, lambda path: onnx.open_export(path)[0]),
     "safetensors": (
         lambda trained: functools.partial(safetensors.pack, trained),
