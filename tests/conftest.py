@@ -6,6 +6,8 @@ With ``JAX_PLATFORMS=cuda,cpu`` tests that need one device run on a GPU (docs/re
 import os
 import tempfile
 
+import pytest
+
 if os.environ.setdefault("JAX_PLATFORMS", "cpu") == "cpu":
     # Tests spend their time on compiling, and most of that on LLVM's optimizations.
     os.environ["XLA_FLAGS"] = (
@@ -37,3 +39,6 @@ def pytest_collection_modifyitems(items):
     names = [f"test_{name}" for name in LONGEST]
     rank = {name: i - len(names) for i, name in enumerate(names)}
     items.sort(key=lambda item: rank.get(item.path.stem, 0))
+    for item in items:
+        if item.path.parent.name == "slow":
+            item.add_marker(pytest.mark.slow)

@@ -1,7 +1,7 @@
-"""Records anomalib's AUPRO and AUPIMO of made-up maps in `data/anomalib_metrics.json`.
+"""Records anomalib's AUPRO and AUPIMO of made-up maps in `tests/data/anomalib_metrics.json`.
 
     pip install torch torchmetrics opencv-python-headless omegaconf jsonargparse matplotlib
-    pip install --no-deps anomalib && python tests/make_metric_fixtures.py
+    pip install --no-deps anomalib && python tools/make_metric_fixtures.py
 
 The metrics need none of what anomalib's models and data need, which is replaced by nothing while
 they are imported. The versions that made the file are in it. Tests make the same maps again and
@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-FILE = Path(__file__).parent / "data" / "anomalib_metrics.json"
+FILE = Path(__file__).parents[1] / "tests" / "data" / "anomalib_metrics.json"
 HEIGHT, WIDTH = 200, 250  # 50,000 pixels: 40 good images meet a rate of 1e-5 exactly, at 20 pixels
 GOOD, DEFECTIVE = 40, 8
 CASES = {

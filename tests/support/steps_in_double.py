@@ -1,13 +1,13 @@
 """20 steps of a stage in double precision, for comparison, on all devices of all processes.
 
-python tests/steps_in_double.py STAGE OUT.npz [COORDINATOR PROCESSES PROCESS]
+python tests/support/steps_in_double.py STAGE OUT.npz [COORDINATOR PROCESSES PROCESS]
 """
 
 import sys
 
 import jax
 import numpy as np
-from test_training import Run
+from tiny import Run
 
 from vqad.stages import STAGES
 from vqad.training.processes import join

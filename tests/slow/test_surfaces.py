@@ -7,23 +7,20 @@ import sys
 from dataclasses import asdict
 
 import numpy as np
+import patchcore_lite
 import pytest
+import surface_runs
+import surfaces
 from command_line import ROOT, environment, refused
 from PIL import Image
 from scipy.spatial.distance import cdist
+from surface_runs import Run, execute
+from surface_tables import ALL, read_figures, summarize, write_tables
 
 from vqad.data.sources import open_source
 from vqad.errors import VqadError
 from vqad.evaluation.figures import Figures
 from vqad.evaluation.judge import judge
-
-sys.path.append(str(ROOT / "benchmarks"))
-
-import patchcore_lite
-import surface_runs
-import surfaces
-from surface_runs import Run, execute
-from surface_tables import ALL, read_figures, summarize, write_tables
 
 # Of ml_collections, which loads configurations so.
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")

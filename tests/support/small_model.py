@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from test_training import tiny_config
+from tiny import tiny_config
 
 import vqad
 from vqad.checkpoints import save_weights

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from command_line import ROOT
 from PIL import Image
-from test_training import tiny_config
+from tiny import tiny_config
 
 from vqad.checkpoints import save_weights
 from vqad.cli import COMMANDS

@@ -206,7 +206,7 @@ def test_prepare_leaves_its_files_in_the_bucket(store, tmp_path, capsys):
 
 def test_weights_are_imported_into_a_bucket(store):
     pytest.importorskip("torch")
-    data = Path(__file__).parent / "data"
+    data = Path(__file__).parents[1] / "data"
     assert main(["import-weights", str(data), "gs://bucket/weights"]) == 0
     variables, metadata = load_weights("gs://bucket/weights")
     assert "upsampler" in variables["params"]

@@ -1,4 +1,4 @@
-"""Hostile or careless input ends in VqadError: a short form of `tests/fuzz.py`, and cases."""
+"""Hostile or careless input ends in VqadError: a short form of `tools/fuzz.py`, and cases."""
 
 import functools
 import json
@@ -8,11 +8,10 @@ import sys
 import tarfile
 import time
 import zipfile
-from pathlib import Path
 
 import hypothesis
 import pytest
-from command_line import environment
+from command_line import ROOT, environment
 from hostile import READERS
 from mutations import PICKLE
 from watch import Misdeed, watched
@@ -71,7 +70,7 @@ def test_a_reader_raises_our_error_and_does_nothing_else(readers, name):
 
 
 def fuzz(*args):
-    line = [sys.executable, str(Path(__file__).parent / "fuzz.py"), *args]
+    line = [sys.executable, str(ROOT / "tools" / "fuzz.py"), *args]
     return subprocess.run(line, env=environment(), capture_output=True, text=True, timeout=300)
 
 
@@ -147,7 +146,7 @@ for how in ("pickles", "more pickles", "bomb", "odd"):
 
 def test_checkpoints_with_surprises(tmp_path):
     """Pickles are not run, bombs not read; what Orbax keeps beside a checkpoint does not matter."""
-    line = [sys.executable, "-c", CHECKPOINT, str(Path(__file__).parent)]
+    line = [sys.executable, "-c", CHECKPOINT, str(ROOT / "tests" / "support")]
     result = subprocess.run(
         line, env=environment(), cwd=tmp_path, capture_output=True, text=True, timeout=120
     )

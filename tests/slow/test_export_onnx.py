@@ -22,7 +22,7 @@ from vqad.interop.export import onnx
 pytest.importorskip("jax2onnx")
 pytest.importorskip("onnxruntime")
 
-EXAMPLE = Path(__file__).parent.parent / "examples" / "onnx_alone.py"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "onnx_alone.py"
 # What the example must do without.
 ALONE = """
 import runpy, sys

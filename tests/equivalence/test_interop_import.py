@@ -14,7 +14,7 @@ from vqad.interop.authors_table import PARTS
 from vqad.interop.import_weights import import_weights
 from vqad.interop.torch_checkpoints import read_checkpoint
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "data"
 STAGE_ONE = DATA / "vq_model_pretrained_5_32.pckl"
 MODEL = {
     "hiddens": 8,

@@ -2,7 +2,7 @@
 
 import jax
 import pytest
-from test_training import tiny_config
+from tiny import tiny_config
 
 from vqad.run import run
 from vqad.training.progress import Progress

@@ -1,4 +1,4 @@
-"""Hostile pictures, prepared data sets and archives; see `tests/hostile.py`."""
+"""Hostile pictures, prepared data sets and archives; see `tests/support/hostile.py`."""
 
 import io
 import stat

@@ -1,6 +1,6 @@
 """How far vqad's arrays are from those that the authors' code computed with the same weights.
 
-python tests/compare_with_reference.py DIR
+python tools/compare_with_reference.py DIR
 
 DIR holds the authors' six checkpoint files and `reference.npz` with `image` and the arrays that
 `reference.named` names, [n, c, h, w]. Differences are relative to the largest magnitude of the
@@ -10,7 +10,10 @@ the reference's own float32 is off.
 
 import argparse
 import contextlib
+import sys
 from pathlib import Path
+
+sys.path.append(str(Path(__file__).parents[1] / "tests" / "support"))
 
 import jax
 import numpy as np

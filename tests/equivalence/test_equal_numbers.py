@@ -4,9 +4,11 @@ import jax
 import numpy as np
 import pytest
 from command_line import USUAL
-from test_training import Run
+from tiny import Run
 
 from vqad.stages import STAGES
+
+pytestmark = pytest.mark.slow
 
 STEPS, BATCH = 20, 16
 

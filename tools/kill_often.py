@@ -1,6 +1,6 @@
 """Kills a run again and again at random moments, and compares what it ends with.
 
-python tests/kill_often.py WORKDIR --kills=30
+python tools/kill_often.py WORKDIR --kills=30
 
 trains the demo twice, once undisturbed and once killed (SIGKILL) that many times, also while it
 saves; every restart must go on from the last whole checkpoint, and all parameters, codebooks and
@@ -12,9 +12,12 @@ import contextlib
 import random
 import re
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
+
+sys.path.append(str(Path(__file__).parents[1] / "tests" / "support"))
 
 import jax
 import numpy as np

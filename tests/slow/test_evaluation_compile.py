@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 from jax import monitoring
-from test_training import tiny_config
+from tiny import tiny_config
 
 from vqad.config import model_from_config
 from vqad.models.initializers import host_key

@@ -5,7 +5,7 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
-from test_training import Run
+from tiny import Run
 
 from vqad.errors import VqadError
 from vqad.stages import STAGES

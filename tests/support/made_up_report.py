@@ -1,4 +1,4 @@
-"""A report of made-up images: python tests/made_up_report.py OUT.html [IMAGES]."""
+"""A report of made-up images: python tests/support/made_up_report.py OUT.html [IMAGES]."""
 
 import sys
 import time

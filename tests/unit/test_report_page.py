@@ -15,7 +15,7 @@ from made_up_report import CLASSES, HOSTILE, SETTINGS, evaluation, made_up_repor
 from PIL import Image
 from sklearn.metrics import f1_score, roc_auc_score
 from small_model import write_small_model
-from test_training import tiny_config
+from tiny import tiny_config
 
 from vqad.cli import main
 from vqad.commands import report as report_command

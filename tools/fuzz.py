@@ -1,10 +1,10 @@
-"""Gives a reader hostile input for minutes: python tests/fuzz.py READER --minutes=10.
+"""Gives a reader hostile input for minutes: python tools/fuzz.py READER --minutes=10.
 
 READER is one of config, checkpoint, pictures, prepared, weights, archives, exports and results;
-`tests/hostile.py` says what each reads. A reader may raise VqadError and nothing else, must end in
-30 s and take no more than 2 GiB, and may neither write outside of its folder nor unpickle or start
-anything. Each way of failing is printed once, with the sample's file in --keep, and the exit code
-is then 1. The last line says how many examples were read.
+`tests/support/hostile.py` says what each reads. A reader may raise VqadError and nothing else, must
+end in 30 s and take no more than 2 GiB, and may neither write outside of its folder nor unpickle or
+start anything. Each way of failing is printed once, with the sample's file in --keep, and the exit
+code is then 1. The last line says how many examples were read.
 """
 
 import argparse
@@ -24,11 +24,12 @@ from pathlib import Path
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ.setdefault("MALLOC_ARENA_MAX", "4")
-sys.path.insert(0, str(Path(__file__).parent.parent))
+ROOT = Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
 
-import hypothesis
-from hostile import READERS
-from watch import LONGEST, watched
+import hypothesis  # noqa: E402
+from hostile import READERS  # noqa: E402
+from watch import LONGEST, watched  # noqa: E402
 
 BATCH = 200  # examples between two looks at the clock
 MEMORY = 2 * 2**30

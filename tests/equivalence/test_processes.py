@@ -15,6 +15,8 @@ from command_line import ROOT, command, devices, environment, launch, metrics
 from vqad.checkpoints import load_weights, whole_steps
 from vqad.training.lock import WorkdirLock
 
+pytestmark = pytest.mark.slow
+
 STAGE1 = ["--config.stages=('stage1',)", "--config.log.every_steps=1"]
 LONG = ["--config.stage1.steps=100000", "--config.mesh.split=optimizer"]
 
@@ -83,7 +85,7 @@ def test_two_processes_give_the_numbers_of_one(tmp_path):
 
 def in_double(stage, folder):
     """Arrays by name after 20 steps of a stage: of two processes, and of one."""
-    script = [sys.executable, str(ROOT / "tests" / "steps_in_double.py"), stage]
+    script = [sys.executable, str(ROOT / "tests" / "support" / "steps_in_double.py"), stage]
     two = [*script, str(folder / "two.npz"), free_address(), "2"]
     started = [subprocess.Popen([*two, process], env=environment(**devices(2))) for process in "01"]
     assert [process.wait(timeout=500) for process in started] == [0, 0]

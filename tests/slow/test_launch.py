@@ -232,7 +232,7 @@ def test_imported_weights_are_judged(tmp_path, surface):
     from vqad.interop.import_weights import import_weights
 
     weights = tmp_path / "weights"
-    sizes = import_weights(Path(__file__).parent / "data", weights)["model"]
+    sizes = import_weights(Path(__file__).parents[1] / "data", weights)["model"]
     flags = [f"--config.model.{name}={value}" for name, value in sizes.items()]
     result = launch(
         weights, f"--config.surface={surface}", *flags, config="stage3.py", mode="evaluate"

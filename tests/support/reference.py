@@ -9,7 +9,7 @@ from vqad.anomalies.features import Disturbance
 from vqad.interop.authors import authors_to_variables, infer_sizes
 from vqad.models.dsr import Dsr
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "data"
 
 
 @functools.cache

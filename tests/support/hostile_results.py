@@ -1,4 +1,4 @@
-"""Hostile thresholds and evaluations beside a checkpoint; see `tests/hostile.py`."""
+"""Hostile thresholds and evaluations beside a checkpoint; see `tests/support/hostile.py`."""
 
 import contextlib
 import json

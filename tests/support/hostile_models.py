@@ -1,4 +1,4 @@
-"""Hostile settings, checkpoints, PyTorch weights and exports; see `tests/hostile.py`."""
+"""Hostile settings, checkpoints, PyTorch weights and exports; see `tests/support/hostile.py`."""
 
 import io
 import itertools
@@ -21,7 +21,7 @@ from mutations import (
     write_tree,
 )
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 CHOSEN = st.sampled_from
 
 
