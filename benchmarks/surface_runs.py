@@ -127,6 +127,7 @@ def execute(run: Run, minutes_limit: float = math.inf) -> str | None:
     if record.minutes >= minutes_limit:
         return _stopped(record, minutes_limit)
     with open(run.folder / "log.txt", "a") as log:
+        start = log.tell()
         # In a session of its own, Ctrl-C reaches it once, from here.
         process = subprocess.Popen(
             run.command,
@@ -135,35 +136,40 @@ def execute(run: Run, minutes_limit: float = math.inf) -> str | None:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-        try:
-            code = _wait(process, run, record, minutes_limit)
-        except BaseException:
-            process.terminate()
-            process.wait()
-            raise
+        code = _wait(process, run, record, minutes_limit)
     if code == 0 and run.evaluation.exists():
         record.finished = True
         record.write(run)
         return None
     if record.minutes >= minutes_limit:
         return _stopped(record, minutes_limit)
-    return f"ended with code {code}: {_last_words(run)}"
+    return f"ended with code {code}: {_last_words(run, start)}"
 
 
 def _wait(process: subprocess.Popen, run: Run, record: Record, limit: float) -> int:
     """Waits for the end of a process and counts its minutes; tells it to stop at the limit."""
     before, begun, told = record.minutes, time.monotonic(), False
-    while True:
-        left = LOOK if told else min(LOOK, max(0.0, limit - record.minutes) * 60)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(left)
+
+    def count() -> None:
         record.minutes = before + (time.monotonic() - begun) / 60
         record.write(run)
-        if process.returncode is not None:
-            return process.returncode
-        if record.minutes >= limit and not told:
-            process.terminate()
-            told = True
+
+    try:
+        while True:
+            left = LOOK if told else min(LOOK, max(0.0, limit - record.minutes) * 60)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(left)
+            count()
+            if process.returncode is not None:
+                return process.returncode
+            if record.minutes >= limit and not told:
+                process.terminate()
+                told = True
+    except BaseException:
+        process.terminate()
+        process.wait()
+        count()
+        raise
 
 
 def _stopped(record: Record, limit: float) -> str:
@@ -173,7 +179,9 @@ def _stopped(record: Record, limit: float) -> str:
     )
 
 
-def _last_words(run: Run) -> str:
-    lines = (run.folder / "log.txt").read_text(errors="replace").strip().splitlines()
+def _last_words(run: Run, start: int) -> str:
+    """The error, or else the last line, of what stands in the log from a place on."""
+    text = (run.folder / "log.txt").read_bytes()[start:].decode(errors="replace")
+    lines = text.strip().splitlines()
     errors = [line for line in lines if line.startswith("error: ")]
     return (errors or lines or ["it said nothing"])[-1]

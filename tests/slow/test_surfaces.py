@@ -226,6 +226,8 @@ def test_a_finished_run_is_not_repeated(tmp_path):
 def test_a_run_that_fails_says_why_and_can_be_repeated(tmp_path):
     fails = made_up_run(tmp_path, "print('error: no room'); print('bye'); raise SystemExit(3)")
     assert execute(fails) == "ended with code 3: error: no room"
+    later = made_up_run(tmp_path, "raise SystemExit(5)")
+    assert execute(later) == "ended with code 5: it said nothing"  # not what was said before
     silent = made_up_run(tmp_path / "other", "pass")
     assert execute(silent) == "ended with code 0: it said nothing"
     assert execute(made_up_run(tmp_path)) is None
@@ -244,21 +246,23 @@ def test_a_run_stops_at_its_limit_over_all_starts(tmp_path):
 
 
 def test_an_interrupted_run_is_stopped_first(tmp_path, monkeypatch):
-    stopped = []
+    waited = []
 
     class Process(subprocess.Popen):
-        def terminate(self):
-            stopped.append(self.pid)
-            super().terminate()
-
-    def interrupted(*_):
-        raise KeyboardInterrupt
+        def wait(self, timeout=None):
+            waited.append(timeout)
+            if len(waited) == 1:
+                raise KeyboardInterrupt
+            return super().wait(timeout)
 
     monkeypatch.setattr(surface_runs.subprocess, "Popen", Process)
-    monkeypatch.setattr(surface_runs, "_wait", interrupted)
+    run = made_up_run(tmp_path, WAITS)
     with pytest.raises(KeyboardInterrupt):
-        execute(made_up_run(tmp_path, WAITS))
-    assert len(stopped) == 1
+        execute(run)
+    assert len(waited) == 2  # without a limit: it has ended
+    assert surface_runs.read_record(run).minutes > 0
+    monkeypatch.undo()
+    assert execute(made_up_run(tmp_path)) is None
 
 
 def test_folders_of_other_runs_are_refused(tmp_path):
