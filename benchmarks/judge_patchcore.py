@@ -19,11 +19,11 @@ from vqad.config import where_data_is
 from vqad.data.pipeline import evaluation_batches
 from vqad.data.sources import Source, open_source
 from vqad.errors import VqadError, printable
-from vqad.evaluation.judge import Judgement, judge
+from vqad.evaluation.predictions import Evaluation, evaluate_predictions
 from vqad.evaluation.report import format_table, write_json
 
 
-def judge_patchcore(config: ConfigDict, side: int) -> Judgement:
+def judge_patchcore(config: ConfigDict, side: int) -> Evaluation:
     """Fits the baseline to ``config.surface`` and judges it.
 
     Args:
@@ -43,7 +43,7 @@ def judge_patchcore(config: ConfigDict, side: int) -> Judgement:
     images, judged = (
         evaluation_batches(each, batch_size=config.evaluation.batch_size) for each in (seen, masks)
     )
-    return judge(
+    return evaluate_predictions(
         make_predict(features, bank, scale, tuple(config.image_size)),
         (m | {"image": image["image"]} for image, m in zip(images, judged, strict=True)),
         masks.classes,

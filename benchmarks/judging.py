@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from vqad.evaluation.judge import judge
+from vqad.evaluation.predictions import evaluate_predictions
 from vqad.evaluation.report import format_table
 
 BATCH, POOL = 8, 64
@@ -69,7 +69,7 @@ def main() -> None:
     names = [str(i) for i in range(args.images + BATCH)]
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     began = time.perf_counter()
-    judgement = judge(predict, batches(), ("good", "crack", "stain"), names)
+    judgement = evaluate_predictions(predict, batches(), ("good", "crack", "stain"), names)
     seconds = time.perf_counter() - began - making
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(format_table(judgement))

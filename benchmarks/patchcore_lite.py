@@ -13,7 +13,7 @@ from scipy.ndimage import gaussian_filter
 
 from vqad.data.decode import resize_image
 from vqad.data.sources import Source
-from vqad.evaluation.judge import Predict
+from vqad.evaluation.predictions import Predict
 
 SIDE = 256  # of the network's images; smaller ones are enlarged to it
 LEVELS = (4, 10)  # the last blocks at strides 8 and 16, of 40 and 112 channels
@@ -111,7 +111,7 @@ def fit(features: Features, source: Source, seed: int) -> tuple[np.ndarray, floa
 def make_predict(
     features: Features, bank: np.ndarray, scale: float, size: tuple[int, int]
 ) -> Predict:
-    """What ``judge`` asks for. d / (d + scale) brings distances d to [0, 1), in their order."""
+    """What ``evaluate_predictions`` asks for; d / (d + scale) brings distances to [0, 1)."""
 
     def predict(images: np.ndarray) -> dict[str, np.ndarray]:
         images = enlarge(images)

@@ -86,7 +86,7 @@ def wait(config: ConfigDict, stage: Stage, steps: int = 40) -> str:
     trainer = make_trainer(config, stage, model, source.num_labelled > 0)
     state = trainer.init(earlier)
     loader = stage_batches(config, stage, source, 0)
-    batches = trainer.sharding.ahead(loader)
+    batches = trainer.shardings.prefetch(loader)
     waited, taken = [], []
     for _ in range(steps + 1):
         begun = clocks()

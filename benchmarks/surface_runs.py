@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vqad.errors import VqadError
-from vqad.paths import write_whole
+from vqad.paths import write_atomic
 
 LOOK = 5.0  # seconds between two looks at a process
 
@@ -62,7 +62,7 @@ class Record:
           VqadError: it cannot be written.
         """
         try:
-            write_whole(run.folder / "run.json", (json.dumps(vars(self)) + "\n").encode())
+            write_atomic(run.folder / "run.json", (json.dumps(vars(self)) + "\n").encode())
         except OSError as error:
             raise VqadError(f"{run.folder}: cannot be written ({error}); give another --out") from (
                 error

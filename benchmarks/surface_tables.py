@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vqad.errors import VqadError
-from vqad.paths import write_whole
+from vqad.paths import write_atomic
 
 FIGURES = {
     "image_auroc": "image AUROC",
@@ -186,8 +186,8 @@ def write_tables(out: Path, rows: Sequence[Mapping[str, Any]], about: Mapping[st
         ]
     )
     try:
-        write_whole(out / "surfaces.json", (content + "\n").encode())
-        write_whole(out / "surfaces.md", (text + "\n").encode())
+        write_atomic(out / "surfaces.json", (content + "\n").encode())
+        write_atomic(out / "surfaces.md", (text + "\n").encode())
     except OSError as error:
         raise VqadError(f"--out={out}: cannot be written ({error})") from error
     return text

@@ -64,7 +64,7 @@ def train(pacer: Pacer, work: Workload, name: str, loading: bool) -> None:
     else:
         batches = itertools.repeat({"image": _images(work)})
     for batch in batches:
-        state, metrics, _ = trainer.step(state, trainer.sharding.put_batch(batch))
+        state, metrics, _ = trainer.step(state, trainer.shardings.put_batch(batch))
         jax.block_until_ready((state, metrics))
         pacer.tick()
 

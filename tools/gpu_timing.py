@@ -103,7 +103,7 @@ def _seconds_per_step(trainer: Any) -> float:
     state = trainer.init()
     shape = trainer.batch_shapes()["image"].shape
     image = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-    batch = trainer.sharding.put_batch({"image": image})
+    batch = trainer.shardings.put_batch({"image": image})
     state, *_ = trainer.step(state, batch)
     jax.block_until_ready(state)
     steps, begun = 0, time.perf_counter()

@@ -29,9 +29,9 @@ from vqad.checkpoints import verify
 STAGES = ("stage1", "stage2", "stage3")
 
 
-def whole_steps(workdir):
+def complete_steps(workdir):
     """The newest whole checkpoint of each stage, 0 where there is none."""
-    return {stage: max(checkpoints.whole_steps(workdir / stage), default=0) for stage in STAGES}
+    return {stage: max(checkpoints.complete_steps(workdir / stage), default=0) for stage in STAGES}
 
 
 def is_saving(workdir, since):
@@ -44,11 +44,11 @@ def is_saving(workdir, since):
 
 def wait(process, workdir, moments):
     """Waits until a run ends or a random moment: as it starts, between saves, in one of them."""
-    begun, before, later = time.time(), whole_steps(workdir), moments.randint(1, 4)
+    begun, before, later = time.time(), complete_steps(workdir), moments.randint(1, 4)
     starting, saving = moments.choice([(True, False), (False, False), (False, True)])
     limit = time.monotonic() + (moments.uniform(0, 10) if starting else 600)
     while process.poll() is None and time.monotonic() < limit:
-        now = whole_steps(workdir)
+        now = complete_steps(workdir)
         if now != before:
             before, later = now, later - 1
         if saving and later <= 1 and is_saving(workdir, begun):
@@ -74,7 +74,7 @@ def finished(command, workdir, kills, seed=0):
     """
     moments, went_on, half_saved = random.Random(seed), 0, 0
     while True:
-        before = whole_steps(workdir)
+        before = complete_steps(workdir)
         with tempfile.TemporaryFile("w+") as log:
             begun = time.time()
             process = subprocess.Popen(command, env=environment(**OPTIMIZED), stderr=log)
@@ -91,7 +91,7 @@ def finished(command, workdir, kills, seed=0):
         continued = dict(re.findall(r"(stage\d): continuing from step (\d+)", said))
         for stage, step in continued.items():
             assert int(step) == before[stage], (stage, step, before)
-        for stage, step in whole_steps(workdir).items():
+        for stage, step in complete_steps(workdir).items():
             if step > before[stage] > 0:
                 assert stage in continued, f"{stage} began anew, not at {before[stage]}:\n{said}"
         went_on += len(continued)
@@ -104,7 +104,7 @@ def assert_same_bits(a, b):
     """Asserts that all stages in two workdirs hold the same bits."""
     for stage in STAGES:
         folders = [str(Path(workdir) / stage) for workdir in (a, b)]
-        steps = [checkpoints.whole_steps(folder) for folder in folders]
+        steps = [checkpoints.complete_steps(folder) for folder in folders]
         assert steps[0] == steps[1], (stage, steps)
         if not steps[0]:
             continue

@@ -75,7 +75,7 @@ def size_and_time(path: str | os.PathLike) -> tuple[int, int]:
     return found.st_size, int(found.st_mtime)
 
 
-def write_whole(path: str | os.PathLike, content: bytes) -> None:
+def write_atomic(path: str | os.PathLike, content: bytes) -> None:
     """Writes a file whole or not at all, with its folder: an older one stays until then.
 
     Raises:
@@ -132,7 +132,7 @@ def copy_tree(source: str | os.PathLike, target: str | os.PathLike) -> None:
             size_there, written_there = size_and_time(new)
             if size_there == size and written_there >= written:
                 return
-        write_whole(new, old.read_bytes())
+        write_atomic(new, old.read_bytes())
         if not is_remote(new):
             os.utime(new, (written, written))  # else it would be newer on its way back
 

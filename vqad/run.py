@@ -16,18 +16,18 @@ from vqad.data.checks import leaks
 from vqad.data.findings import NoTestSplit, act_on
 from vqad.data.sources import Source, open_source
 from vqad.errors import VqadError, printable
-from vqad.evaluation.evaluate import check_split, evaluate, is_judged
+from vqad.evaluation.evaluate import check_split, evaluate, is_evaluated
 from vqad.evaluation.observe import observer
 from vqad.paths import absolute, check_reachable, is_remote, links_out_of, odd_files
 from vqad.prediction.calibration import calibrate, check_enough
-from vqad.run_stage import takes_parts, train_stage
+from vqad.run_stage import takes_random_crops, train_stage
 from vqad.stages import STAGES
 from vqad.stages.stage import Stage
 from vqad.training.interruption import Interrupted, Interruption
 from vqad.training.lock import WorkdirLock
 from vqad.training.processes import check_alike, is_first, wait_for_all
 from vqad.training.resume import check_held_out, check_units, stage_before, steps_done
-from vqad.training.sharding import Placement
+from vqad.training.sharding import Shardings
 
 logger = logging.getLogger(__name__)
 
@@ -112,7 +112,7 @@ def _train(config: ConfigDict, workdir: str, interruption: Interruption, lock: W
         lock.take()
     stages = [STAGES[name] for name in config.stages]
     last, completes = str(root / stages[-1].name), stages[-1].completes
-    placement = Placement.over_devices(**config.mesh)
+    shardings = Shardings.over_devices(**config.mesh)
     if completes:
         check_split(config)
     steps = [checkpoints.latest_step(root / name) for name in STAGES]
@@ -133,7 +133,7 @@ def _train(config: ConfigDict, workdir: str, interruption: Interruption, lock: W
         if done is not None and done >= settings.steps:
             logger.info("%s: already trained for %d steps, nothing to do", stage.name, done)
             continue
-        placement.check_batch_size(
+        shardings.check_batch_size(
             f"config.{stage.name}.batch_size",
             settings.batch_size,
             settings.accumulate_steps,
@@ -150,7 +150,7 @@ def _train(config: ConfigDict, workdir: str, interruption: Interruption, lock: W
         )
     sources = _open_sources(config, left)
     _check_held_out(config, workdir, sources)
-    judged = completes and (left or not is_judged(config, workdir, last))
+    judged = completes and (left or not is_evaluated(config, workdir, last))
     judged = judged and _has_test(config, sources)
     if left and is_first():
         root.mkdir(parents=True, exist_ok=True)
@@ -169,7 +169,7 @@ def _train(config: ConfigDict, workdir: str, interruption: Interruption, lock: W
         source = sources.pop(stage.name)
         train_stage(config, model, stage, source, workdir, earlier, warm, interruption, observe)
     _stop_if_asked(interruption, "after the last stage")
-    if judged and is_first() and not is_judged(config, workdir, last):
+    if judged and is_first() and not is_evaluated(config, workdir, last):
         evaluate(config, workdir, last)
     if completes and is_first():
         calibrate(config, last)
@@ -232,7 +232,9 @@ def _open_sources(config: ConfigDict, left: list[Stage]) -> dict[str, Source]:
     opened = {}
     for field in dict.fromkeys(stage.source for stage in left):
         # Random parts are cut from pictures of their own size.
-        wanted = None if any(takes_parts(config, s) for s in left if s.source == field) else size
+        wanted = (
+            None if any(takes_random_crops(config, s) for s in left if s.source == field) else size
+        )
         source = open_source(
             config[field],
             "train",

@@ -14,7 +14,7 @@ from vqad import checkpoints
 from vqad.data.pipeline import Batch, training_batches
 from vqad.data.sources import Source
 from vqad.models.dsr import Dsr
-from vqad.paths import write_whole
+from vqad.paths import write_atomic
 from vqad.stages.stage import Stage
 from vqad.training.interruption import Interruption
 from vqad.training.loop import Every, train
@@ -22,7 +22,7 @@ from vqad.training.processes import is_first
 from vqad.training.profiling import Profile
 from vqad.training.progress import Progress
 from vqad.training.resume import describe
-from vqad.training.sharding import Placement
+from vqad.training.sharding import Shardings
 from vqad.training.step import TrainState
 from vqad.training.trainer import Trainer
 
@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 Named = tuple[str, Mapping]
 
 
-def takes_parts(config: ConfigDict, stage: Stage) -> bool:
+def takes_random_crops(config: ConfigDict, stage: Stage) -> bool:
     """Whether a stage takes random parts of its images, in place of whole ones."""
     return stage.source == "pictures" or config.crop == "random"
 
@@ -52,7 +52,7 @@ def make_trainer(config: ConfigDict, stage: Stage, model: Dsr, labelled: bool) -
         image_size=config.image_size,
         seed=config.seed,
         labelled=labelled and config.labelled_share > 0,
-        sharding=Placement.over_devices(**config.mesh),
+        shardings=Shardings.over_devices(**config.mesh),
     )
 
 
@@ -64,7 +64,7 @@ def stage_batches(config: ConfigDict, stage: Stage, source: Source, start: int) 
         image_size=tuple(config.image_size),
         seed=config.seed,
         start_step=start,
-        random_crop=takes_parts(config, stage),
+        random_crop=takes_random_crops(config, stage),
         labelled_share=config.labelled_share,
         num_workers=config.loading_workers,
         process_index=jax.process_index(),
@@ -132,7 +132,7 @@ def train_stage(
         train(
             trainer,
             state,
-            trainer.sharding.ahead(batches),
+            trainer.shardings.prefetch(batches),
             every=Every(
                 config.log.every_steps,
                 config.log.images_every_steps,
@@ -167,5 +167,5 @@ def _start(
     overview = parameter_overview.get_parameter_overview(state.params)
     logger.debug("%s trains\n%s", stage.name, overview)
     if is_first():
-        write_whole(epath.Path(folder).parent / f"{stage.name}_parameters.txt", overview.encode())
+        write_atomic(epath.Path(folder).parent / f"{stage.name}_parameters.txt", overview.encode())
     return state

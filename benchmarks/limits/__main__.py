@@ -23,7 +23,7 @@ from benchmarks.limits.scores import measure_scores
 from benchmarks.limits.surface import LabelledImages, read_held_aside, read_test
 from benchmarks.limits.tables import Table
 from vqad.errors import VqadError, printable
-from vqad.paths import write_whole
+from vqad.paths import write_atomic
 from vqad.prediction.detector import Detector
 
 HELD_ASIDE = 64
@@ -73,16 +73,16 @@ def write(folder: Path, tables: dict[str, Table], about: dict) -> None:
     """Writes ``limits.json``, ``limits.md`` and, with Matplotlib, ``limits.png``."""
     content = {"about": about, "tables": {key: t.content() for key, t in tables.items()}}
     text = json.dumps(content, indent=2, allow_nan=False) + "\n"
-    write_whole(folder / "limits.json", text.encode())
+    write_atomic(folder / "limits.json", text.encode())
     facts = "\n".join(f"- {name}: {value}" for name, value in about.items())
     parts = ["# Limits of a trained model", facts, *(t.markdown() for t in tables.values())]
-    write_whole(folder / "limits.md", ("\n\n".join(parts) + "\n").encode())
+    write_atomic(folder / "limits.md", ("\n\n".join(parts) + "\n").encode())
     try:
         drawing = picture.draw(tables, f"{about['model']} on {about['surface']}")
     except ModuleNotFoundError:
         print("no picture without Matplotlib: pip install matplotlib", file=sys.stderr)
         return
-    write_whole(folder / "limits.png", drawing)
+    write_atomic(folder / "limits.png", drawing)
 
 
 def _whole_number(text: str) -> int:

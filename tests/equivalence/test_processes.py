@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from command_line import ROOT, command, devices, environment, launch, metrics
 
-from vqad.checkpoints import load_weights, whole_steps
+from vqad.checkpoints import complete_steps, load_weights
 from vqad.training.lock import WorkdirLock
 
 pytestmark = pytest.mark.slow
@@ -135,7 +135,7 @@ def test_when_one_process_fails_the_others_end(tmp_path):
 
 def test_both_go_on_after_that_and_a_signal_to_one_stops_both(together):
     workdir = together[0]
-    done = max(whole_steps(workdir / "stage1"))
+    done = max(complete_steps(workdir / "stage1"))
     both = start_two(workdir, *LONG)
     wait_for_step(both[0], workdir, done + 4)
     both[1].send_signal(signal.SIGINT)  # which it makes a SIGTERM
@@ -143,6 +143,6 @@ def test_both_go_on_after_that_and_a_signal_to_one_stops_both(together):
         process.wait(timeout=120)
         assert process.returncode == 75, said(workdir, 0) + said(workdir, 1)
     assert f"continuing from step {done}" in said(workdir, 0)
-    saved = max(whole_steps(workdir / "stage1"))
+    saved = max(complete_steps(workdir / "stage1"))
     assert saved >= done + 4
     assert f"stage1 is saved at step {saved} of 100000" in said(workdir, 1)

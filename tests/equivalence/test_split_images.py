@@ -12,7 +12,7 @@ from reference import error, model_and_variables
 from vqad.config import base_config, validate
 from vqad.errors import VqadError
 from vqad.evaluation.evaluate import check_split
-from vqad.prediction.jitted import jit_predict, placement_for
+from vqad.prediction.jitted import jit_predict, shardings_for
 
 
 @pytest.fixture(scope="module")
@@ -47,12 +47,12 @@ def programs(model, images):
 
 @pytest.fixture(scope="module")
 def alone(programs, model, images):
-    return jax.device_get(programs["nothing"](placement_for("nothing").put(model[1]), images))
+    return jax.device_get(programs["nothing"](shardings_for("nothing").put(model[1]), images))
 
 
 @pytest.mark.parametrize("split", ["images", "height"])
 def test_predictions_of_eight_devices_are_those_of_one(split, programs, model, images, alone):
-    found = programs[split](placement_for(split).put(model[1]), images)
+    found = programs[split](shardings_for(split).put(model[1]), images)
     assert found.keys() == alone.keys()
     for key, value in alone.items():
         assert np.ptp(value) > 1e-2, key
@@ -68,8 +68,8 @@ def test_a_split_height_changes_no_code(model, images):
         encoding = net.apply(variables, image / jnp.float32(255), method="reconstruct")[1]
         return encoding.lo.codes, encoding.hi.codes
 
-    placement = placement_for("height")
-    split = jax.jit(codes, in_shardings=(placement.replicated, placement.height))
+    shardings = shardings_for("height")
+    split = jax.jit(codes, in_shardings=(shardings.replicated, shardings.height))
     for one, eight in zip(jax.jit(codes)(variables, images), split(variables, images), strict=True):
         assert len(np.unique(one)) > 4
         np.testing.assert_array_equal(one, eight)

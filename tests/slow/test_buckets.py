@@ -18,7 +18,7 @@ from raw_data import write_ksdd2
 from test_failures import read
 
 from vqad import paths
-from vqad.checkpoints import load_weights, whole_steps
+from vqad.checkpoints import complete_steps, load_weights
 from vqad.cli import main
 from vqad.data.sources import open_source
 from vqad.errors import VqadError
@@ -81,7 +81,7 @@ def run_there(store, run_here):
     for name in store.names("run/stage3/4/"):
         if not name.endswith("commit_success.txt"):
             store.put(name.replace("/4/", "/8/"), store.objects[name])
-    assert whole_steps("gs://bucket/run/stage3") == [4]
+    assert complete_steps("gs://bucket/run/stage3") == [4]
     result = subprocess.run(
         [*line, "--config.profile_steps=1"],
         env=variables,
@@ -101,7 +101,7 @@ def test_a_killed_run_goes_on_to_the_bits_of_one_on_this_machine(run_here, run_t
     workdir, result = run_there
     assert "stage3: continuing from step 4" in result.stderr
     for stage, steps in (("stage1", [0]), ("stage2", [0]), ("stage3", [4, 8, 12])):
-        assert whole_steps(f"{workdir}/{stage}") == steps
+        assert complete_steps(f"{workdir}/{stage}") == steps
         (there, _), (here, _) = (load_weights(f"{root}/{stage}") for root in (workdir, run_here))
         assert_same_bits(there, here)
     assert not Path("gs:").exists()
@@ -152,7 +152,7 @@ def test_damaged_checkpoints_are_set_aside(store, run_there):
         if "/d/" in name:
             store.put(name, store.objects[name][:-20])
     read("set_aside_damaged", "gs://bucket/damaged/stage3")
-    assert whole_steps("gs://bucket/damaged/stage3") == [4, 8]
+    assert complete_steps("gs://bucket/damaged/stage3") == [4, 8]
     assert store.names("damaged/stage3/damaged-12/variables/")
 
 
@@ -242,7 +242,7 @@ def test_files_in_a_bucket_are_appended_to_and_written_whole(store):
     paths.append("gs://bucket/log/a.txt", "one\n")
     paths.append("gs://bucket/log/a.txt", "two\n")
     assert store.objects["log/a.txt"] == b"one\ntwo\n"
-    paths.write_whole("gs://bucket/log/a.txt", b"three")
+    paths.write_atomic("gs://bucket/log/a.txt", b"three")
     assert store.objects["log/a.txt"] == b"three"
     assert str(paths.absolute("gs://bucket/log")) == "gs://bucket/log"
 

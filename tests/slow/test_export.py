@@ -111,12 +111,12 @@ def test_a_program_has_no_network_to_look_into(exported):
 
 @pytest.mark.parametrize("runtime", ["plain", "onnx"])
 def test_other_kernels_mean_the_same(trained, runtime):
-    judge = contents.judging(trained.model, None)
-    judge = jax.jit(judge, compiler_options=compiler_options())
-    a = judge(trained.variables, noise())
+    detect = contents.make_detect(trained.model, None)
+    detect = jax.jit(detect, compiler_options=compiler_options())
+    a = detect(trained.variables, noise())
     with kernels_for(runtime):
-        b = judge(trained.variables, noise())
-    assert judge._cache_size() == 2
+        b = detect(trained.variables, noise())
+    assert detect._cache_size() == 2
     for name in a:
         np.testing.assert_allclose(a[name], b[name], atol=2e-5, err_msg=name)
 

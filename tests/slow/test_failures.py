@@ -56,7 +56,7 @@ def test_a_run_that_is_asked_to_stop_saves_and_goes_on_later(tmp_path, number):
     assert process.returncode == 75, said
     assert "Traceback" not in said
     step = int(re.search(r"stopped: stage1 is saved at step (\d+) of 3000", said)[1])
-    assert checkpoints.whole_steps(tmp_path / "run/stage1") == [step]
+    assert checkpoints.complete_steps(tmp_path / "run/stage1") == [step]
     last = [f"--config.stage1.steps={step + 2}", *flags[1:]]
     result = launch(tmp_path / "run", *STAGE1, *last, variables=OPTIMIZED)
     assert result.returncode == 0, result.stderr
@@ -147,7 +147,7 @@ def test_weights_are_taken_from_the_newest_sound_checkpoint(trained, tmp_path):
         refused, _ = read(refusing, workdir / "stage1")
         assert re.match(r"damaged: .*stage1/4: .* no older one", refused), refused
     # What a broken disk may say of all of them moves none.
-    assert checkpoints.whole_steps(workdir / "stage1") == [4, 8, 12]
+    assert checkpoints.complete_steps(workdir / "stage1") == [4, 8, 12]
 
 
 def test_damaged_checkpoints_of_one_step_are_all_kept(trained, tmp_path):
@@ -156,7 +156,7 @@ def test_damaged_checkpoints_of_one_step_are_all_kept(trained, tmp_path):
         shutil.copytree(trained / "stage1", folder, dirs_exist_ok=True)
         damage(folder / "12" / "variables", "flipped")
         assert read("set_aside_damaged", folder)[0] == "None"
-    assert checkpoints.whole_steps(folder) == [4, 8]
+    assert checkpoints.complete_steps(folder) == [4, 8]
     assert (folder / "damaged-12").is_dir()
     assert (folder / "damaged-12-2").is_dir()
 
@@ -216,6 +216,6 @@ def test_full_disk_loses_no_older_checkpoint(tmp_path):
     assert len(lines) == 1, result.stderr
     assert "a checkpoint could not be written" in lines[0]
     assert "checkpoints kept: 1" in lines[0]
-    assert checkpoints.whole_steps(folder) == [1]
+    assert checkpoints.complete_steps(folder) == [1]
     variables, _ = checkpoints.load_weights(str(folder))
     assert variables["params"]["module"]["a"].shape == (400, 400)

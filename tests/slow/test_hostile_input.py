@@ -229,13 +229,13 @@ def test_weights_that_would_fill_memory_are_refused(tmp_path):
 
 
 def test_results_that_are_no_results_are_made_anew(tmp_path):
-    from vqad.evaluation.evaluate import is_judged
+    from vqad.evaluation.evaluate import is_evaluated
     from vqad.training.progress import Progress
 
     config = base_config()
     for text in ("[]", "{", "[" * 100_000, '{"about": 3}', "\0\xff"):
         (tmp_path / "evaluation.json").write_text(text)
-        assert not is_judged(config, str(tmp_path), str(tmp_path))
+        assert not is_evaluated(config, str(tmp_path), str(tmp_path))
     entries = [
         b'{"stage": "stage1", "step": 3}',
         b'{"stage": "stage1", "step": "x"}',

@@ -50,7 +50,7 @@ def test_checkpoints_leave_it_to_the_loop_to_ask(tmp_path, monkeypatch):
     checkpoints.save(manager, 1, variables, {})
     checkpoints.save(manager, 2, variables, {})
     checkpoints.finish(manager)
-    assert checkpoints.whole_steps(tmp_path / "ours") == [1, 2]
+    assert checkpoints.complete_steps(tmp_path / "ours") == [1, 2]
     assert len(asked) == plain_asked == 1  # by Orbax's own
 
 

@@ -15,7 +15,7 @@ from command_line import command, devices, environment, launch, metrics, refused
 from PIL import Image
 from small_model import write_small_model
 
-from vqad.checkpoints import load_weights, whole_steps
+from vqad.checkpoints import complete_steps, load_weights
 
 
 def picture(path, size=(40, 40), value=None, seed=0):
@@ -52,7 +52,7 @@ def demo(tmp_path_factory):
 def test_demo_trains_judges_and_leaves_results(demo):
     workdir, result = demo
     for stage in ("stage1", "stage2", "stage3"):
-        assert whole_steps(workdir / stage) == [4, 8, 12]
+        assert complete_steps(workdir / stage) == [4, 8, 12]
     entries = metrics(workdir)
     assert [(e["stage"], e["step"]) for e in entries] == [
         (stage, step) for stage in ("stage1", "stage2", "stage3") for step in (4, 8, 12)
@@ -101,7 +101,7 @@ def test_a_stage_that_others_were_trained_from_may_be_damaged(demo, tmp_path):
     result = launch(workdir)
     assert result.returncode == 0, result.stderr
     assert result.stderr.count("already trained for 12 steps, nothing to do") == 3
-    assert whole_steps(workdir / "stage1") == [4, 8, 12]
+    assert complete_steps(workdir / "stage1") == [4, 8, 12]
 
 
 def test_evaluate_alone_gives_the_same_figures(demo):
@@ -161,7 +161,7 @@ def test_killed_run_continues_to_the_same_bits(demo, tmp_path, stage):
     process = subprocess.Popen(
         command(workdir, *flags), env=environment(), stderr=subprocess.DEVNULL
     )
-    while process.poll() is None and not whole_steps(workdir / stage):
+    while process.poll() is None and not complete_steps(workdir / stage):
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -209,7 +209,7 @@ def test_without_a_test_split_it_trains_and_is_not_judged(demo, surface, tmp_pat
     )
     assert result.returncode == 0, result.stderr
     assert "no test split" in result.stderr
-    assert whole_steps(tmp_path / "own" / "stage3") == [4, 8, 12]
+    assert complete_steps(tmp_path / "own" / "stage3") == [4, 8, 12]
     assert not (tmp_path / "own" / "evaluation.json").exists()
     line = refused(launch(tmp_path / "own", f"--config.surface={surface}", mode="evaluate"))
     assert "no test split" in line
@@ -222,7 +222,7 @@ def test_nonfinite_loss_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_pat
     bad = int(re.search(r"not finite at step (\d+)", line)[1])
     assert "config.stage1.learning_rate" in line
     assert bad >= 2
-    assert max(whole_steps(workdir / "stage1")) == bad - 1
+    assert max(complete_steps(workdir / "stage1")) == bad - 1
     variables, _ = load_weights(str(workdir))
     assert all(np.isfinite(array).all() for array in jax.tree.leaves(variables))
 

@@ -11,7 +11,7 @@ from command_line import launch, metrics, refused
 from PIL import Image
 from raw_data import write_ksdd2, write_mask, write_mvtec, write_picture
 
-from vqad.checkpoints import whole_steps
+from vqad.checkpoints import complete_steps
 from vqad.data.builders import prepare
 
 SHORT = [
@@ -30,7 +30,7 @@ def run(workdir, *flags, config, size=None):
 def trained(workdir, stage, result):
     """That a run trained a stage to its end; its losses and other figures of learning."""
     assert result.returncode == 0, result.stderr
-    assert whole_steps(workdir / stage) == [1, 2]
+    assert complete_steps(workdir / stage) == [1, 2]
     entries = metrics(workdir)
     assert [(entry["stage"], entry["step"]) for entry in entries] == [(stage, 1), (stage, 2)]
     timed = ("images_per_second", "seconds_left")

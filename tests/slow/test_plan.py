@@ -18,7 +18,7 @@ from vqad.plan.report import Plan, describe, table
 from vqad.plan.work import Collective, Work, total_bytes, work
 from vqad.stages import STAGES
 from vqad.training.initialization import variable_shapes
-from vqad.training.sharding import Placement
+from vqad.training.sharding import Shardings
 
 # Of ml_collections, which reads the file.
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
@@ -170,7 +170,7 @@ def test_a_train_step_only_sums_over_devices(stage):
     with config.unlocked():
         config[stage.name].batch_size = 8
     labelled = stage.source == "surface"
-    compiled = compile_step(config, stage, Placement.over_devices(), labelled)
+    compiled = compile_step(config, stage, Shardings.over_devices(), labelled)
     found = work(parse(compiled.as_text()), devices=8).collectives
     assert {one.kind for one in found} == {"all-reduce"}
     assert {(one.group, one.times) for one in found} == {(8, 1)}

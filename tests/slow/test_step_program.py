@@ -16,7 +16,7 @@ from vqad.models.dsr import Dsr
 from vqad.models.initializers import host_key
 from vqad.stages import STAGES
 from vqad.training.optimizer import make_optimizer
-from vqad.training.sharding import Placement
+from vqad.training.sharding import Shardings
 from vqad.training.step import create_state, make_train_step, split_variables
 
 MODEL = {
@@ -43,9 +43,9 @@ def parts(name):
     params, codebook, frozen = split_variables(stage, variables)
     optimizer = make_optimizer(config[name])
     state = jax.eval_shape(lambda p, c: create_state(p, c, optimizer), params, codebook)
-    placement = Placement.over_devices(devices=jax.devices()[:1])
-    step = make_train_step(model, stage, config[name], optimizer, 0, placement)
-    return step, state, frozen, placement
+    shardings = Shardings.over_devices(devices=jax.devices()[:1])
+    step = make_train_step(model, stage, config[name], optimizer, 0, shardings)
+    return step, state, frozen, shardings
 
 
 @functools.cache
@@ -81,7 +81,7 @@ def test_no_transfer_no_sort_and_no_loop_but_blocks(name):
 
 @pytest.mark.parametrize("name", list(STAGES))
 def test_a_step_needs_nothing_from_the_host(name):
-    _, state, frozen, placement = parts(name)
+    _, state, frozen, shardings = parts(name)
     _, step = program(name)
     rng = np.random.default_rng(0)
 
@@ -90,9 +90,9 @@ def test_a_step_needs_nothing_from_the_host(name):
             return jnp.zeros(leaf.shape, leaf.dtype)
         return jnp.asarray(rng.uniform(size=leaf.shape).astype(np.float32) * 0.1)
 
-    state, frozen = placement.put(jax.tree.map(filled, (state, frozen)))
+    state, frozen = shardings.put(jax.tree.map(filled, (state, frozen)))
     images = rng.integers(0, 256, (3, BATCH, SIDE, SIDE, 3), dtype=np.uint8)
-    batches = placement.ahead({"image": image} for image in images)
+    batches = shardings.prefetch({"image": image} for image in images)
     for batch in batches:
         with jax.transfer_guard("disallow"):
             state, metrics, _ = step(state, frozen, batch)
@@ -110,7 +110,7 @@ def test_compiler_options_can_be_left_out(monkeypatch, caplog):
 
 
 def test_batches_handed_over_ahead_keep_their_order():
-    placement = Placement.over_devices(devices=jax.devices()[:1])
+    shardings = Shardings.over_devices(devices=jax.devices()[:1])
     taken = []
 
     def source():
@@ -118,7 +118,7 @@ def test_batches_handed_over_ahead_keep_their_order():
             taken.append(i)
             yield {"image": np.full((1,), i)}
 
-    ahead = placement.ahead(source(), count=2)
+    ahead = shardings.prefetch(source(), count=2)
     assert next(ahead)["image"][0] == 0
     assert taken == [0, 1, 2]
     assert [int(batch["image"][0]) for batch in ahead] == [1, 2, 3, 4]

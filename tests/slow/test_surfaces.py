@@ -20,7 +20,7 @@ from surface_tables import ALL, read_figures, summarize, write_tables
 from vqad.data.sources import open_source
 from vqad.errors import VqadError
 from vqad.evaluation.figures import Figures
-from vqad.evaluation.judge import judge
+from vqad.evaluation.predictions import evaluate_predictions
 
 # Of ml_collections, which loads configurations so.
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
@@ -186,7 +186,9 @@ def test_the_baseline_finds_a_spot(surface):
     assert 0 <= found["mask"].min() <= found["mask"].max() < 1
     batch = {key: np.stack([masks[i][key] for i in range(9)]) for key in masks[0]}
     batch |= {"index": np.arange(9), "valid": np.ones(9, bool)}
-    overall = judge(lambda _: found, [batch], masks.classes, list("abcdefghi"), resamples=2).overall
+    overall = evaluate_predictions(
+        lambda _: found, [batch], masks.classes, list("abcdefghi"), resamples=2
+    ).overall
     assert overall.image_auroc == 1
     assert overall.pixel_auroc > 0.95
 

@@ -77,7 +77,7 @@ class Config:
         from vqad.config import model_from_config, validate, where_data_is
         from vqad.stages import STAGES
         from vqad.training.resume import describe
-        from vqad.training.sharding import Placement
+        from vqad.training.sharding import Shardings
 
         validate(config)
         validate(config, training=False)
@@ -86,7 +86,7 @@ class Config:
             json.dumps(describe(config, STAGES[name], str(work)))
             where_data_is(config, STAGES[name].source)
             settings = config[name]
-            Placement.over_devices(**config.mesh).check_batch_size(
+            Shardings.over_devices(**config.mesh).check_batch_size(
                 name, settings.batch_size, settings.accumulate_steps
             )
 

@@ -11,13 +11,13 @@ from tiny import Run
 
 from vqad.stages import STAGES
 from vqad.training.processes import join
-from vqad.training.sharding import Placement
+from vqad.training.sharding import Shardings
 
 
 def main(stage, out, coordinator="", processes="1", process="0"):
     if coordinator:
         join(coordinator, int(processes), int(process))
-    run = Run(STAGES[stage], None, 20, placement=Placement.over_devices(), double=True)
+    run = Run(STAGES[stage], None, 20, shardings=Shardings.over_devices(), double=True)
     parts = {
         "metrics": {key: np.array([m[key] for m in run.metrics]) for key in run.metrics[0]},
         "params": jax.device_get(run.state.params),

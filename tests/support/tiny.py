@@ -12,7 +12,7 @@ from vqad.models.initializers import host_key
 from vqad.stages import STAGES
 from vqad.training import step
 from vqad.training.optimizer import make_optimizer
-from vqad.training.sharding import Placement
+from vqad.training.sharding import Shardings
 from vqad.training.step import (
     create_state,
     make_train_step,
@@ -52,7 +52,7 @@ class Run:
         images=None,
         defects=None,
         model=None,
-        placement=None,
+        shardings=None,
         double=False,
         options=None,
         **settings,
@@ -64,7 +64,7 @@ class Run:
         init = jax.jit(model_from_config(config).init, compiler_options=options)
         init = init(host_key(jax.random.key(0)), image)
         self.before = jax.device_get({k: dict(init[k]) for k in ("params", "codebook")})
-        placement = placement or Placement.over_devices(devices=jax.devices()[:devices])
+        shardings = shardings or Shardings.over_devices(devices=jax.devices()[:devices])
         rng = np.random.default_rng(0)
         batches = [
             {
@@ -79,27 +79,27 @@ class Run:
             more = options or {}
             wanted = step.compiler_options
             with mock.patch.object(step, "compiler_options", lambda name: {**wanted(name), **more}):
-                self._train(config, stage, placement, batches)
+                self._train(config, stage, shardings, batches)
             return
         config.model.dtype = "float64"
         self.before = doubled(self.before)
         with double_precision():
-            self._train(config, stage, placement, batches)
+            self._train(config, stage, shardings, batches)
 
-    def _train(self, config, stage, placement, batches):
+    def _train(self, config, stage, shardings, batches):
         params, codebook, frozen = split_variables(stage, self.before)
-        frozen = placement.put(frozen)
+        frozen = shardings.put(frozen)
         optimizer = make_optimizer(config[stage.name])
         state = create_state(params, codebook, optimizer)
-        state = placement.put(state, state_shardings(placement, state))
+        state = shardings.put(state, state_shardings(shardings, state))
         model, settings = model_from_config(config), config[stage.name]
-        self.step = make_train_step(model, stage, settings, optimizer, 0, placement)
+        self.step = make_train_step(model, stage, settings, optimizer, 0, shardings)
         self.metrics = []
         for batch in batches:
             rows = {
                 key: np.array_split(array, jax.process_count())[jax.process_index()]
                 for key, array in batch.items()
             }
-            state, metrics, images = self.step(state, frozen, placement.put_batch(rows))
+            state, metrics, images = self.step(state, frozen, shardings.put_batch(rows))
             self.metrics.append(jax.device_get(metrics))
         self.state, self.frozen, self.images = state, jax.device_get(frozen), shown(images)

@@ -149,14 +149,14 @@ def test_what_the_system_cannot_read_now_is_not_damaged(folder, monkeypatch, err
     for reading in (checkpoints.load_weights, checkpoints.set_aside_damaged):
         with pytest.raises(VqadError, match=r"stage1/2: cannot be read now \(.+\); run the same"):
             reading(str(folder))
-    assert checkpoints.whole_steps(folder) == [1, 2]
+    assert checkpoints.complete_steps(folder) == [1, 2]
 
 
 def test_folders_that_are_no_steps(folder):
     for name in ("_5", "x_\N{SUPERSCRIPT TWO}", "\N{SUPERSCRIPT TWO}", "07", "9.tmp"):
         (folder / name).mkdir()
     (folder / "8").touch()
-    assert checkpoints.whole_steps(folder) == [1, 2]
+    assert checkpoints.complete_steps(folder) == [1, 2]
     assert checkpoints.load_weights(str(folder))[1]["step"] == 2
 
 
@@ -167,7 +167,7 @@ def test_state_that_is_gone_is_damage(folder):
     assert checkpoints.load_weights(str(folder))[1]["step"] == 3
     shutil.rmtree(folder / "3" / "training")
     checkpoints.set_aside_damaged(str(folder))
-    assert checkpoints.whole_steps(folder) == [1, 2]
+    assert checkpoints.complete_steps(folder) == [1, 2]
     assert (folder / "damaged-3").is_dir()
 
 
@@ -182,4 +182,4 @@ def test_what_may_stay_unreadable_is_damaged(folder, monkeypatch, error):
 
     monkeypatch.setattr(verify, "_metadata", fail)
     checkpoints.set_aside_damaged(str(folder))
-    assert checkpoints.whole_steps(folder) == [1]
+    assert checkpoints.complete_steps(folder) == [1]

@@ -11,7 +11,7 @@ from vqad.evaluation.bootstrap import (
     resampled_image_figures,
     resampled_pixel_figures,
 )
-from vqad.evaluation.figures import judge_protocols
+from vqad.evaluation.figures import evaluate_protocols
 from vqad.evaluation.streaming import StreamingCurve, bin_scores
 
 
@@ -112,7 +112,7 @@ def test_all_figures_have_intervals_around_them():
     scores = maps.mean((1, 2))
     class_ids = (np.arange(len(maps)) >= good).astype(int)
     first, second = (
-        judge_protocols(scores, class_ids, [pixels], ("good", "crack"), resamples=200)[0]
+        evaluate_protocols(scores, class_ids, [pixels], ("good", "crack"), resamples=200)[0]
         for _ in range(2)
     )
     assert first == second

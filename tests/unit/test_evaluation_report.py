@@ -11,9 +11,9 @@ from vqad.config import base_config
 from vqad.errors import VqadError
 from vqad.evaluation.cases import Case
 from vqad.evaluation.contact_sheet import COLUMNS, GAP, LINE, PANEL, contact_sheet
-from vqad.evaluation.evaluate import is_judged
+from vqad.evaluation.evaluate import is_evaluated
 from vqad.evaluation.figures import Figures, Protocol
-from vqad.evaluation.judge import Judgement
+from vqad.evaluation.predictions import Evaluation
 from vqad.evaluation.report import format_table, write_json
 
 ABOUT = {"checkpoint": "run/checkpoints/90", "step": 90, "config": "demo"}
@@ -33,7 +33,7 @@ def _figures(first, images):
 
 @pytest.fixture
 def judgement():
-    return Judgement(
+    return Evaluation(
         overall=_figures(0.8, 12),
         classes={"crack": _figures(0.7, 5), "a long class name": _figures(None, 0)},
         centre=None,
@@ -65,15 +65,15 @@ def _read(path):
         return np.array(sheet.convert("RGB"))
 
 
-def test_json_round_trip(judgement, tmp_path):
+def test_json_round_trip(evaluation, tmp_path):
     path = tmp_path / "new" / "evaluation.json"
-    write_json(judgement, path, ABOUT)
+    write_json(evaluation, path, ABOUT)
     content = json.loads(path.read_text())
     assert content["about"] == ABOUT
-    assert content["overall"] == json.loads(json.dumps(asdict(judgement.overall)))
+    assert content["overall"] == json.loads(json.dumps(asdict(evaluation.overall)))
     assert content["overall"]["image_auroc"] == 0.8
     assert content["overall"]["intervals"]["image_auroc"] == pytest.approx([0.7, 0.9])
-    assert list(content["classes"]) == list(judgement.classes)
+    assert list(content["classes"]) == list(evaluation.classes)
     assert content["classes"]["a long class name"]["pixel_ap"] is None
     assert content["classes"]["a long class name"]["intervals"]["pixel_ap"] is None
     assert content["centre_224"] is None
@@ -82,7 +82,7 @@ def test_json_round_trip(judgement, tmp_path):
     assert content["seconds_per_image"] == 0.0125
 
 
-def test_what_an_older_version_judged_is_judged_anew(judgement, tmp_path):
+def test_what_an_older_version_judged_is_judged_anew(evaluation, tmp_path):
     config = base_config()
     checkpoint, path = tmp_path / "stage3", tmp_path / "evaluation.json"
     about = {
@@ -96,13 +96,13 @@ def test_what_an_older_version_judged_is_judged_anew(judgement, tmp_path):
         "figures": 4,
     }
     for key in ("figures", "score_window", None):
-        write_json(judgement, path, {k: v for k, v in about.items() if k != key})
-        assert is_judged(config, tmp_path, checkpoint) == (key is None)
+        write_json(evaluation, path, {k: v for k, v in about.items() if k != key})
+        assert is_evaluated(config, tmp_path, checkpoint) == (key is None)
 
 
-def test_json_of_both_protocols(judgement, tmp_path):
+def test_json_of_both_protocols(evaluation, tmp_path):
     centre = Protocol(_figures(0.6, 12), {"crack": _figures(0.5, 5)})
-    write_json(replace(judgement, centre=centre), tmp_path / "evaluation.json", ABOUT)
+    write_json(replace(evaluation, centre=centre), tmp_path / "evaluation.json", ABOUT)
     content = json.loads((tmp_path / "evaluation.json").read_text())
     assert content["overall"]["image_auroc"] == 0.8
     assert content["centre_224"]["overall"]["image_auroc"] == 0.6
@@ -111,7 +111,7 @@ def test_json_of_both_protocols(judgement, tmp_path):
 
 
 @pytest.mark.parametrize("step", ["fsync", "replace"])
-def test_a_failing_write_keeps_the_old_file(judgement, tmp_path, monkeypatch, step):
+def test_a_failing_write_keeps_the_old_file(evaluation, tmp_path, monkeypatch, step):
     path = tmp_path / "evaluation.json"
     path.write_text("old")
 
@@ -120,22 +120,22 @@ def test_a_failing_write_keeps_the_old_file(judgement, tmp_path, monkeypatch, st
 
     monkeypatch.setattr(os, step, full)
     with pytest.raises(VqadError, match=r"evaluation\.json: cannot be written \(No space left"):
-        write_json(judgement, path, ABOUT)
+        write_json(evaluation, path, ABOUT)
     with pytest.raises(VqadError, match="cannot be written"):
         contact_sheet({"missed": [_case()]}, path)
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["evaluation.json"]
 
 
-def test_a_folder_that_cannot_be_made_is_one_line(judgement, tmp_path):
+def test_a_folder_that_cannot_be_made_is_one_line(evaluation, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(VqadError, match="cannot be written"):
-        write_json(judgement, tmp_path / "file" / "evaluation.json", ABOUT)
+        write_json(evaluation, tmp_path / "file" / "evaluation.json", ABOUT)
 
 
-def test_table_is_aligned_and_names_what_is_undefined(judgement):
+def test_table_is_aligned_and_names_what_is_undefined(evaluation):
     centre = Protocol(_figures(0.6, 12), {"crack": _figures(0.5, 5)})
-    for of, rows in ((judgement, 8), (replace(judgement, centre=centre), 13)):
+    for of, rows in ((evaluation, 8), (replace(evaluation, centre=centre), 13)):
         lines = format_table(of).splitlines()
         assert {len(line) for line in lines[:rows]} == {len(lines[0])}
         assert len(lines[0]) < 100

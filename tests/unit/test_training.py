@@ -15,7 +15,7 @@ from vqad.stages import STAGES
 from vqad.stages.losses import focal_loss
 from vqad.training.initialization import initial_variables
 from vqad.training.optimizer import make_optimizer
-from vqad.training.sharding import Placement
+from vqad.training.sharding import Shardings
 from vqad.training.step import (
     create_state,
     make_train_step,
@@ -60,8 +60,8 @@ def test_every_config_builds_and_one_step_of_each_stage_traces(recipe):
         params, codebook, frozen = split_variables(stage, variables)
         optimizer = make_optimizer(settings)
         state = jax.eval_shape(lambda p, c, o=optimizer: create_state(p, c, o), params, codebook)
-        placement = Placement.over_devices(devices=jax.devices()[:1])
-        step = make_train_step(model, stage, settings, optimizer, 0, placement)
+        shardings = Shardings.over_devices(devices=jax.devices()[:1])
+        step = make_train_step(model, stage, settings, optimizer, 0, shardings)
         batch = {"image": jax.ShapeDtypeStruct((2, *config.image_size, 3), jnp.uint8)}
         new_state, metrics, _ = jax.eval_shape(step, state, frozen, batch)
         assert jax.tree.map(lambda a: a.shape, new_state) == jax.tree.map(lambda a: a.shape, state)
@@ -201,10 +201,10 @@ def test_steps_compile_once_and_keys_differ_by_step():
 
 
 def test_batch_sizes_that_do_not_divide_are_refused():
-    placement = Placement.over_devices()
-    assert placement.mesh.size == 8
+    shardings = Shardings.over_devices()
+    assert shardings.mesh.size == 8
     with pytest.raises(VqadError, match="not divisible by the 8 devices; give 16"):
-        placement.check_batch_size("config.stage1.batch_size", 12)
+        shardings.check_batch_size("config.stage1.batch_size", 12)
     with pytest.raises(VqadError, match="8 devices times accumulate_steps=3; give 48"):
-        placement.check_batch_size("config.stage1.batch_size", 32, 3)
-    placement.check_batch_size("config.stage1.batch_size", 48, 3)
+        shardings.check_batch_size("config.stage1.batch_size", 32, 3)
+    shardings.check_batch_size("config.stage1.batch_size", 48, 3)

@@ -5,7 +5,7 @@ codebook of the whole model so far), ``training`` (optimizer state and counters;
 weights) and ``metadata`` (JSON: model fields, stage, origin, digests of the arrays).
 """
 
-from vqad.checkpoints.find import find_folder, latest_step, whole_steps
+from vqad.checkpoints.find import complete_steps, find_folder, latest_step
 from vqad.checkpoints.merging import merge
 from vqad.checkpoints.read import (
     load_metadata,
@@ -31,5 +31,5 @@ __all__ = [
     "save",
     "save_weights",
     "set_aside_damaged",
-    "whole_steps",
+    "complete_steps",
 ]

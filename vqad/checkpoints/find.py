@@ -11,7 +11,7 @@ from vqad.paths import check_reachable
 from vqad.stages import STAGES
 
 
-def whole_steps(path: str) -> list[int]:
+def complete_steps(path: str) -> list[int]:
     """Steps of the checkpoints in a folder that were written to the end, ascending."""
     folder = epath.Path(path)
     if not folder.is_dir():
@@ -27,7 +27,7 @@ def whole_steps(path: str) -> list[int]:
 
 def latest_step(path: str) -> int | None:
     """Newest whole checkpoint of a folder, or None."""
-    return max(whole_steps(path), default=None)
+    return max(complete_steps(path), default=None)
 
 
 def find_folder(path: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from etils import epath
 
-from vqad.checkpoints.find import find_folder, latest_step, whole_steps
+from vqad.checkpoints.find import complete_steps, find_folder, latest_step
 from vqad.checkpoints.verify import DamagedCheckpoint, load_description, load_item
 from vqad.checkpoints.weights_file import is_weights_file, read_weights
 from vqad.errors import VqadError
@@ -32,7 +32,7 @@ def load_weights(path: str) -> tuple[dict, dict]:
     if is_weights_file(path):
         return read_weights(path)
     folder = find_folder(path)
-    oldest, *newer = whole_steps(folder)
+    oldest, *newer = complete_steps(folder)
     for step in reversed(newer):
         try:
             return load_step(folder, step)
@@ -88,7 +88,7 @@ def set_aside_damaged(path: str) -> None:
     """
     folder = epath.Path(path)
     damaged: dict[int, DamagedCheckpoint] = {}
-    for step in reversed(whole_steps(folder)):
+    for step in reversed(complete_steps(folder)):
         try:
             for item in ("variables", "training"):
                 if (folder / str(step) / item).exists() or item == "variables":

@@ -9,7 +9,7 @@ import orbax.checkpoint as ocp
 from etils import epath
 
 from vqad.checkpoints.digest import digest
-from vqad.checkpoints.find import whole_steps
+from vqad.checkpoints.find import complete_steps
 from vqad.checkpoints.verify import json_digest
 from vqad.errors import VqadError
 from vqad.paths import absolute, check_reachable
@@ -102,7 +102,7 @@ def _written(folder: epath.Path, remedy: str = _ROOM) -> Iterator[None]:
         yield
     except Exception as error:  # of disks, networks and credentials, and of what Orbax reads there
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-        kept = ", ".join(str(step) for step in whole_steps(folder)) or "none"
+        kept = ", ".join(str(step) for step in complete_steps(folder)) or "none"
         raise VqadError(
             f"{folder}: a checkpoint could not be written ({reason}); {remedy} and run the same "
             f"command again; checkpoints kept: {kept}"

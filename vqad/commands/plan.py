@@ -52,10 +52,10 @@ def run_plan(args: argparse.Namespace) -> None:
     slices = [(one, *on_slice(config, one, args.images_per_chip)) for one in topologies]
     plans = []
     for name in config.stages:
-        for topology, sized, placement in slices:
+        for topology, sized, shardings in slices:
             logger.info("compiling %s for %s; this takes minutes", name, topology.name)
             begun = time.perf_counter()
-            plans.append(plan_stage(sized, name, topology, placement, args.labelled))
+            plans.append(plan_stage(sized, name, topology, shardings, args.labelled))
             logger.info("compiled in %.0f s", time.perf_counter() - begun)
             print(describe(plans[-1]), flush=True)
     print(f"\n{FOOTER}\n\n{table(plans)}")

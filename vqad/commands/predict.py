@@ -54,7 +54,7 @@ def run_predict(args: argparse.Namespace) -> int:
     check_tiling(args)
     inputs = gather(args.images)
     detector = load(args.model)
-    if not detector.judges(args.tile, args.overlap):
+    if not detector.has_thresholds(args.tile, args.overlap):
         kind = " --tile" * args.tile
         kind += "" if args.overlap is None else f" --overlap={args.overlap}"
         logger.warning(

@@ -70,7 +70,7 @@ def run_report(args: argparse.Namespace) -> int:
     same_scores = judged == detector.model
     detector = dataclasses.replace(detector, model=judged, image_size=size)
     limits = detector.thresholds
-    if limits is not None and not (same_scores and detector.judges(tile=False)):
+    if limits is not None and not (same_scores and detector.has_thresholds(tile=False)):
         logger.warning(
             "warning: %s: thresholds of other scores than were judged are not used", args.workdir
         )

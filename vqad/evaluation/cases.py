@@ -1,4 +1,4 @@
-"""Worst and best cases of a judgement, kept for a look."""
+"""Worst and best cases of a evaluation, kept for a look."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

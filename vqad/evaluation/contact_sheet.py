@@ -28,7 +28,7 @@ def contact_sheet(cases: Mapping[str, Sequence[Case]], path: str | os.PathLike) 
 
     The truth is red on the darkened image, the mask a heat map from black (0) over red and yellow
     to white (1). Panels keep their proportions; the longest side becomes `PANEL` pixels. Above each
-    row stand class, score and name, above each kind of case (`Judgement.cases`) what it is.
+    row stand class, score and name, above each kind of case (`Evaluation.cases`) what it is.
 
     Raises:
         VqadError: the file cannot be written; an older one is untouched.

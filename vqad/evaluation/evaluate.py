@@ -12,10 +12,10 @@ from vqad.config import model_from_config, where_data_is
 from vqad.data.pipeline import evaluation_batches
 from vqad.data.sources import open_source
 from vqad.evaluation.contact_sheet import contact_sheet
-from vqad.evaluation.judge import Judgement, judge
+from vqad.evaluation.predictions import Evaluation, evaluate_predictions
 from vqad.evaluation.report import format_table, write_json
 from vqad.models.image_shape import SIDE_MULTIPLE
-from vqad.prediction.jitted import make_predict, placement_for
+from vqad.prediction.jitted import make_predict, shardings_for
 from vqad.prediction.results import read_json
 from vqad.stages.stage3 import STAGE3
 from vqad.training.initialization import fresh_variables, variable_shapes
@@ -29,14 +29,14 @@ FIGURES_VERSION = 4
 
 def check_split(config: ConfigDict) -> None:
     """Raises a VqadError for what devices cannot share as ``config.evaluation.split`` says."""
-    placement, evaluation = placement_for(config.evaluation.split), config.evaluation
+    shardings, evaluation = shardings_for(config.evaluation.split), config.evaluation
     if evaluation.split == "images":
-        placement.check_batch_size("config.evaluation.batch_size", evaluation.batch_size)
+        shardings.check_batch_size("config.evaluation.batch_size", evaluation.batch_size)
     elif evaluation.split == "height":
-        placement.check_height("config.image_size", config.image_size[0], SIDE_MULTIPLE)
+        shardings.check_height("config.image_size", config.image_size[0], SIDE_MULTIPLE)
 
 
-def evaluate(config: ConfigDict, workdir: str, folder: str) -> Judgement:
+def evaluate(config: ConfigDict, workdir: str, folder: str) -> Evaluation:
     """Judges the newest model of a checkpoint folder on the test split of ``config.surface``.
 
     Writes ``contact_sheet.png`` and then ``evaluation.json`` into the workdir and logs the table.
@@ -62,7 +62,7 @@ def evaluate(config: ConfigDict, workdir: str, folder: str) -> Judgement:
         **where_data_is(config),
         cache_bytes=0,  # each image is read once
     )
-    judgement = judge(
+    evaluation = evaluate_predictions(
         make_predict(model, variables, config.evaluation.split),
         evaluation_batches(source, batch_size=config.evaluation.batch_size),
         source.classes,
@@ -70,14 +70,14 @@ def evaluate(config: ConfigDict, workdir: str, folder: str) -> Judgement:
         k=config.evaluation.cases,
     )
     sheet, figures = _files(config, workdir)
-    contact_sheet(judgement.cases, sheet)
-    write_json(judgement, figures, _about(config, folder, metadata["step"]))
-    logger.info("\n%s", format_table(judgement))
+    contact_sheet(evaluation.cases, sheet)
+    write_json(evaluation, figures, _about(config, folder, metadata["step"]))
+    logger.info("\n%s", format_table(evaluation))
     logger.info("written: %s, %s", figures, sheet)
-    return judgement
+    return evaluation
 
 
-def is_judged(config: ConfigDict, workdir: str, folder: str) -> bool:
+def is_evaluated(config: ConfigDict, workdir: str, folder: str) -> bool:
     """Whether the workdir holds the judgement that ``evaluate`` would make."""
     try:
         found = read_json(_files(config, workdir)[1])

@@ -62,7 +62,7 @@ def centre(shape: tuple[int, int]) -> tuple[slice, slice] | None:
     return inside, inside
 
 
-def judge_protocols(
+def evaluate_protocols(
     scores: np.ndarray,
     class_ids: np.ndarray,
     protocols: Sequence[Sequence[ResampledCurve]],

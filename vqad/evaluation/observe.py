@@ -15,7 +15,7 @@ from vqad.data.pipeline import Batch, evaluation_batches
 from vqad.data.sources import Source, open_source
 from vqad.errors import VqadError
 from vqad.evaluation.bands import band_errors
-from vqad.evaluation.judge import judge
+from vqad.evaluation.predictions import evaluate_predictions
 from vqad.kernels.compiler import compiler_options
 from vqad.models.dsr import Dsr, smooth
 from vqad.stages.stage import Stage
@@ -100,7 +100,7 @@ def observer(config: ConfigDict, model: Dsr, stage: Stage) -> Observe | None:
                     figures[f"{name} {band}"] = error
         if judged and "detector" in stage.modules:
             names = [source.names(i) for i in range(len(source))]
-            found = judge(
+            found = evaluate_predictions(
                 lambda image: compute(predict, variables, image),
                 batches(),
                 source.classes,

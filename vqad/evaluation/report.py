@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, fields
 
 from vqad.evaluation.figures import CROP, RESIZED, Figures, Protocol
-from vqad.evaluation.judge import Judgement
+from vqad.evaluation.predictions import Evaluation
 from vqad.prediction.results import write_result
 
 _CENTRE = f"centre_{CROP}"
@@ -22,7 +22,9 @@ _TITLES = {
 _COLUMNS = [field.name for field in fields(Figures) if "_" in field.name]
 
 
-def write_json(judgement: Judgement, path: str | os.PathLike, about: Mapping[str, object]) -> None:
+def write_json(
+    evaluation: Evaluation, path: str | os.PathLike, about: Mapping[str, object]
+) -> None:
     """Writes a judgement as JSON, atomically.
 
     Keys: `about`; `overall` and `classes[name]`, each with the fields of
@@ -35,26 +37,26 @@ def write_json(judgement: Judgement, path: str | os.PathLike, about: Mapping[str
     """
     content = {
         "about": dict(about),
-        **asdict(Protocol(judgement.overall, judgement.classes)),
-        _CENTRE: judgement.centre and asdict(judgement.centre),
-        "images": judgement.images,
-        "seconds_per_image": judgement.seconds_per_image,
+        **asdict(Protocol(evaluation.overall, evaluation.classes)),
+        _CENTRE: evaluation.centre and asdict(evaluation.centre),
+        "images": evaluation.images,
+        "seconds_per_image": evaluation.seconds_per_image,
     }
-    if judgement.centre is None:
+    if evaluation.centre is None:
         content[f"{_CENTRE}_not_defined"] = (
             f"the paper's crop to {CROP} x {CROP} is of images of {RESIZED} x {RESIZED} alone"
         )
     write_result(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
 
 
-def format_table(judgement: Judgement) -> str:
+def format_table(evaluation: Evaluation) -> str:
     """A judgement as aligned plain text, first of the whole images, then of their centres.
 
     One line a defect class and one for all images, with the intervals of the latter below it.
     """
-    parts = {"whole images": _rows(judgement)}
-    if judgement.centre is not None:
-        parts[f"pixels of the centre {CROP} x {CROP}"] = _rows(judgement.centre)
+    parts = {"whole images": _rows(evaluation)}
+    if evaluation.centre is not None:
+        parts[f"pixels of the centre {CROP} x {CROP}"] = _rows(evaluation.centre)
     titles = ["class", "images", *(_TITLES[key.partition("_")[2]] for key in _COLUMNS)]
     every = [titles, *(row for rows in parts.values() for row in rows)]
     widths = [max(map(len, column)) for column in zip(*every, strict=True)]
@@ -69,12 +71,12 @@ def format_table(judgement: Judgement) -> str:
     lines = [groups, line(titles)]
     for name, rows in parts.items():
         lines += [f"{name} ".ljust(len(groups), "-"), *map(line, rows)]
-    good = judgement.images - sum(figures.images for figures in judgement.classes.values())
+    good = evaluation.images - sum(figures.images for figures in evaluation.classes.values())
     lines.append(f"Each class is judged against the {good} good images.")
     if any("n.d." in row for row in every):
         lines.append("n.d.: not defined, for want of defective or of enough good images.")
-    if judgement.seconds_per_image is not None:
-        lines.append(f"Prediction took {judgement.seconds_per_image:.4f} s an image.")
+    if evaluation.seconds_per_image is not None:
+        lines.append(f"Prediction took {evaluation.seconds_per_image:.4f} s an image.")
     return "\n".join(lines)
 
 

@@ -16,7 +16,7 @@ from vqad.plan.report import Plan
 from vqad.plan.work import work
 from vqad.stages import STAGES
 from vqad.stages.stage import Stage
-from vqad.training.sharding import Placement
+from vqad.training.sharding import Shardings
 from vqad.training.trainer import Trainer
 
 _LIBTPU_VARIABLES = {
@@ -51,8 +51,8 @@ def use_libtpu() -> None:
 
 def on_slice(
     config: ConfigDict, topology: Topology, images_per_chip: int | None = None
-) -> tuple[ConfigDict, Placement]:
-    """A run's configuration with its batch sizes, or these images, and its placement over chips.
+) -> tuple[ConfigDict, Shardings]:
+    """A run's configuration with its batch sizes, or these images, and its shardings over chips.
 
     Raises:
       VqadError: a bad value in the configuration, no such slice, a mesh that does not fit it, a
@@ -68,18 +68,18 @@ def on_slice(
         )
     except jax.errors.JaxRuntimeError as error:
         raise VqadError(f"--topology={topology.name}: {reason(error)}") from error
-    placement = Placement.over_devices(devices=found.devices, **config.mesh)
+    shardings = Shardings.over_devices(devices=found.devices, **config.mesh)
     for name in config.stages:
         settings, field = config[name], f"config.{name}.batch_size"
         if images_per_chip:
             field = f"--images_per_chip={images_per_chip}"
             settings.batch_size = images_per_chip * topology.chips
-        placement.check_batch_size(field, settings.batch_size, settings.accumulate_steps)
-    return config, placement
+        shardings.check_batch_size(field, settings.batch_size, settings.accumulate_steps)
+    return config, shardings
 
 
 def plan_stage(
-    config: ConfigDict, name: str, topology: Topology, placement: Placement, labelled: bool
+    config: ConfigDict, name: str, topology: Topology, shardings: Shardings, labelled: bool
 ) -> Plan:
     """Compiles a stage's step for a slice and reads what it needs.
 
@@ -87,14 +87,14 @@ def plan_stage(
       config: the run's configuration ``on_slice``.
       name: the stage.
       topology: the slice.
-      placement: over its chips.
+      shardings: over its chips.
       labelled: whether the surface has labelled defects to train with.
 
     Raises:
       VqadError: the step does not fit the chips' memory.
     """
     stage, settings = STAGES[name], config[name]
-    compiled = compile_step(config, stage, placement, labelled)
+    compiled = compile_step(config, stage, shardings, labelled)
     memory, done = compiled.memory_analysis(), work(parse(compiled.as_text()), topology.chips)
     results = memory.output_size_in_bytes - memory.alias_size_in_bytes  # that are no new state
     return Plan(
@@ -113,7 +113,7 @@ def plan_stage(
 
 
 def compile_step(
-    config: ConfigDict, stage: Stage, placement: Placement, labelled: bool
+    config: ConfigDict, stage: Stage, shardings: Shardings, labelled: bool
 ) -> jax.stages.Compiled:
     """Compiles the step that training would run, of a batch that the devices share evenly.
 
@@ -127,7 +127,7 @@ def compile_step(
         image_size=config.image_size,
         seed=config.seed,
         labelled=labelled and stage.source == "surface" and config.labelled_share > 0,
-        sharding=placement,
+        shardings=shardings,
     )
     try:
         return trainer.lower().compile()

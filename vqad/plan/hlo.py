@@ -121,12 +121,12 @@ def executed(computation: Computation, times: int = 1) -> Iterator[tuple[Instruc
     for instruction in computation:
         yield instruction, times
         if instruction.opcode in _RUNNING_OTHERS:
-            turns = loop_turns(instruction) if instruction.opcode == "while" else 1
+            turns = trip_counts(instruction) if instruction.opcode == "while" else 1
             for called in instruction.called:
                 yield from executed(called, times * (turns or 1))
 
 
-def loop_turns(loop: Instruction) -> int | None:
+def trip_counts(loop: Instruction) -> int | None:
     """Turns of a loop that counts a whole number up by one to a limit; None of any other."""
     known = re.search(r'"known_trip_count":\{"n":"(\d+)"', loop.attributes)
     if known:

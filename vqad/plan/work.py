@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from vqad.plan.hlo import Array, Computation, Instruction, executed, loop_turns, root
+from vqad.plan.hlo import Array, Computation, Instruction, executed, root, trip_counts
 
 _COLLECTIVE = re.compile(
     r"(all-reduce|all-gather|reduce-scatter|(?:ragged-)?all-to-all|collective-(?:permute|broadcast))"
@@ -93,7 +93,7 @@ def work(program: Computation, devices: int) -> Work:
     collectives, unknown_loops = [], []
     for instruction, times in executed(program):
         hbm_bytes += times * _hbm_bytes(instruction)
-        if instruction.opcode == "while" and loop_turns(instruction) is None:
+        if instruction.opcode == "while" and trip_counts(instruction) is None:
             unknown_loops.append(instruction.name)
         for inner in instruction.inside():
             if inner.opcode in ("convolution", "dot"):

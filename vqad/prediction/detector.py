@@ -134,7 +134,7 @@ class Detector:
         found = self._scored(pictures, overlap, 1 if one and not tile else batch_size)
         scores, maps, _ = zip(*found, strict=True)
         scores, maps, verdicts, marks = np.array(scores, np.float32), list(maps), None, None
-        if self.judges(tile, overlap):
+        if self.has_thresholds(tile, overlap):
             verdicts = scores > self.thresholds.score
             marks = [values > self.thresholds.pixel for values in maps]
         if not one and len({values.shape for values in maps}) == 1:
@@ -186,7 +186,7 @@ class Detector:
         found = self.predict_batch(resize_image(as_picture(image), self.image_size)[None])
         return to_uint8(found["general"][0]), to_uint8(found["specific"][0])
 
-    def judges(self, tile: bool, overlap: int | None = None) -> bool:
+    def has_thresholds(self, tile: bool, overlap: int | None = None) -> bool:
         """Whether there are thresholds, of predictions of this kind, and so verdicts."""
         limits, kind = self.thresholds, (tile, self.image_size, self._overlap(tile, overlap))
         return limits is not None and (limits.tiled, limits.image_size, limits.overlap) == kind

@@ -8,7 +8,7 @@ import numpy as np
 
 from vqad.kernels.compiler import compiler_options, in_full_products
 from vqad.models.dsr import Dsr
-from vqad.training.sharding import Placement
+from vqad.training.sharding import Shardings
 
 OUTPUTS = ("score", "mask", "general", "specific")
 CODES = ("encoding_lo", "encoding_hi", "restored_lo", "restored_hi")
@@ -16,10 +16,10 @@ CODES = ("encoding_lo", "encoding_hi", "restored_lo", "restored_hi")
 Predict = Callable[[np.ndarray], Mapping[str, np.ndarray]]
 
 
-def placement_for(split: str) -> Placement:
+def shardings_for(split: str) -> Shardings:
     """The devices of this process that predict: one, or all where these share something."""
     devices = jax.local_devices()
-    return Placement.over_devices(devices=devices[:1] if split == "nothing" else devices)
+    return Shardings.over_devices(devices=devices[:1] if split == "nothing" else devices)
 
 
 def prediction(
@@ -54,12 +54,12 @@ def jit_predict(
     model: Dsr, split: str = "nothing", outputs: Sequence[str] = OUTPUTS
 ) -> Callable[..., dict[str, jax.Array]]:
     """Jits ``prediction``; see ``make_predict``."""
-    placement = placement_for(split)
-    images = placement.height if split == "height" else placement.batch
+    shardings = shardings_for(split)
+    images = shardings.height if split == "height" else shardings.batch
     return jax.jit(
         prediction(model, outputs),
-        in_shardings=(placement.replicated, images),
-        compiler_options=compiler_options(placement.platform),
+        in_shardings=(shardings.replicated, images),
+        compiler_options=compiler_options(shardings.platform),
     )
 
 
@@ -75,5 +75,5 @@ def make_predict(
     Returns:
       A function of images uint8 [n, h, w, 3] to NumPy arrays by name.
     """
-    apply, variables = jit_predict(model, split, outputs), placement_for(split).put(variables)
+    apply, variables = jit_predict(model, split, outputs), shardings_for(split).put(variables)
     return lambda image: jax.device_get(apply(variables, image))

@@ -7,7 +7,7 @@ from typing import Any
 from etils import epath
 
 from vqad.errors import VqadError, reason
-from vqad.paths import is_remote, write_whole
+from vqad.paths import is_remote, write_atomic
 
 
 def write_result(path: epath.PathLike, content: bytes) -> None:
@@ -17,7 +17,7 @@ def write_result(path: epath.PathLike, content: bytes) -> None:
       VqadError: it cannot be written.
     """
     try:
-        write_whole(path, content)
+        write_atomic(path, content)
     except OSError as error:
         raise VqadError(
             f"{path}: cannot be written ({reason(error)}), what was there is kept; free "

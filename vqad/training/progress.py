@@ -12,7 +12,7 @@ import numpy as np
 from etils import epath
 from tqdm import tqdm
 
-from vqad.paths import append, write_whole
+from vqad.paths import append, write_atomic
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ class Progress:
         lines = self.jsonl.read_bytes().decode(errors="replace").splitlines(keepends=True)
         kept = [line for line in lines if not self._is_later(line, start)]
         if len(kept) < len(lines):
-            write_whole(self.jsonl, "".join(kept).encode())
+            write_atomic(self.jsonl, "".join(kept).encode())
         for entry in map(json.loads, kept):
             loss = entry.get("loss")
             if entry.get("stage") == self.stage and isinstance(loss, float):

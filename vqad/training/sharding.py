@@ -13,8 +13,8 @@ from vqad.errors import VqadError
 
 
 @dataclasses.dataclass(frozen=True)
-class Placement:
-    """Placement over a mesh with the axes ``data`` and ``model``.
+class Shardings:
+    """Shardings over a mesh with the axes ``data`` and ``model``.
 
     Every device works on its own images, along both axes. Of the state each device holds a copy, or
     a part of each large array: with ``optimizer`` the optimizer's arrays are split over ``data``
@@ -34,7 +34,7 @@ class Placement:
     @classmethod
     def over_devices(
         cls, data: int = -1, model: int = 1, split: str = "nothing", devices: Any = None
-    ) -> "Placement":
+    ) -> "Shardings":
         """Lays devices out as a mesh, those of a process side by side.
 
         So a process's rows of a batch are its own in the order of all rows, too, and numbers do not
@@ -175,7 +175,7 @@ class Placement:
             for key, rows in batch.items()
         }
 
-    def ahead(
+    def prefetch(
         self, batches: Iterable[Mapping[str, np.ndarray]], count: int = 2
     ) -> Iterator[dict[str, jax.Array]]:
         """Hands batches to the devices, ``count`` of them before they are asked for."""

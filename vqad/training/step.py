@@ -14,7 +14,7 @@ from vqad.kernels.compiler import compiler_options
 from vqad.models.dsr import Dsr
 from vqad.stages.stage import Defects, Outcome, Stage
 from vqad.training.accumulation import over_parts
-from vqad.training.sharding import Placement
+from vqad.training.sharding import Shardings
 
 IMAGES_SHOWN = 4
 
@@ -39,14 +39,14 @@ class TrainState:
     nonfinite_step: jax.Array
 
 
-def state_shardings(placement: Placement, state: TrainState) -> TrainState:
+def state_shardings(shardings: Shardings, state: TrainState) -> TrainState:
     """Where a state lives: a state of shardings, for one of arrays or shapes."""
     return TrainState(
-        step=placement.replicated,
-        params=placement.of_params(state.params),
-        codebook=jax.tree.map(lambda _: placement.replicated, state.codebook),
-        opt_state=placement.of_optimizer(state.opt_state),
-        nonfinite_step=placement.replicated,
+        step=shardings.replicated,
+        params=shardings.of_params(state.params),
+        codebook=jax.tree.map(lambda _: shardings.replicated, state.codebook),
+        opt_state=shardings.of_optimizer(state.opt_state),
+        nonfinite_step=shardings.replicated,
     )
 
 
@@ -101,7 +101,7 @@ def make_train_step(
     settings: Mapping[str, Any],
     optimizer: optax.GradientTransformation,
     seed: int,
-    placement: Placement,
+    shardings: Shardings,
 ) -> Callable[..., tuple[TrainState, dict, dict]]:
     """Builds a stage's train step: jitted, state donated, batch split over the mesh.
 
@@ -111,7 +111,7 @@ def make_train_step(
       settings: the stage's part of the config.
       optimizer: as ``make_optimizer`` gives it.
       seed: seed of all randomness inside the steps.
-      placement: where arrays live.
+      shardings: where arrays live.
 
     Returns:
       A function (state, frozen variables, batch as ``training_batches`` gives it) to (state,
@@ -148,8 +148,8 @@ def make_train_step(
         inputs = stage.draw(key, image, settings, defects)
         # Split parameters are gathered for this, their gradients averaged and then split.
         variables = {"params": state.params, "codebook": state.codebook, "frozen": frozen}
-        (grads, metrics), (images, kept) = placement.on_each_device(gradients, variables, inputs)
-        grads = jax.lax.with_sharding_constraint(grads, placement.of_params(grads))
+        (grads, metrics), (images, kept) = shardings.on_each_device(gradients, variables, inputs)
+        grads = jax.lax.with_sharding_constraint(grads, shardings.of_params(grads))
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         norm = optax.tree.norm(grads)
         params = optax.apply_updates(state.params, updates)
@@ -169,19 +169,19 @@ def make_train_step(
             nonfinite_step=jnp.where(bad, state.step + 1, state.nonfinite_step),
         )
         new_state = jax.lax.with_sharding_constraint(
-            new_state, state_shardings(placement, new_state)
+            new_state, state_shardings(shardings, new_state)
         )
         # The latter is a copy: the state's own is given to the next step.
         metrics |= {"gradient_norm": norm, "nonfinite_step": new_state.nonfinite_step}
         return new_state, metrics, images
 
-    replicated = placement.replicated
+    replicated = shardings.replicated
     return jax.jit(
         train_step,
         donate_argnums=0,
-        in_shardings=(None, replicated, placement.batch),
-        out_shardings=(None, replicated, placement.batch),
-        compiler_options=compiler_options(placement.platform),
+        in_shardings=(None, replicated, shardings.batch),
+        out_shardings=(None, replicated, shardings.batch),
+        compiler_options=compiler_options(shardings.platform),
     )
 
 

@@ -15,7 +15,7 @@ from vqad.models.dsr import Dsr
 from vqad.stages.stage import Stage
 from vqad.training.initialization import initial_variables, variable_shapes
 from vqad.training.optimizer import averaged, make_optimizer
-from vqad.training.sharding import Placement, placed
+from vqad.training.sharding import Shardings, placed
 from vqad.training.step import (
     TrainState,
     create_state,
@@ -45,7 +45,8 @@ class Trainer:
       >>> trainer = vqad.Trainer(model, STAGES["stage1"], settings, image_size=(32, 32))
       >>> state = trainer.init()
       >>> images = np.zeros((8, 32, 32, 3), np.uint8)
-      >>> state, metrics, shown = trainer.step(state, trainer.sharding.put_batch({"image": images}))
+      >>> batch = trainer.shardings.put_batch({"image": images})
+      >>> state, metrics, shown = trainer.step(state, batch)
       >>> int(state.step), sorted(metrics)[0]
       (1, 'codebook_usage_hi')
 
@@ -56,7 +57,7 @@ class Trainer:
       image_size: height and width of the images.
       seed: seed of the initialisation and of all that steps draw.
       labelled: whether batches hold labelled defects.
-      sharding: where arrays live; over all devices by default.
+      shardings: where arrays live; over all devices by default.
       frozen: variables that the stage does not train, on the devices.
     """
 
@@ -69,15 +70,15 @@ class Trainer:
         image_size: tuple[int, int],
         seed: int = 0,
         labelled: bool = False,
-        sharding: Placement | None = None,
+        shardings: Shardings | None = None,
     ) -> None:
         """Puts the parts together; compiles nothing yet."""
         self.model, self.stage, self.settings = model, stage, dict(settings)
         self.image_size, self.seed, self.labelled = tuple(image_size), seed, labelled
-        self.sharding = sharding or Placement.over_devices()
+        self.shardings = shardings or Shardings.over_devices()
         self.optimizer = make_optimizer(settings)
         self.jitted = make_train_step(
-            model, stage, self.settings, self.optimizer, seed, self.sharding
+            model, stage, self.settings, self.optimizer, seed, self.shardings
         )
         self.frozen: Any = None
         self._compiled: Any = None
@@ -102,17 +103,17 @@ class Trainer:
         """
         variables = initial_variables(self.model, self.stage, self.seed, earlier, warm)
         if self.stage.initialize and first_batch is not None:
-            image = self.sharding.put_batch(first_batch)["image"].astype(jnp.float32) / 255
+            image = self.shardings.put_batch(first_batch)["image"].astype(jnp.float32) / 255
             key = step_key(self.seed, "standardize", jnp.int32(0))
             variables = self.stage.initialize(self.model, variables, image, self.settings, key)
             variables = jax.device_get(variables)
         params, codebook, frozen = split_variables(self.stage, variables)
         # Compiling takes as much memory as a step: the optimizer's state is made after it.
         shapes = self._compile(params, codebook, frozen)
-        where = state_shardings(self.sharding, shapes)
+        where = state_shardings(self.shardings, shapes)
         create = jax.jit(partial(create_state, optimizer=self.optimizer), out_shardings=where)
-        self.frozen = self.sharding.put(frozen)
-        return create(*self.sharding.put((params, codebook), (where.params, where.codebook)))
+        self.frozen = self.shardings.put(frozen)
+        return create(*self.shardings.put((params, codebook), (where.params, where.codebook)))
 
     def restore(self, folder: str, step: int) -> TrainState:
         """The state behind a step, and the frozen variables, from a checkpoint.
@@ -128,7 +129,7 @@ class Trainer:
         if averaged(shapes.opt_state, None) is not None:
             wanted["params"] = shapes.params
         training = checkpoints.load_training(folder, step, wanted)
-        self.frozen = self.sharding.put(frozen)
+        self.frozen = self.shardings.put(frozen)
         state = TrainState(
             step=training["step"],
             params=training.get("params", params),
@@ -136,14 +137,14 @@ class Trainer:
             opt_state=training["opt_state"],
             nonfinite_step=np.int32(-1),
         )
-        return self.sharding.put(state, state_shardings(self.sharding, shapes))
+        return self.shardings.put(state, state_shardings(self.shardings, shapes))
 
     def step(self, state: TrainState, batch: Mapping) -> tuple[TrainState, dict, dict]:
         """One step; the state that it is given is used up.
 
         Args:
           state: the state.
-          batch: global arrays [n, ...], as ``sharding.put_batch`` gives them.
+          batch: global arrays [n, ...], as ``shardings.put_batch`` gives them.
 
         Returns:
           The new state, metrics and images; see ``make_train_step``.
@@ -186,7 +187,7 @@ class Trainer:
 
     def _arguments(self, params: Mapping, codebook: Mapping, frozen: Mapping) -> tuple:
         state = jax.eval_shape(partial(create_state, optimizer=self.optimizer), params, codebook)
-        return placed(state, state_shardings(self.sharding, state)), frozen, self.batch_shapes()
+        return placed(state, state_shardings(self.shardings, state)), frozen, self.batch_shapes()
 
     def _compile(self, params: Mapping, codebook: Mapping, frozen: Mapping) -> TrainState:
         """Compiles the step, if there are any; returns the state's shapes."""

@@ -84,7 +84,7 @@ class Model:
         self._judge, self._forced = _programs(trained.model, contents.usable_limits(trained))
 
     def __call__(self, images: np.ndarray) -> Outputs:
-        """The outputs for images uint8 [n, h, w, 3]; see ``contents.judging``."""
+        """The outputs for images uint8 [n, h, w, 3]; see ``contents.make_detect``."""
         return jax.device_get(self._judge(self._variables, images))
 
     def with_codes(self, images: np.ndarray, codes: Outputs) -> tuple[Outputs, Outputs]:
@@ -95,7 +95,7 @@ class Model:
 @functools.lru_cache(maxsize=2)
 def _programs(model: Dsr, limits: Thresholds | None) -> tuple[Callable, Callable]:
     """Jitted functions of ``Model``, shared by models that differ in their weights alone."""
-    judge = contents.judging(model, limits)
+    detect = contents.make_detect(model, limits)
 
     def with_codes(variables: Mapping, images: jax.Array, codes: Mapping) -> tuple[dict, dict]:
         waiting = {book: list(names) for book, names in _BOOKS.items()}
@@ -112,10 +112,10 @@ def _programs(model: Dsr, limits: Thresholds | None) -> tuple[Callable, Callable
             return Quantized(values, codes[name], zero, zero, zero)
 
         with nn.intercept_methods(force):
-            return judge(variables, images), excess
+            return detect(variables, images), excess
 
     jit = functools.partial(jax.jit, compiler_options=compiler_options())
-    return jit(judge), jit(with_codes)
+    return jit(detect), jit(with_codes)
 
 
 def _excess(features: jax.Array, table: jax.Array, codes: jax.Array) -> jax.Array:

@@ -96,7 +96,7 @@ def readable(path: str, fault: str, remedy: str) -> Iterator[None]:
         raise VqadError(f"{path}: {fault} ({reason(error)}); {remedy}") from error
 
 
-def judging(
+def make_detect(
     model: Dsr, limits: Thresholds | None
 ) -> Callable[[Mapping, jax.Array], dict[str, jax.Array]]:
     """The function that is exported.
@@ -112,7 +112,7 @@ def judging(
     """
     predict = prediction(model, ("score", "mask", *CODES))
 
-    def judge(variables: Mapping, image: jax.Array) -> dict[str, jax.Array]:
+    def detect(variables: Mapping, image: jax.Array) -> dict[str, jax.Array]:
         found = predict(variables, image)
         outputs = {name: found.pop(name) for name in ("score", "mask")}
         if limits is not None:
@@ -120,4 +120,4 @@ def judging(
             outputs["marks"] = outputs["mask"] > limits.pixel
         return outputs | found
 
-    return judge
+    return detect

@@ -34,12 +34,12 @@ def build(trained: Detector) -> Callable[[str], bytes]:
             "--format=stablehlo or safetensors"
         )
     limits = contents.usable_limits(trained)
-    judge = contents.judging(trained.model.clone(remat=False), limits)
+    detect = contents.make_detect(trained.model.clone(remat=False), limits)
     weights = jax.tree.map(jnp.asarray, trained.variables)
     names: list[str] = []
 
     def outputs(image: jax.Array) -> tuple[jax.Array, ...]:
-        found = judge(weights, image)
+        found = detect(weights, image)
         names[:] = found
         return tuple(found.values())
 

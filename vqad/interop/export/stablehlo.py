@@ -40,10 +40,10 @@ _LONGEST_PROGRAM = 2**26
 
 def build(trained: Detector) -> Callable[[str], bytes]:
     """What makes a file of the model, its program for batches of any size, from a description."""
-    judge = contents.judging(trained.model, contents.usable_limits(trained))
+    detect = contents.make_detect(trained.model, contents.usable_limits(trained))
 
     def from_flat(weights: Mapping[str, jax.Array], image: jax.Array) -> dict[str, jax.Array]:
-        return judge(unflatten_dict(weights, sep="."), image)
+        return detect(unflatten_dict(weights, sep="."), image)
 
     (n,) = export.symbolic_shape("n")
     image = jax.ShapeDtypeStruct((n, *trained.image_size, 3), jnp.uint8)

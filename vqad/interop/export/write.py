@@ -16,7 +16,7 @@ from vqad.data.surface_demo.draw import CLASSES, draw_tile
 from vqad.errors import VqadError
 from vqad.interop.export import check, contents, onnx, safetensors, stablehlo
 from vqad.interop.load import load
-from vqad.paths import check_local, write_whole
+from vqad.paths import check_local, write_atomic
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ def export(
             }
             path.write_bytes(pack(json.dumps(description)))
             open_export(str(path))
-            write_whole(out, path.read_bytes())
+            write_atomic(out, path.read_bytes())
     except OSError as error:
         raise VqadError(
             f"{out}: cannot be written ({error.strerror or error}); free disk space or permissions"

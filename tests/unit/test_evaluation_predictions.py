@@ -4,7 +4,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from vqad.errors import VqadError
 from vqad.evaluation.figures import centre
-from vqad.evaluation.judge import judge
+from vqad.evaluation.predictions import evaluate_predictions
 
 CLASSES = ("good", "crack", "stain")
 SIDE = 16
@@ -52,7 +52,7 @@ class Split:
 
     def judge(self, **settings):
         settings = {"resamples": 20} | settings
-        return judge(self.predict, self.batches(), CLASSES, self.names, **settings)
+        return evaluate_predictions(self.predict, self.batches(), CLASSES, self.names, **settings)
 
 
 @pytest.fixture
@@ -70,13 +70,13 @@ def _check(figures, split, rows):
 
 
 def test_figures_overall_and_per_class(split):
-    judgement = split.judge()
-    _check(judgement.overall, split, np.arange(14))
-    assert judgement.images == judgement.overall.images == 14
-    assert list(judgement.classes) == ["crack", "stain"]
+    evaluation = split.judge()
+    _check(evaluation.overall, split, np.arange(14))
+    assert evaluation.images == evaluation.overall.images == 14
+    assert list(evaluation.classes) == ["crack", "stain"]
     for class_id, images in ((1, 4), (2, 3)):
         rows = np.isin(split.class_id, (0, class_id))
-        figures = judgement.classes[CLASSES[class_id]]
+        figures = evaluation.classes[CLASSES[class_id]]
         _check(figures, split, rows)
         assert figures.images == images
 
@@ -99,16 +99,18 @@ def test_the_centre_alone_counts_in_the_papers_protocol():
     }
     empty = np.zeros((n, 1, 1, 3), np.float32)
     predicted = {"score": rng.random(n), "mask": maps, "general": empty, "specific": empty}
-    judgement = judge(lambda _: predicted, [batch], CLASSES[:2], "abcd", resamples=20)
-    for protocol, inside in ((judgement, slice(None)), (judgement.centre, slice(16, 240))):
+    evaluation = evaluate_predictions(
+        lambda _: predicted, [batch], CLASSES[:2], "abcd", resamples=20
+    )
+    for protocol, inside in ((evaluation, slice(None)), (evaluation.centre, slice(16, 240))):
         labels, scores = truth[:, inside, inside].ravel(), maps[:, inside, inside].ravel()
         for figures in (protocol.overall, protocol.classes["crack"]):
             expected = roc_auc_score(labels, scores)
             assert figures.pixel_auroc == pytest.approx(expected, abs=1e-3)
             expected = average_precision_score(labels, scores)
             assert figures.pixel_ap == pytest.approx(expected, abs=1e-3)
-    assert judgement.centre.overall.pixel_aupro > judgement.overall.pixel_aupro + 0.1
-    assert judgement.centre.overall.image_ap == judgement.overall.image_ap
+    assert evaluation.centre.overall.pixel_aupro > evaluation.overall.pixel_aupro + 0.1
+    assert evaluation.centre.overall.image_ap == evaluation.overall.image_ap
 
 
 @pytest.mark.parametrize(
@@ -129,8 +131,12 @@ def test_small_images_have_no_centre(split):
 
 
 def test_batch_size_and_padding_change_nothing(split):
-    whole = judge(split.predict, split.batches(14), CLASSES, split.names, resamples=20)
-    padded = judge(split.predict, split.batches(5), CLASSES, split.names, resamples=20)
+    whole = evaluate_predictions(
+        split.predict, split.batches(14), CLASSES, split.names, resamples=20
+    )
+    padded = evaluate_predictions(
+        split.predict, split.batches(5), CLASSES, split.names, resamples=20
+    )
     assert whole.overall == padded.overall
     assert whole.classes == padded.classes
 
@@ -144,21 +150,21 @@ def test_padded_rows_may_hold_anything(split):
         return predicted
 
     assert (
-        judge(predict, split.batches(), CLASSES, split.names, resamples=20).overall
+        evaluate_predictions(predict, split.batches(), CLASSES, split.names, resamples=20).overall
         == split.judge().overall
     )
 
 
 def test_good_images_alone_leave_figures_undefined():
-    judgement = Split([0, 0, 0]).judge()
-    assert judgement.overall.image_auroc is None
-    assert judgement.overall.pixel_ap is None
-    assert judgement.classes["crack"].images == 0
-    assert judgement.classes["crack"].image_ap is None
-    assert judgement.classes["crack"].pixel_aupro is None
-    assert set(judgement.overall.intervals.values()) == {None}
-    assert judgement.cases["missed"] == []
-    assert len(judgement.cases["quiet"]) == 3
+    evaluation = Split([0, 0, 0]).judge()
+    assert evaluation.overall.image_auroc is None
+    assert evaluation.overall.pixel_ap is None
+    assert evaluation.classes["crack"].images == 0
+    assert evaluation.classes["crack"].image_ap is None
+    assert evaluation.classes["crack"].pixel_aupro is None
+    assert set(evaluation.overall.intervals.values()) == {None}
+    assert evaluation.cases["missed"] == []
+    assert len(evaluation.cases["quiet"]) == 3
 
 
 def test_seconds_leave_out_the_first_batch(split, monkeypatch):
@@ -169,10 +175,10 @@ def test_seconds_leave_out_the_first_batch(split, monkeypatch):
         clock[0] += 100.0 if clock[0] == 0 else 2.0
         return split.predict(images)
 
-    judgement = judge(predict, split.batches(), CLASSES, split.names, resamples=20)
-    assert judgement.seconds_per_image == pytest.approx(0.5)
+    evaluation = evaluate_predictions(predict, split.batches(), CLASSES, split.names, resamples=20)
+    assert evaluation.seconds_per_image == pytest.approx(0.5)
     assert (
-        judge(
+        evaluate_predictions(
             split.predict, split.batches(16), CLASSES, split.names, resamples=20
         ).seconds_per_image
         is None
@@ -215,14 +221,14 @@ def test_predictions_that_are_not_finite_are_refused_by_name(split, key):
         return predicted
 
     with pytest.raises(VqadError, match=rf"^006\.png: the predicted {key} is not finite"):
-        judge(predict, split.batches(), CLASSES, split.names, resamples=20)
+        evaluate_predictions(predict, split.batches(), CLASSES, split.names, resamples=20)
 
 
 def test_an_empty_split_is_refused(split):
     with pytest.raises(VqadError, match="no images"):
-        judge(split.predict, iter([]), CLASSES, split.names, resamples=20)
+        evaluate_predictions(split.predict, iter([]), CLASSES, split.names, resamples=20)
 
 
 def test_the_first_class_must_be_good(split):
     with pytest.raises(VqadError, match="'crack', not 'good'"):
-        judge(split.predict, split.batches(), CLASSES[1:], split.names)
+        evaluate_predictions(split.predict, split.batches(), CLASSES[1:], split.names)

@@ -10,14 +10,14 @@ import numpy as np
 from vqad.errors import VqadError
 from vqad.evaluation.bootstrap import ResampledCurve
 from vqad.evaluation.cases import Case, Ranked, build_case, keep_highest
-from vqad.evaluation.figures import Protocol, centre, judge_protocols
+from vqad.evaluation.figures import Protocol, centre, evaluate_protocols
 from vqad.evaluation.streaming import bin_scores
 from vqad.prediction.jitted import Predict
 
 
 @dataclass(frozen=True)
-class Judgement(Protocol):
-    """Result of `judge`: figures of whole images, and more.
+class Evaluation(Protocol):
+    """Result of `evaluate_predictions`: figures of whole images, and more.
 
     Attributes:
         centre: the same by the paper's protocol, whose pixel figures leave out what is beyond the
@@ -36,14 +36,14 @@ class Judgement(Protocol):
     cases: dict[str, list[Case]]
 
 
-def judge(
+def evaluate_predictions(
     predict: Predict,
     batches: Iterable[Mapping[str, np.ndarray]],
     classes: Sequence[str],
     names: Sequence[str],
     k: int = 4,
     resamples: int = 1000,
-) -> Judgement:
+) -> Evaluation:
     """Judges predictions on a labelled test split.
 
     A defect class is judged against all good images: its image figures are of that class's images
@@ -63,7 +63,7 @@ def judge(
         resamples: how many of the images, for the intervals (`vqad.evaluation.bootstrap`).
 
     Returns:
-        The judgement. Its time is that of `predict` alone, without the first batch (compilation),
+        The evaluation. Its time is that of `predict` alone, without the first batch (compilation),
         over all rows that were computed, padding included.
 
     Raises:
@@ -108,10 +108,10 @@ def judge(
     if not scores:
         raise VqadError("the test split has no images; give a source with a test split")
     protocols = [whole] if window is None else [whole, middle]
-    full, *cropped = judge_protocols(
+    full, *cropped = evaluate_protocols(
         np.array(scores), np.array(class_ids), protocols, classes, resamples
     )
-    return Judgement(
+    return Evaluation(
         **vars(full),
         centre=cropped[0] if cropped else None,
         images=len(scores),
