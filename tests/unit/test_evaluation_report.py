@@ -32,7 +32,7 @@ def _figures(first, images):
 
 
 @pytest.fixture
-def judgement():
+def evaluation():
     return Evaluation(
         overall=_figures(0.8, 12),
         classes={"crack": _figures(0.7, 5), "a long class name": _figures(None, 0)},
