@@ -114,10 +114,11 @@ def plan(args: argparse.Namespace) -> list[Run]:
         if args.pictures:
             flags.append(f"--config.pictures={args.pictures}")
         if args.init_from:
-            flags += [
-                f"--config.init_from={args.init_from}",
-                "--config.stages=('stage2','stage3')",
-            ]
+            flags.append(f"--config.init_from={args.init_from}")
+            later = [name for name in load_config(flags).stages if name != "stage1"]
+            # A tuple that is given twice is added to, so fields may have set it already.
+            if not any(field.startswith("--config.stages=") for field in args.fields):
+                flags.append(f"--config.stages={tuple(later)}")
         check(load_config(flags))
         if not args.no_baseline:
             runs.append(_baseline_run(args, name, flags))
