@@ -20,12 +20,12 @@ from vqad.evaluation.evaluate import check_split, evaluate, is_evaluated
 from vqad.evaluation.observe import observer
 from vqad.paths import absolute, check_reachable, is_remote, links_out_of, odd_files
 from vqad.prediction.calibration import calibrate, check_enough
+from vqad.processes import check_alike, is_first, wait_for_all
 from vqad.run_stage import takes_random_crops, train_stage
 from vqad.stages import STAGES
 from vqad.stages.stage import Stage
 from vqad.training.interruption import Interrupted, Interruption
 from vqad.training.lock import WorkdirLock
-from vqad.training.processes import check_alike, is_first, wait_for_all
 from vqad.training.resume import check_held_out, check_units, stage_before, steps_done
 from vqad.training.sharding import Shardings
 

@@ -15,10 +15,10 @@ from vqad.data.pipeline import Batch, training_batches
 from vqad.data.sources import Source
 from vqad.models.dsr import Dsr
 from vqad.paths import write_atomic
+from vqad.processes import is_first
 from vqad.stages.stage import Stage
 from vqad.training.interruption import Interruption
 from vqad.training.loop import Every, train
-from vqad.training.processes import is_first
 from vqad.training.profiling import Profile
 from vqad.training.progress import Progress
 from vqad.training.resume import describe

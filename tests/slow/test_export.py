@@ -19,7 +19,8 @@ from small_model import noise, write_calibrated_model
 import vqad
 from vqad.cli import main
 from vqad.errors import VqadError
-from vqad.interop.export import check, contents, stablehlo, write
+from vqad.interop import write
+from vqad.interop.export import check, contents, stablehlo
 from vqad.kernels.choice import kernels_for
 from vqad.kernels.compiler import compiler_options
 from vqad.prediction import jitted, thresholds

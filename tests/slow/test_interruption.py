@@ -16,10 +16,10 @@ from orbax.checkpoint import CheckpointManager
 
 from vqad import checkpoints
 from vqad.errors import VqadError
+from vqad.processes import check_alike
 from vqad.run import _stop_if_asked
 from vqad.training.event_files import _File, open_writer
 from vqad.training.interruption import Interrupted, Interruption
-from vqad.training.processes import check_alike
 
 
 def test_processes_agree_on_a_look_that_none_has_taken(monkeypatch):

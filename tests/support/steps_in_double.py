@@ -9,8 +9,8 @@ import jax
 import numpy as np
 from tiny import Run
 
+from vqad.processes import join
 from vqad.stages import STAGES
-from vqad.training.processes import join
 from vqad.training.sharding import Shardings
 
 

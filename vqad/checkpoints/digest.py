@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from vqad.training.processes import is_first
+from vqad.processes import is_first
 
 
 def digest(tree: Any) -> int:

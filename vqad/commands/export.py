@@ -34,7 +34,7 @@ def run_export(args: argparse.Namespace) -> int:
       VqadError: no model, pictures that cannot be read, or an export that fails its check.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    from vqad.interop.export.write import export
+    from vqad.interop.write import export
     from vqad.prediction.inputs import gather, readable
 
     images = readable(gather(args.images)) if args.images else None

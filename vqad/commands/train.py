@@ -43,9 +43,9 @@ def run_train(argv: Sequence[str], mode: str = "train") -> int:
     """
     given = train_flags(argv, mode)
     _log(given.verbose)
+    from vqad.processes import join
     from vqad.run import run
     from vqad.training.interruption import EXIT_CODE, Interrupted, Interruption
-    from vqad.training.processes import join
 
     if (given.processes or given.process >= 0) and not given.coordinator:
         raise VqadError("--coordinator: missing, but --processes and --process go with it")

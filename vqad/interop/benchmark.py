@@ -16,7 +16,7 @@ import numpy as np
 
 from vqad.data.decode import resize_image
 from vqad.interop.export import contents, onnx
-from vqad.interop.export.write import drawn
+from vqad.interop.write import drawn
 from vqad.prediction.detector import Detector
 from vqad.prediction.jitted import make_predict
 
