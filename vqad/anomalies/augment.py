@@ -1,4 +1,4 @@
-"""Augmentation on the device: rotation and loss of colour (DSR, section 3)."""
+"""Augmentation on the device: rotation and loss of colour."""
 
 import jax
 import jax.numpy as jnp
@@ -41,7 +41,7 @@ def rotate(image: jax.Array, degrees: jax.Array) -> jax.Array:
 
 
 def random_rotation(key: jax.Array, images: jax.Array, probability: float) -> jax.Array:
-    """Rotates each image with a probability, by up to 90 degrees either way.
+    """Rotates each image with a probability, by up to 90 degrees either way (DSR: rotation).
 
     Args:
       key: random key.

@@ -1,4 +1,4 @@
-"""Feature anomalies: codes replaced by others at a drawn rank of distance (DSR, section 3)."""
+"""Feature anomalies: codes replaced by others at a drawn rank of distance."""
 
 import flax.struct
 import jax
@@ -79,6 +79,8 @@ def draw_disturbance(
 def draw_ranks(uniform: jax.Array, strength: jax.Array, num_codes: int) -> jax.Array:
     """Ranks of distance, uniform among those that the strength allows.
 
+    DSR: rank of a replaced code.
+
     With K codes and strength s the ranks are [floor(0.05 K), max(1, min(floor(s K) + 1, K - 1))).
 
     Args:
@@ -89,7 +91,7 @@ def draw_ranks(uniform: jax.Array, strength: jax.Array, num_codes: int) -> jax.A
     Returns:
       int32 like ``uniform``; rank 0 is the nearest code.
 
-    Example:
+    Examples:
       >>> draws = jnp.array([[0.0, 0.999]])
       >>> draw_ranks(draws, jnp.array([0.5]), num_codes=100).tolist()  # of 5 to 50
       [[5, 50]]
@@ -129,7 +131,7 @@ def dilate(mask: jax.Array) -> jax.Array:
 def replace_codes(
     features: jax.Array, values: jax.Array, codes: jax.Array, mask: jax.Array, ranks: jax.Array
 ) -> jax.Array:
-    """Replaces the codes under a mask.
+    """Replaces the codes under a mask (DSR: feature anomalies).
 
     Args:
       features: F, float [n, h, w, d], around which codes are ranked.
@@ -148,6 +150,8 @@ def replace_codes(
 def target_mask(mask: jax.Array, lo_disturbed: jax.Array) -> jax.Array:
     """The detector's target: the mask at the resolution of the coarsest disturbed grid.
 
+    DSR: target mask.
+
     Args:
       mask: float [n, h, w, 1] in {0, 1}.
       lo_disturbed: bool [n], whether an image's lo codes were disturbed (else only the hi ones).
@@ -165,7 +169,7 @@ def target_mask(mask: jax.Array, lo_disturbed: jax.Array) -> jax.Array:
 def disturb(
     model: Dsr, encoding: Encoding, draws: Disturbance
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Disturbs the codes of a batch: both levels, or one.
+    """Disturbs the codes of a batch: both levels, or one (DSR: feature anomalies).
 
     Args:
       model: the network, bound to its variables.

@@ -1,4 +1,4 @@
-"""Perlin noise and the anomaly masks cut from it (DSR, section 3)."""
+"""Perlin noise and the anomaly masks cut from it."""
 
 import jax
 import jax.numpy as jnp
@@ -49,7 +49,9 @@ def perlin_noise(turns: jax.Array, cells: jax.Array, size: tuple[int, int]) -> j
 
 
 def perlin_mask(key: jax.Array, size: tuple[int, int], max_cells: int = MAX_CELLS) -> jax.Array:
-    """One anomaly mask: Perlin noise, rotated by up to 90 degrees either way, above 0.5.
+    """One mask: Perlin noise, rotated by up to 90 degrees either way, above 0.5.
+
+    DSR: anomaly masks.
 
     Args:
       key: random key.
@@ -78,7 +80,7 @@ def perlin_noise_field(
 def perlin_masks(
     key: jax.Array, batch: int, size: tuple[int, int], max_cells: int = MAX_CELLS
 ) -> jax.Array:
-    """Masks for a batch; each image has none with probability one half.
+    """Masks for a batch; each image has none with probability one half (DSR: anomaly masks).
 
     Args:
       key: random key.

@@ -1,4 +1,4 @@
-"""Smudges on images, from which the upsampler learns full-resolution masks (DSR, section 3)."""
+"""Smudges on images, from which the upsampler learns full-resolution masks."""
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ from vqad.anomalies.perlin import MAX_CELLS, perlin_masks
 def smudge(
     image: jax.Array, mask: jax.Array, color: jax.Array, transparency: jax.Array
 ) -> jax.Array:
-    """Blends a colour over the image under a mask.
+    """Blends a colour over the image under a mask (DSR: smudges).
 
     Args:
       image: float32 [n, h, w, 3] in [0, 1].
@@ -28,7 +28,7 @@ def smudge(
 def random_smudges(
     key: jax.Array, image: jax.Array, max_cells: int = MAX_CELLS
 ) -> tuple[jax.Array, jax.Array]:
-    """Smudges a batch; half of the images are left clean.
+    """Smudges a batch; half of the images are left clean (DSR: smudges).
 
     Transparency is uniform in [0, 0.8), colours are uniform.
 

@@ -1,4 +1,4 @@
-"""The discrete autoencoder: encoders, quantizers, general decoder (DSR, section 3)."""
+"""The discrete autoencoder: encoders, quantizers, general decoder."""
 
 import flax.linen as nn
 import flax.struct
@@ -12,7 +12,7 @@ from vqad.models.quantizer import Quantized, VectorQuantizer
 
 
 class HiEncoder(nn.Module):
-    """Image to features 4x smaller.
+    """Image to features 4x smaller (DSR: hi encoder).
 
     Attributes:
       hiddens: channels of the output, h.
@@ -42,7 +42,7 @@ class HiEncoder(nn.Module):
 
 
 class LoEncoder(nn.Module):
-    """Hi features to features 8x smaller than the image.
+    """Hi features to features 8x smaller than the image (DSR: lo encoder).
 
     Attributes:
       hiddens: channels of input and output, h.
@@ -71,7 +71,7 @@ class LoEncoder(nn.Module):
 
 
 class GeneralDecoder(nn.Module):
-    """General appearance decoder: concat(U, Q_hi) to I_gen.
+    """concat(U, Q_hi) to I_gen (DSR: general appearance decoder).
 
     Attributes:
       hiddens: channels of the hidden layers, h.
@@ -126,6 +126,8 @@ class Encoding:
 
 class DiscreteAutoencoder(nn.Module):
     """Encoders, codebooks K_hi and K_lo, and the general decoder; what stage 1 trains.
+
+    DSR: discrete autoencoder.
 
     Attributes:
       hiddens: h, channels of the hidden layers.

@@ -66,7 +66,7 @@ class Inference:
 
 
 def smooth(mask: jax.Array, window: int) -> jax.Array:
-    """Mean over window x window (odd), zeros outside.
+    """Mean over window x window (odd), zeros outside (DSR: image score).
 
     Args:
       mask: float32 [n, h, w].
@@ -83,7 +83,9 @@ def smooth(mask: jax.Array, window: int) -> jax.Array:
 
 
 class Dsr(nn.Module):
-    """The dual subspace re-projection network (Zavrtanik, Kristan, Skocaj, ECCV 2022).
+    """The whole network of Zavrtanik, Kristan and Skocaj (ECCV 2022).
+
+    DSR: dual subspace re-projection network.
 
     Attributes:
       hiddens: h, channels of the hidden layers of encoders and decoders.
@@ -168,6 +170,8 @@ class Dsr(nn.Module):
     def restore(self, values_lo: jax.Array, values_hi: jax.Array) -> Restored:
         """Re-projects codes into the subspace of the normal appearance.
 
+        DSR: subspace restriction module.
+
         Args:
           values_lo: Q_lo, perhaps disturbed, float32 [n, h/8, w/8, d].
           values_hi: Q_hi, perhaps disturbed, float32 [n, h/4, w/4, d].
@@ -189,17 +193,17 @@ class Dsr(nn.Module):
         return mean + deviation * features, deviation
 
     def decode_specific(self, restored: Restored) -> jax.Array:
-        """I_spc, float32 [n, h, w, 3], from restored codes."""
+        """I_spc, float32 [n, h, w, 3], from restored codes (DSR: object-specific decoder)."""
         upsampled_lo = self.autoencoder.upsample_lo(restored.lo.values)
         values_hi = restored.hi.values.astype(upsampled_lo.dtype)
         return self.object_decoder(jnp.concatenate([upsampled_lo, values_hi], axis=-1))
 
     def detect(self, specific: jax.Array, general: jax.Array) -> jax.Array:
-        """Detector logits [n, h, w, 2] from I_spc and I_gen."""
+        """Logits [n, h, w, 2] from I_spc and I_gen (DSR: anomaly detection module)."""
         return self.detector(jnp.concatenate([specific, general], axis=-1))
 
     def upsample(self, specific: jax.Array, general: jax.Array, mask: jax.Array) -> jax.Array:
-        """Upsampler logits [n, h, w, 2] from I_spc, I_gen and M [n, h, w, 2]."""
+        """Logits [n, h, w, 2] from I_spc, I_gen and M [n, h, w, 2] (DSR: upsampling module)."""
         return self.upsampler(jnp.concatenate([specific, general, mask], axis=-1))
 
     def compare(
@@ -212,7 +216,7 @@ class Dsr(nn.Module):
         return encoding, restored, general, specific, self.detect(specific, general)
 
     def __call__(self, image: jax.Array) -> Inference:
-        """Judges an image batch.
+        """From an image batch to masks and scores (DSR: image score).
 
         Args:
           image: float [n, h, w, 3], RGB in [0, 1]; h and w divisible by 32.

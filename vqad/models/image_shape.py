@@ -34,7 +34,7 @@ def check_image_size(size: tuple[int, int], name: str = "image") -> None:
     Raises:
       VqadError: a side is not divisible by 32 (the codes are 8x smaller, pooled twice more).
 
-    Example:
+    Examples:
       >>> check_image_size((640, 224))
       >>> check_image_size((630, 230))
       Traceback (most recent call last):

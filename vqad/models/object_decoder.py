@@ -1,4 +1,4 @@
-"""The object-specific appearance decoder: restored codes to I_spc (DSR, section 3)."""
+"""The object-specific decoder: restored codes to I_spc."""
 
 import flax.linen as nn
 import jax
@@ -11,7 +11,7 @@ from vqad.models.layers import Conv, ConvBlock, ResidualStack
 
 
 class ObjectDecoder(nn.Module):
-    """Object-specific decoder: concat(up(Q~_lo), Q~_hi) to I_spc.
+    """concat(up(Q~_lo), Q~_hi) to I_spc (DSR: object-specific decoder).
 
     Attributes:
       hiddens: channels of the hidden layers, h.

@@ -42,7 +42,9 @@ def perplexity_and_usage(codes: jax.Array, num_codes: int) -> tuple[jax.Array, j
 
 
 class VectorQuantizer(nn.Module):
-    """Nearest code by squared L2, straight-through gradient, EMA codebook (DSR, section 3).
+    """Nearest code by squared L2, straight-through gradient, EMA codebook.
+
+    DSR: vector quantizer.
 
     The codebook lives in the collection ``codebook`` as ``codes`` [k, d], ``cluster_size`` [k] and
     ``ema_sum`` [k, d], all float32. ``ema_update`` moves it by the statistics of a batch
@@ -80,7 +82,7 @@ class VectorQuantizer(nn.Module):
         self.ema_sum = self.variable("codebook", "ema_sum", normal)
 
     def __call__(self, features: jax.Array) -> Quantized:
-        """Quantizes features [n, h, w, d] of any float dtype."""
+        """Quantizes features [n, h, w, d] of any float dtype (DSR: commitment loss)."""
         features = features.astype(jnp.float32)
         table = self.codes.value
         codes = nearest_code(jax.lax.stop_gradient(features), table)
@@ -105,6 +107,8 @@ class VectorQuantizer(nn.Module):
 
     def ema_update(self, features: jax.Array, codes: jax.Array) -> None:
         """Updates the moving averages and the codebook, whose collection must be mutable.
+
+        DSR: codebook update.
 
         Args:
           features: of a whole batch, float [n, h, w, d].

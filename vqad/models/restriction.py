@@ -1,4 +1,4 @@
-"""The subspace restriction module: disturbed codes back to normal (DSR, section 3)."""
+"""The subspace restriction module: disturbed codes back to normal."""
 
 import flax.linen as nn
 import jax
@@ -11,6 +11,8 @@ from vqad.models.layers import Conv, ConvBlock
 
 class SubspaceRestriction(nn.Module):
     """U-shape without skips that maps disturbed codes Q to restored features F~.
+
+    DSR: subspace restriction module.
 
     Attributes:
       features: channels of the output, d.

@@ -1,4 +1,4 @@
-"""The U-Net with skips: anomaly detector and upsampler (DSR, section 3)."""
+"""The U-Net with skips: anomaly detector and upsampler."""
 
 import flax.linen as nn
 import jax
@@ -12,6 +12,8 @@ from vqad.models.layers import Conv, ConvBlock
 
 class UNet(nn.Module):
     """Three poolings down to four times the width, and back up with skips.
+
+    DSR: anomaly detection module; upsampling module.
 
     Attributes:
       width: channels of the first level; the others have 2, 4 and 4 times as many.

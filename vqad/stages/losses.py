@@ -22,7 +22,7 @@ def mean_squared_error(a: jax.Array, b: jax.Array, weight: jax.Array | None = No
 def focal_loss(
     probabilities: jax.Array, mask: jax.Array, gamma: float = 2.0, smooth: float = 1e-5
 ) -> jax.Array:
-    """Two-class focal loss on probabilities (softmax is applied once, before this).
+    """Two-class loss on probabilities; softmax is applied once, before this (DSR: focal loss).
 
     With the one-hot target t clipped to [smooth, 1 - smooth] and q = sum(t p) + smooth, the loss is
     the mean over pixels of -(1 - q)^gamma log q, as in the released code.

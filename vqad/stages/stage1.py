@@ -1,4 +1,4 @@
-"""Stage 1: the discrete autoencoder and its codebooks (DSR, section 3)."""
+"""Stage 1: the discrete autoencoder and its codebooks."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -66,7 +66,7 @@ def autoencoder_loss(
     inputs: AutoencoderInputs,
     settings: Settings | None = None,
 ) -> tuple[jax.Array, Outcome]:
-    """mse(I, I_gen) and the commitment losses of both levels.
+    """mse(I, I_gen) and the commitment losses of both levels (DSR: stage 1 loss).
 
     Args:
       model: the network.
@@ -98,7 +98,7 @@ def autoencoder_loss(
 def ema_update(
     model: Dsr, variables: Variables, kept: Mapping[str, Any], key: jax.Array
 ) -> tuple[Any, dict[str, jax.Array]]:
-    """Updates both codebooks by the statistics of a whole batch.
+    """Updates both codebooks by the statistics of a whole batch (DSR: codebook update).
 
     Args:
       model: the network.

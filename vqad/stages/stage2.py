@@ -1,4 +1,4 @@
-"""Stage 2: restrictions, object-specific decoder and detector, trained jointly (DSR, section 3)."""
+"""Stage 2: restrictions, object-specific decoder and detector, trained jointly."""
 
 import flax.struct
 import jax
@@ -149,7 +149,7 @@ def disturbed(net: Dsr, inputs: SurfaceInputs) -> Disturbed:
 def feature_errors(
     restored: Restored, encoding: Encoding, inputs: SurfaceInputs
 ) -> dict[str, jax.Array]:
-    """mse(F~, Q) of both levels, against the undisturbed Q, by metric name.
+    """mse(F~, Q) of both levels, against the undisturbed Q, by metric name (DSR: feature loss).
 
     With ``model.code_units`` the errors are divided by the square of their unit.
     """
@@ -164,7 +164,7 @@ def feature_errors(
 
 
 def image_error(specific: jax.Array, inputs: SurfaceInputs) -> jax.Array:
-    """mse(I, I_spc), against the undisturbed I."""
+    """mse(I, I_spc), against the undisturbed I (DSR: image loss)."""
     weight = inputs.weight_lo
     if weight is not None:
         weight = weight.repeat(8, 1).repeat(8, 2)
@@ -174,7 +174,7 @@ def image_error(specific: jax.Array, inputs: SurfaceInputs) -> jax.Array:
 def detector_loss(
     model: Dsr, variables: Variables, inputs: SurfaceInputs, settings: Settings
 ) -> tuple[jax.Array, Outcome]:
-    """Focal + lambda2 features + lambda3 image.
+    """Focal + lambda2 features + lambda3 image (DSR: stage 2 loss).
 
     Args:
       model: the network.
@@ -201,9 +201,9 @@ def detector_loss(
 def detection(
     net: Dsr, batch: Disturbed, specific: jax.Array, inputs: SurfaceInputs
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """Focal loss of M, which sees I_spc and I_gen without their gradients; and images to look at.
+    """Loss of M, which sees I_spc and I_gen without their gradients; and images to look at.
 
-    I_gen is decoded from the disturbed codes.
+    I_gen is decoded from the disturbed codes. DSR: focal loss.
     """
     upsampled_lo = net.autoencoder.upsample_lo(batch.values_lo)
     general = net.autoencoder.decode(upsampled_lo, batch.values_hi)

@@ -1,6 +1,6 @@
 """Stage 2 in three parts, one after the other, for a fraction of the arithmetic of the joint one.
 
-The same losses and the same anomalies (DSR, section 3), but each module is trained when those that
+The same losses and the same anomalies, but each module is trained when those that
 it depends on are done: the restrictions on the feature loss, a seventh of a joint step's
 arithmetic, then the object-specific decoder on the image loss, then the detector on the focal
 loss.
@@ -23,7 +23,10 @@ from vqad.stages.stage2 import (
 def restrictions_loss(
     model: Dsr, variables: Variables, inputs: SurfaceInputs, settings: Settings
 ) -> tuple[jax.Array, Outcome]:
-    """mse(F~_hi, Q_hi) + mse(F~_lo, Q_lo); arguments and results as of ``detector_loss``."""
+    """mse(F~_hi, Q_hi) + mse(F~_lo, Q_lo) (DSR: feature loss).
+
+    Arguments and results are those of ``detector_loss``.
+    """
     del settings
     net = model.bind(variables)
     batch = disturbed(net, inputs)
@@ -36,7 +39,10 @@ def restrictions_loss(
 def object_decoder_loss(
     model: Dsr, variables: Variables, inputs: SurfaceInputs, settings: Settings
 ) -> tuple[jax.Array, Outcome]:
-    """mse(I, I_spc), from restored codes; arguments and results as of ``detector_loss``."""
+    """mse(I, I_spc), from restored codes (DSR: image loss).
+
+    Arguments and results are those of ``detector_loss``.
+    """
     del settings
     net = model.bind(variables)
     batch = disturbed(net, inputs)
@@ -50,7 +56,10 @@ def object_decoder_loss(
 def detection_loss(
     model: Dsr, variables: Variables, inputs: SurfaceInputs, settings: Settings
 ) -> tuple[jax.Array, Outcome]:
-    """Focal loss of M; arguments and results as of ``detector_loss``."""
+    """Loss of M alone (DSR: focal loss).
+
+    Arguments and results are those of ``detector_loss``.
+    """
     del settings
     net = model.bind(variables)
     batch = disturbed(net, inputs)

@@ -1,4 +1,4 @@
-"""Stage 3: the upsampler (DSR, section 3)."""
+"""Stage 3: the upsampler."""
 
 import flax.struct
 import jax
@@ -73,7 +73,7 @@ def upsampler_loss(
     inputs: UpsamplerInputs,
     settings: Settings | None = None,
 ) -> tuple[jax.Array, Outcome]:
-    """Focal loss of M_up against the full-resolution mask.
+    """Focal loss of M_up against the full-resolution mask (DSR: stage 3 loss).
 
     Args:
       model: the network.
