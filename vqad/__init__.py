@@ -3,7 +3,7 @@
 import importlib
 from typing import Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["Dsr", "Trainer", "load"]
 
 # Imported when asked for: they import JAX, and not all that vqad does needs it.

@@ -4,11 +4,12 @@ import doctest
 import functools
 import importlib
 import inspect
+import os
 import re
 import shlex
-import warnings
+import subprocess
+import sys
 from argparse import ArgumentParser
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -18,9 +19,11 @@ from command_line import ROOT
 from PIL import Image
 from tiny import tiny_config
 
+import vqad
 from vqad.checkpoints import save_weights
 from vqad.cli import COMMANDS
 from vqad.commands.flags import load_config
+from vqad.commands.train import train_flags
 from vqad.config import base_config, model_from_config
 from vqad.data.builders import BUILDERS
 from vqad.data.builders.base import published
@@ -28,7 +31,8 @@ from vqad.data.builders.ksdd2 import labelled_ids
 from vqad.data.surface_demo.builder import PICTURES, TEST_TILES, TRAIN_TILES
 from vqad.prediction import jitted
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+DOCS = sorted((ROOT / "docs").rglob("*.md"))
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS]
 MODULES = [
     ".".join(path.relative_to(ROOT).with_suffix("").parts)
     for path in sorted((ROOT / "vqad").rglob("*.py"))
@@ -138,7 +142,9 @@ def check_vqad(words):
     parser = ArgumentParser(exit_on_error=False)
     command.arguments(parser)
     _, rest = parser.parse_known_args(words[2:])
-    if command.takes_config:
+    if words[1] in ("train", "evaluate"):
+        train_flags(rest, words[1])
+    elif command.takes_config:
         rest[0] = rest[0].replace("=configs/", f"={ROOT}/configs/")
         load_config(rest)
     else:
@@ -146,7 +152,8 @@ def check_vqad(words):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
-def test_commands_in_shell_blocks(page):
+def test_commands_in_shell_blocks(page, monkeypatch):
+    monkeypatch.chdir(ROOT)
     for words in commands(page):
         if words[:1] == ["vqad"]:
             check_vqad(words)
@@ -209,6 +216,17 @@ def test_links_lead_somewhere(page):
             assert anchor in anchors(target), link
 
 
+def test_versions_are_said_alike():
+    """The package, the changelog and the citation; ruff in CI and before commits."""
+    changelog = (ROOT / "CHANGELOG.md").read_text()
+    assert re.search(r"^## \[(\d[\d.]*)\]", changelog, re.M)[1] == vqad.__version__
+    citation = (ROOT / "CITATION.cff").read_text()
+    assert f"\nversion: {vqad.__version__}\n" in citation
+    wanted = re.search(r"^ruff==.+$", (ROOT / ".ci/constraints.txt").read_text(), re.M)[0]
+    hooks = (ROOT / ".pre-commit-config.yaml").read_text()
+    assert re.findall(r"ruff==[\d.]+", hooks) == [wanted, wanted]
+
+
 def test_pictures_are_small():
     pictures = sorted((ROOT / "docs" / "pictures").glob("*.png"))
     assert len(pictures) >= 4
@@ -220,7 +238,7 @@ def test_every_page_is_in_the_index():
     listed = {(index.parent / path).resolve() for path in links(index)}
     data_sets = ROOT / "docs" / "datasets"
     listed |= {(data_sets / path).resolve() for path in links(data_sets / "README.md")}
-    assert listed >= {page.resolve() for page in PAGES[1:] if page != index}
+    assert listed >= {page.resolve() for page in DOCS if page != index}
 
 
 def links(page):
@@ -296,27 +314,30 @@ def test_the_method_names_what_is_there():
         assert all(re.search(rf"\b{part}\b", sources) for part in span.split(".")), span
 
 
-def test_reference_is_built_without_warnings(tmp_path, monkeypatch):
-    pytest.importorskip("pdoc")
-    monkeypatch.syspath_prepend(str(ROOT / "docs"))
-    monkeypatch.chdir(ROOT)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        pages = importlib.import_module("make_api").build(tmp_path)
-    written = {str(page.relative_to(tmp_path)) for page in pages}
+def test_site_is_built_without_warnings(tmp_path):
+    pytest.importorskip("mkdocs")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "-d", str(tmp_path)]
+    done = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"}, capture_output=True
+    )
+    assert done.returncode == 0, done.stderr.decode()
     for page, names in {
-        "vqad.html": ["load"],
-        "vqad/prediction/detector.html": ["Detector.predict", "Prediction.scores"],
-        "vqad/interop/load.html": ["load"],
-        "vqad/models/dsr.html": ["Dsr.__call__", "Inference.score"],
-        "vqad/anomalies/features.html": ["replace_codes"],
-        "vqad/stages/losses.html": ["focal_loss"],
-        "vqad/data/builders.html": ["Ksdd2"],
-        "vqad/evaluation/metrics.html": ["pixel_figures"],
-        "vqad/interop/import_weights.html": ["import_weights"],
-        "vqad/plan/predict.html": [],
+        "vqad": [],
+        "vqad/prediction/detector": ["Detector.predict", "Prediction.scores"],
+        "vqad/interop/load": ["load"],
+        "vqad/models/dsr": ["Dsr.__call__", "Inference.score"],
+        "vqad/anomalies/features": ["replace_codes"],
+        "vqad/stages/losses": ["focal_loss"],
+        "vqad/data/builders/data_sets": [],
+        "vqad/evaluation/metrics": ["pixel_figures"],
+        "vqad/interop/import_weights": ["import_weights"],
+        "vqad/plan/predict": [],
     }.items():
-        assert page in written
-        text = Path(tmp_path, page).read_text()
-        assert all(f'id="{anchor}"' in text for anchor in names), page
-    assert not any("command" in page for page in written)
+        text = (tmp_path / "api" / page / "index.html").read_text()
+        module = page.replace("/", ".")
+        assert all(f'id="{module}.{name}"' in text for name in names), page
+    assert not (tmp_path / "api" / "vqad" / "commands").exists()
+    # On the site a file of the package is its page, and no link leads out of the site.
+    method = (tmp_path / "method" / "index.html").read_text()
+    assert 'href="../api/vqad/models/unet/#vqad.models.unet.UNet"' in method
+    assert ".py)" not in method and not re.search(r'href="[./]*(vqad|configs)/', method)

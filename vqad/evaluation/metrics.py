@@ -95,7 +95,7 @@ def image_figures(negatives: np.ndarray, positives: np.ndarray) -> dict[str, np.
         `image_recall_at_<percent>` at the lowest threshold that raises no larger share of the good
         images (with fewer than 100 of them, 1 % is none); float64 [...], NaN if not defined.
 
-    Example:
+    Examples:
         >>> good, defective = np.array([3, 1, 0]), np.array([0, 1, 2])  # of three scores
         >>> figures = image_figures(good, defective)
         >>> print(f"{figures['image_auroc']:.4f} {figures['image_f1max']:.4f}")

@@ -26,7 +26,7 @@ def load(path: str | os.PathLike, image_size: tuple[int, int] | None = None) -> 
     Raises:
       VqadError: no whole model there, or a damaged one; a size that the networks do not take.
 
-    Example:
+    Examples:
       >>> import vqad
       >>> model = vqad.load("runs/demo")
       >>> model.image_size

@@ -106,7 +106,7 @@ class Detector:
           VqadError: a picture that cannot be read, an array of another kind, a bad ``overlap`` or
             ``batch_size``, or predictions that are not finite.
 
-        Example:
+        Examples:
           >>> import numpy as np
           >>> import vqad
           >>> model = vqad.load("runs/demo")

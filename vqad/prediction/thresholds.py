@@ -75,7 +75,7 @@ def conformal_quantile(values: np.ndarray, rate: float) -> float:
     Raises:
       VqadError: too few values.
 
-    Example:
+    Examples:
       >>> conformal_quantile(np.array([0.3, 0.1, 0.4, 0.2]), 0.4)
       0.3
     """

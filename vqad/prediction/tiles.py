@@ -8,7 +8,7 @@ import numpy as np
 def starts(length: int, tile: int, overlap: int) -> list[int]:
     """Where tiles start along a side of at least a tile: evenly, the last at its end.
 
-    Example:
+    Examples:
       >>> starts(100, 64, overlap=16), starts(150, 64, overlap=16)
       ([0, 36], [0, 43, 86])
     """
@@ -29,7 +29,7 @@ def places(
     Returns:
       The corners; none where no side is longer than the tile's.
 
-    Example:
+    Examples:
       >>> places((50, 100), (64, 64), overlap=16), places((50, 64), (64, 64), overlap=16)
       ([(0, 0), (0, 36)], [])
     """

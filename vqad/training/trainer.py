@@ -35,7 +35,7 @@ class Trainer:
     The state is a tree of arrays that ``step`` takes and gives back; the trainer itself changes
     only when ``init`` or ``restore`` gives it the frozen variables.
 
-    Example:
+    Examples:
       >>> import numpy as np
       >>> import vqad
       >>> from vqad.config import base_config
