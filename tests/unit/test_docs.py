@@ -323,9 +323,9 @@ def test_site_is_built_without_warnings(tmp_path):
     assert done.returncode == 0, done.stderr.decode()
     for page, names in {
         "vqad": [],
-        "vqad/prediction/detector": ["Detector.predict", "Prediction.scores"],
+        "vqad/prediction/detector": ["Detector.predict", "Prediction"],
         "vqad/interop/load": ["load"],
-        "vqad/models/dsr": ["Dsr.__call__", "Inference.score"],
+        "vqad/models/dsr": ["Dsr.__call__", "Inference"],
         "vqad/anomalies/features": ["replace_codes"],
         "vqad/stages/losses": ["focal_loss"],
         "vqad/data/builders/data_sets": [],
