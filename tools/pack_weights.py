@@ -57,8 +57,17 @@ def _pack_whole(run: Path, out: Path) -> None:
         for stage in STAGES:
             step = checkpoints.latest_step(str(run / stage))
             if step is not None:
-                archive.add(run / stage / str(step), f"{stage}/{step}")
+                archive.add(run / stage / str(step), f"{stage}/{step}", filter=_portable)
     print(f"{out}: {out.stat().st_size:,} bytes")
+
+
+def _portable(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
+    """Leaves out what Orbax writes of where a checkpoint lay, and who owned it."""
+    if member.name.endswith("commit_success.txt"):
+        return None
+    member.uid = member.gid = 0
+    member.uname = member.gname = ""
+    return member
 
 
 if __name__ == "__main__":
