@@ -10,7 +10,7 @@ from vqad.errors import VqadError
 from vqad.models.autoencoder import DiscreteAutoencoder
 from vqad.models.dsr import Dsr, smooth
 from vqad.models.initializers import host_key
-from vqad.models.quantizer import VectorQuantizer
+from vqad.models.quantizer import VectorQuantizer, perplexity_and_usage
 
 TINY = {
     "hiddens": 8,
@@ -140,7 +140,7 @@ def test_reseeding_revives_dead_codes():
                 mutable=["codebook"],
                 rngs=rngs,
             )
-        used[threshold] = float(found.usage)
+        used[threshold] = float(perplexity_and_usage(found.codes, 32)[1])
     assert used[0.0] <= 0.1
     assert used[0.5] > 0.6
 

@@ -11,67 +11,8 @@ from vqad.models.layers import Conv, ResidualStack
 from vqad.models.quantizer import Quantized, VectorQuantizer
 
 
-class HiEncoder(nn.Module):
-    """Image to features 4x smaller (DSR: hi encoder).
-
-    Attributes:
-      hiddens: channels of the output, h.
-      residual_hiddens: channels inside the residual blocks, r.
-      residual_layers: number of residual blocks.
-      dtype: dtype of the computation.
-    """
-
-    hiddens: int
-    residual_hiddens: int
-    residual_layers: int
-    dtype: DTypeLike = jnp.float32
-
-    @nn.compact
-    def __call__(self, image: jax.Array) -> jax.Array:
-        """Maps [n, h, w, 3] to [n, h/4, w/4, hiddens]."""
-        x = Conv(self.hiddens // 2, kind="down", dtype=self.dtype, name="conv_1")(image)
-        x = Conv(self.hiddens, kind="down", dtype=self.dtype, name="conv_2")(nn.relu(x))
-        x = Conv(self.hiddens, dtype=self.dtype, name="conv_3")(nn.relu(x))
-        return ResidualStack(
-            self.hiddens,
-            self.residual_hiddens,
-            self.residual_layers,
-            dtype=self.dtype,
-            name="residual_stack",
-        )(x)
-
-
-class LoEncoder(nn.Module):
-    """Hi features to features 8x smaller than the image (DSR: lo encoder).
-
-    Attributes:
-      hiddens: channels of input and output, h.
-      residual_hiddens: channels inside the residual blocks, r.
-      residual_layers: number of residual blocks.
-      dtype: dtype of the computation.
-    """
-
-    hiddens: int
-    residual_hiddens: int
-    residual_layers: int
-    dtype: DTypeLike = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Maps [n, h/4, w/4, hiddens] to [n, h/8, w/8, hiddens]."""
-        x = Conv(self.hiddens, kind="down", dtype=self.dtype, name="conv_1")(x)
-        x = Conv(self.hiddens, dtype=self.dtype, name="conv_2")(nn.relu(x))
-        return ResidualStack(
-            self.hiddens,
-            self.residual_hiddens,
-            self.residual_layers,
-            dtype=self.dtype,
-            name="residual_stack",
-        )(nn.relu(x))
-
-
-class GeneralDecoder(nn.Module):
-    """concat(U, Q_hi) to I_gen (DSR: general appearance decoder).
+class Coder(nn.Module):
+    """What the encoders and the general decoder share.
 
     Attributes:
       hiddens: channels of the hidden layers, h.
@@ -85,19 +26,48 @@ class GeneralDecoder(nn.Module):
     residual_layers: int
     dtype: DTypeLike = jnp.float32
 
+    @nn.nowrap
+    def _conv(self, features: int, name: str, kind: str = "same") -> Conv:
+        return Conv(features, kind=kind, dtype=self.dtype, name=name)
+
+    @nn.nowrap
+    def _stack(self) -> ResidualStack:
+        sizes = (self.hiddens, self.residual_hiddens, self.residual_layers)
+        return ResidualStack(*sizes, dtype=self.dtype, name="residual_stack")
+
+
+class HiEncoder(Coder):
+    """Image to features 4x smaller."""
+
+    @nn.compact
+    def __call__(self, image: jax.Array) -> jax.Array:
+        """Maps [n, h, w, 3] to [n, h/4, w/4, hiddens]."""
+        x = self._conv(self.hiddens // 2, "conv_1", "down")(image)
+        x = self._conv(self.hiddens, "conv_2", "down")(nn.relu(x))
+        x = self._conv(self.hiddens, "conv_3")(nn.relu(x))
+        return self._stack()(x)
+
+
+class LoEncoder(Coder):
+    """Hi features to features 8x smaller than the image."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps [n, h/4, w/4, hiddens] to [n, h/8, w/8, hiddens]."""
+        x = self._conv(self.hiddens, "conv_1", "down")(x)
+        x = self._conv(self.hiddens, "conv_2")(nn.relu(x))
+        return self._stack()(nn.relu(x))
+
+
+class GeneralDecoder(Coder):
+    """General appearance decoder: concat(U, Q_hi) to I_gen."""
+
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [n, h/4, w/4, 2d] to float32 [n, h, w, 3]."""
-        x = Conv(self.hiddens, dtype=self.dtype, name="conv_1")(x)
-        x = ResidualStack(
-            self.hiddens,
-            self.residual_hiddens,
-            self.residual_layers,
-            dtype=self.dtype,
-            name="residual_stack",
-        )(x)
-        x = Conv(self.hiddens // 2, kind="up", dtype=self.dtype, name="conv_transpose_1")(x)
-        x = Conv(3, kind="up", dtype=self.dtype, name="conv_transpose_2")(nn.relu(x))
+        x = self._stack()(self._conv(self.hiddens, "conv_1")(x))
+        x = self._conv(self.hiddens // 2, "conv_transpose_1", "up")(x)
+        x = self._conv(3, "conv_transpose_2", "up")(nn.relu(x))
         return x.astype(jnp.float32)
 
 
@@ -160,22 +130,12 @@ class DiscreteAutoencoder(nn.Module):
         self.pre_quantizer_lo = Conv(self.code_dim, kernel_size=1, dtype=self.dtype)
         self.pre_quantizer_hi = Conv(self.code_dim, kernel_size=1, dtype=self.dtype)
         self.upsample_lo = Conv(self.code_dim, kind="up", dtype=self.dtype)
-        book = {
-            "num_codes": self.num_codes,
-            "code_dim": self.code_dim,
-            "commitment_cost": self.commitment_cost,
-            "decay": self.decay,
-            "reseed_below": self.reseed_below,
-        }
-        self.quantizer_lo = VectorQuantizer(**book)
-        self.quantizer_hi = VectorQuantizer(**book)
+        book = (self.num_codes, self.code_dim, self.commitment_cost, self.decay, self.reseed_below)
+        self.quantizer_lo = VectorQuantizer(*book)
+        self.quantizer_hi = VectorQuantizer(*book)
 
     def encode(self, image: jax.Array) -> Encoding:
-        """Encodes [n, h, w, 3] in [0, 1].
-
-        Raises:
-          VqadError: unsupported size or number of channels.
-        """
+        """Encodes [n, h, w, 3] in [0, 1]; a VqadError if the networks do not take its shape."""
         check_image_shape(image.shape)
         hidden_hi = self.encoder_hi(image)
         hidden_lo = self.encoder_lo(hidden_hi)

@@ -66,15 +66,7 @@ class Inference:
 
 
 def smooth(mask: jax.Array, window: int) -> jax.Array:
-    """Mean over window x window (odd), zeros outside (DSR: image score).
-
-    Args:
-      mask: float32 [n, h, w].
-      window: odd side.
-
-    Returns:
-      float32 [n, h, w].
-    """
+    """Mean over window x window (odd), zeros outside, of a mask float32 [n, h, w]; its shape."""
     r = window // 2
     sums = lax.reduce_window(
         mask, 0.0, lax.add, (1, window, window), (1, 1, 1), ((0, 0), (r, r), (r, r))
@@ -129,29 +121,14 @@ class Dsr(nn.Module):
 
     def setup(self) -> None:
         """Builds the parts."""
-        self.autoencoder = DiscreteAutoencoder(
-            hiddens=self.hiddens,
-            residual_hiddens=self.residual_hiddens,
-            residual_layers=self.residual_layers,
-            code_dim=self.code_dim,
-            num_codes=self.num_codes,
-            commitment_cost=self.commitment_cost,
-            decay=self.decay,
-            reseed_below=self.reseed_below,
-            dtype=self.dtype,
-        )
+        sizes = (self.hiddens, self.residual_hiddens, self.residual_layers)
+        codes = (self.code_dim, self.num_codes, self.commitment_cost, self.decay)
+        self.autoencoder = DiscreteAutoencoder(*sizes, *codes, self.reseed_below, self.dtype)
         width = self.restriction_width or self.code_dim
         self.restriction_hi = SubspaceRestriction(self.code_dim, width, self.dtype)
         self.restriction_lo = SubspaceRestriction(self.code_dim, width, self.dtype)
         narrow = initializers.normal(0.02)
-        self.object_decoder = ObjectDecoder(
-            self.hiddens,
-            self.residual_hiddens,
-            self.residual_layers,
-            self.object_bottleneck,
-            narrow,
-            self.dtype,
-        )
+        self.object_decoder = ObjectDecoder(*sizes, self.object_bottleneck, narrow, self.dtype)
         unet = nn.remat(UNet) if self.remat else UNet
         self.detector = unet(self.unet_width, kernel_init=narrow, dtype=self.dtype)
         self.upsampler = unet(self.unet_width, dtype=self.dtype)
@@ -168,23 +145,11 @@ class Dsr(nn.Module):
         self.autoencoder.quantizer_hi.ema_update(*hi)
 
     def restore(self, values_lo: jax.Array, values_hi: jax.Array) -> Restored:
-        """Re-projects codes into the subspace of the normal appearance.
-
-        DSR: subspace restriction module.
-
-        Args:
-          values_lo: Q_lo, perhaps disturbed, float32 [n, h/8, w/8, d].
-          values_hi: Q_hi, perhaps disturbed, float32 [n, h/4, w/4, d].
-
-        Returns:
-          Restored features and codes.
-        """
+        """Re-projects Q_lo and Q_hi, perhaps disturbed, into the subspace of normal appearance."""
         book_lo, book_hi = self.autoencoder.quantizer_lo, self.autoencoder.quantizer_hi
-        features_lo, unit_lo = self._in_units(self.restriction_lo(values_lo), book_lo)
-        features_hi, unit_hi = self._in_units(self.restriction_hi(values_hi), book_hi)
-        return Restored(
-            features_lo, features_hi, book_lo(features_lo), book_hi(features_hi), unit_lo, unit_hi
-        )
+        lo, unit_lo = self._in_units(self.restriction_lo(values_lo), book_lo)
+        hi, unit_hi = self._in_units(self.restriction_hi(values_hi), book_hi)
+        return Restored(lo, hi, book_lo(lo), book_hi(hi), unit_lo, unit_hi)
 
     def _in_units(self, features: jax.Array, book: VectorQuantizer) -> tuple[jax.Array, jax.Array]:
         if not self.code_units:
@@ -209,20 +174,14 @@ class Dsr(nn.Module):
     def compare(
         self, image: jax.Array
     ) -> tuple[Encoding, Restored, jax.Array, jax.Array, jax.Array]:
-        """The way from image to detector: encoding, restored, I_gen, I_spc, detector logits."""
+        """Encoding, restored, I_gen, I_spc, detector logits of an image [n, h, w, 3]."""
         general, encoding = self.reconstruct(image)
         restored = self.restore(encoding.lo.values, encoding.hi.values)
         specific = self.decode_specific(restored)
         return encoding, restored, general, specific, self.detect(specific, general)
 
     def __call__(self, image: jax.Array) -> Inference:
-        """From an image batch to masks and scores (DSR: image score).
-
-        Args:
-          image: float [n, h, w, 3], RGB in [0, 1]; h and w divisible by 32.
-
-        Returns:
-          All intermediate and final arrays.
+        """Judges an image batch, float [n, h, w, 3], RGB in [0, 1]; h and w divisible by 32.
 
         Raises:
           VqadError: unsupported size or number of channels.

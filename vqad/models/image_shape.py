@@ -6,14 +6,7 @@ SIDE_MULTIPLE = 32
 
 
 def check_image_shape(shape: tuple[int, ...]) -> None:
-    """Refuses image batches that the networks cannot take.
-
-    Args:
-      shape: [n, h, w, c].
-
-    Raises:
-      VqadError: not four axes, not 3 channels, or a side not divisible by 32.
-    """
+    """Raises a VqadError for shapes but [n, h, w, 3] with h and w divisible by 32."""
     if len(shape) != 4:
         raise VqadError(
             f"image: shape {shape} has {len(shape)} axes, give [batch, height, width, 3]"
@@ -25,14 +18,12 @@ def check_image_shape(shape: tuple[int, ...]) -> None:
 
 
 def check_image_size(size: tuple[int, int], name: str = "image") -> None:
-    """Refuses sides that are not a positive multiple of 32, and names the nearest that are.
+    """Refuses a (height, width) that is no positive multiple of 32, and names the nearest that are.
 
-    Args:
-      size: (height, width).
-      name: what the message calls the size.
+    The codes are 8x smaller than the image, and pooled twice more. Messages call the size ``name``.
 
     Raises:
-      VqadError: a side is not divisible by 32 (the codes are 8x smaller, pooled twice more).
+      VqadError: a side is not divisible by 32.
 
     Examples:
       >>> check_image_size((640, 224))

@@ -49,51 +49,36 @@ _HOST_KEYS = jax.extend.random.define_prng_impl(
 
 
 def host_key(key: jax.Array) -> jax.Array:
-    """The same key, whose ``fold_in`` gives the same keys but is computed by NumPy.
+    """The same key, whose ``fold_in`` gives the same keys but is computed by NumPy; for ``init``.
 
     Flax folds the name of each parameter into the key, and compiling Threefry for each takes
-    longer (8 s on two CPU cores) than all the rest of the initialisation.
-
-    Args:
-      key: a key of any kind.
-
-    Returns:
-      A key for ``init``; the given one, if it is not a Threefry key.
+    longer (8 s on two CPU cores) than all the rest of the initialisation. A key of another kind is
+    returned as it is.
     """
     if str(jax.random.key_impl(key)) != "threefry2x32":
         return key
     return jax.random.wrap_key_data(jax.random.key_data(key), impl=_HOST_KEYS)
 
 
-def _draw(key: jax.Array, shape: tuple[int, ...], sample: Callable) -> jax.Array:
-    def draw(data: np.ndarray) -> np.ndarray:
-        seed = np.asarray(data, np.uint32)
-        generator = np.random.Generator(np.random.Philox(np.random.SeedSequence(seed.tolist())))
-        return sample(generator, shape).astype(np.float32)
-
-    result = jax.ShapeDtypeStruct(shape, jnp.float32)
-    data = key if jnp.issubdtype(key.dtype, jnp.integer) else jax.random.key_data(key)
-    return jax.pure_callback(draw, result, data, vmap_method="sequential")
-
-
-def uniform(bound: float) -> Initializer:
-    """Uniform in [-bound, bound)."""
-
+def _initializer(sample: Callable[[np.random.Generator, tuple], np.ndarray]) -> Initializer:
     def init(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32) -> jax.Array:
-        return _draw(key, shape, lambda g, s: g.uniform(-bound, bound, s)).astype(dtype)
+        def draw(data: np.ndarray) -> np.ndarray:
+            seed = np.random.SeedSequence(np.asarray(data, np.uint32).tolist())
+            return sample(np.random.Generator(np.random.Philox(seed)), shape).astype(np.float32)
+
+        data = key if jnp.issubdtype(key.dtype, jnp.integer) else jax.random.key_data(key)
+        result = jax.ShapeDtypeStruct(shape, jnp.float32)
+        return jax.pure_callback(draw, result, data, vmap_method="sequential").astype(dtype)
 
     return init
 
 
 def normal(deviation: float) -> Initializer:
     """Normal with mean 0."""
-
-    def init(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32) -> jax.Array:
-        return _draw(key, shape, lambda g, s: g.normal(0, deviation, s)).astype(dtype)
-
-    return init
+    return _initializer(lambda generator, shape: generator.normal(0, deviation, shape))
 
 
 def torch_default(fan_in: int) -> Initializer:
     """PyTorch's default for convolutions: uniform in +-1/sqrt(fan_in)."""
-    return uniform(fan_in**-0.5)
+    bound = fan_in**-0.5
+    return _initializer(lambda generator, shape: generator.uniform(-bound, bound, shape))

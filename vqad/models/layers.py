@@ -89,11 +89,7 @@ class ConvBlock(nn.Module):
 class ResidualBlock(nn.Module):
     """``x = relu(x); x + conv1x1(relu(conv3x3(x)))``: the skip carries the rectified input.
 
-    Attributes:
-      hiddens: channels of input and output.
-      residual_hiddens: channels between the two convolutions.
-      kernel_init: initializer of the kernels; PyTorch's default if None.
-      dtype: dtype of the computation.
+    Attributes as of ``ResidualStack``.
     """
 
     hiddens: int
@@ -131,11 +127,6 @@ class ResidualStack(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [n, h, w, hiddens] to the same shape, values >= 0."""
         for i in range(self.layers):
-            x = ResidualBlock(
-                self.hiddens,
-                self.residual_hiddens,
-                self.kernel_init,
-                self.dtype,
-                name=f"layer_{i}",
-            )(x)
+            sizes = (self.hiddens, self.residual_hiddens)
+            x = ResidualBlock(*sizes, self.kernel_init, self.dtype, name=f"layer_{i}")(x)
         return nn.relu(x)

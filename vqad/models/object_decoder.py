@@ -40,12 +40,7 @@ class ObjectDecoder(nn.Module):
         x = nn.relu(Conv(self.bottleneck, kind="up", **options, name="conv_transpose_1")(x))
         x = nn.relu(Conv(self.bottleneck, kind="up", **options, name="conv_transpose_2")(x))
         x = Conv(self.hiddens, **options, name="conv_1")(x)
-        x = ResidualStack(
-            self.hiddens,
-            self.residual_hiddens,
-            self.residual_layers,
-            **options,
-            name="residual_stack",
-        )(x)
+        sizes = (self.hiddens, self.residual_hiddens, self.residual_layers)
+        x = ResidualStack(*sizes, **options, name="residual_stack")(x)
         x = nn.relu(Conv(self.hiddens // 2, kind="up", **options, name="conv_transpose_3")(x))
         return Conv(3, kind="up", **options, name="conv_transpose_4")(x).astype(jnp.float32)

@@ -17,15 +17,11 @@ class Quantized:
       values: float32 [n, h, w, d], the nearest codes; gradients pass straight to the features.
       codes: int32 [n, h, w], their indices.
       commitment: float32 scalar, commitment cost times the mean squared distance to the codes.
-      perplexity: float32 scalar in [1, k], exp of the entropy of the code frequencies.
-      usage: float32 scalar in [0, 1], share of the codes that this batch uses.
     """
 
     values: jax.Array
     codes: jax.Array
     commitment: jax.Array
-    perplexity: jax.Array
-    usage: jax.Array
 
 
 def code_counts(codes: jax.Array, num_codes: int) -> jax.Array:
@@ -34,7 +30,11 @@ def code_counts(codes: jax.Array, num_codes: int) -> jax.Array:
 
 
 def perplexity_and_usage(codes: jax.Array, num_codes: int) -> tuple[jax.Array, jax.Array]:
-    """Perplexity in [1, num_codes] and usage in [0, 1], as in ``Quantized``, of codes int32."""
+    """Of codes int32 of any shape, two float32 scalars.
+
+    They are exp of the entropy of the codes' frequencies, in [1, num_codes], and the share of all
+    codes that is used, in [0, 1].
+    """
     counts = code_counts(codes, num_codes)
     frequency = counts / codes.size
     perplexity = jnp.exp(-jnp.sum(frequency * jnp.log(frequency + 1e-10)))
@@ -55,18 +55,18 @@ class VectorQuantizer(nn.Module):
       code_dim: d, dimension of a code.
       commitment_cost: weight of the commitment loss.
       decay: decay of the moving averages.
-      epsilon: Laplace smoothing of the counts, written back into them.
       reseed_below: a code whose moving count falls below this is put onto a feature vector drawn
         from the batch (with the rng stream ``codebook``), with a count of one. As all counts start
         at zero, a positive value also initialises the book from data. 0 (the paper) never re-seeds.
+      epsilon: Laplace smoothing of the counts, written back into them.
     """
 
     num_codes: int
     code_dim: int
     commitment_cost: float = 0.25
     decay: float = 0.99
-    epsilon: float = 1e-5
     reseed_below: float = 0.0
+    epsilon: float = 1e-5
 
     def setup(self) -> None:
         """Declares the codebook's variables."""
@@ -89,8 +89,7 @@ class VectorQuantizer(nn.Module):
         nearest = jnp.take(table, codes, axis=0)
         commitment = self.commitment_cost * jnp.square(nearest - features).mean()
         values = features + jax.lax.stop_gradient(nearest - features)
-        perplexity, usage = perplexity_and_usage(codes, self.num_codes)
-        return Quantized(values, codes, commitment, perplexity, usage)
+        return Quantized(values, codes, commitment)
 
     def moments(self) -> tuple[jax.Array, jax.Array]:
         """Mean [d] of the codes and their standard deviation (a scalar, over all dimensions).
@@ -106,13 +105,9 @@ class VectorQuantizer(nn.Module):
         return mean, jnp.sqrt(jnp.maximum(variance, 1e-12))
 
     def ema_update(self, features: jax.Array, codes: jax.Array) -> None:
-        """Updates the moving averages and the codebook, whose collection must be mutable.
+        """Moves the book by a batch of features float [n, h, w, d] and their codes int32 [n, h, w].
 
-        DSR: codebook update.
-
-        Args:
-          features: of a whole batch, float [n, h, w, d].
-          codes: their nearest codes, int32 [n, h, w].
+        The collection ``codebook`` must be mutable.
         """
         features = jax.lax.stop_gradient(features).astype(jnp.float32).reshape(-1, self.code_dim)
         codes = codes.reshape(-1)
@@ -123,9 +118,8 @@ class VectorQuantizer(nn.Module):
         sums = jnp.zeros_like(self.ema_sum.value).at[codes].add(features)
         ema_sum = self.ema_sum.value * self.decay + (1 - self.decay) * sums
         if self.reseed_below > 0:
-            draws = jax.random.randint(
-                self.make_rng("codebook"), (self.num_codes,), 0, features.shape[0]
-            )
+            key = self.make_rng("codebook")
+            draws = jax.random.randint(key, (self.num_codes,), 0, features.shape[0])
             dead = size < self.reseed_below
             ema_sum = jnp.where(dead[:, None], features[draws], ema_sum)
             size = jnp.where(dead, 1.0, size)

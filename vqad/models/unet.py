@@ -17,19 +17,17 @@ class UNet(nn.Module):
 
     Attributes:
       width: channels of the first level; the others have 2, 4 and 4 times as many.
-      outputs: channels of the output.
       kernel_init: initializer of the kernels; PyTorch's default if None.
       dtype: dtype of the computation.
     """
 
     width: int = 64
-    outputs: int = 2
     kernel_init: Initializer | None = None
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Maps [n, h, w, c] to float32 logits [n, h, w, outputs]."""
+        """Maps [n, h, w, c] to float32 logits [n, h, w, 2]."""
         options = {"kernel_init": self.kernel_init, "dtype": self.dtype}
         widths = [self.width, 2 * self.width, 4 * self.width, 4 * self.width]
         skips = []
@@ -42,4 +40,4 @@ class UNet(nn.Module):
             x = ConvBlock((width,), upsample=True, **options, name=f"up_{level}")(x)
             x = jnp.concatenate([x, skips[level - 1]], axis=-1)
             x = ConvBlock((width, width), **options, name=f"decoder_{level}")(x)
-        return Conv(self.outputs, **options, name="output")(x).astype(jnp.float32)
+        return Conv(2, **options, name="output")(x).astype(jnp.float32)
