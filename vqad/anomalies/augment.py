@@ -8,15 +8,7 @@ _LUMA = (0.299, 0.587, 0.114)
 
 
 def rotate(image: jax.Array, degrees: jax.Array) -> jax.Array:
-    """Rotates one image about its centre, bilinearly, zeros outside.
-
-    Args:
-      image: float [h, w, c].
-      degrees: scalar, counter-clockwise.
-
-    Returns:
-      [h, w, c], dtype of image.
-    """
+    """Rotates an image float [h, w, c] by degrees counter-clockwise, bilinearly; zeros outside."""
     h, w, c = image.shape
     angle = jnp.deg2rad(degrees)
     y = jnp.arange(h, dtype=jnp.float32)[:, None] - (h - 1) / 2
@@ -41,65 +33,18 @@ def rotate(image: jax.Array, degrees: jax.Array) -> jax.Array:
 
 
 def random_rotation(key: jax.Array, images: jax.Array, probability: float) -> jax.Array:
-    """Rotates each image with a probability, by up to 90 degrees either way (DSR: rotation).
-
-    Args:
-      key: random key.
-      images: float [n, h, w, c].
-      probability: chance of each image to be rotated, in [0, 1].
-
-    Returns:
-      [n, h, w, c].
-    """
+    """Rotates some of the images float [n, h, w, c] by up to 90 degrees either way."""
     if probability == 0:
         return images
     coin_key, angle_key = jax.random.split(key)
-    n = images.shape[0]
+    n = len(images)
     chosen = jax.random.bernoulli(coin_key, probability, (n, 1, 1, 1))
     degrees = jax.random.uniform(angle_key, (n,), minval=-90.0, maxval=90.0)
     return jnp.where(chosen, jax.vmap(rotate)(images, degrees), images)
 
 
 def random_gray(key: jax.Array, image: jax.Array, probability: float) -> jax.Array:
-    """Takes the colour out of some images of a batch.
-
-    Args:
-      key: random key.
-      image: float32 [n, h, w, 3], RGB.
-      probability: of an image to become grey.
-
-    Returns:
-      float32 [n, h, w, 3].
-    """
+    """Takes the colour out of some of the images float32 [n, h, w, 3], RGB."""
     luma = jnp.sum(image * jnp.asarray(_LUMA), axis=-1, keepdims=True)
-    chosen = jax.random.bernoulli(key, probability, (image.shape[0], 1, 1, 1))
+    chosen = jax.random.bernoulli(key, probability, (len(image), 1, 1, 1))
     return jnp.where(chosen, luma, image)
-
-
-def augment(
-    key: jax.Array,
-    image: jax.Array,
-    mask: jax.Array | None,
-    rotation_probability: float,
-    gray_probability: float = 0.0,
-) -> tuple[jax.Array, jax.Array | None]:
-    """Rotates some images of a batch, their masks with them, and takes the colour out of some.
-
-    Args:
-      key: random key.
-      image: float32 [n, h, w, 3] in [0, 1].
-      mask: float32 [n, h, w, 1] in {0, 1} of labelled defects, if there are any.
-      rotation_probability: of an image to be rotated.
-      gray_probability: of an image to become grey.
-
-    Returns:
-      The images and the masks.
-    """
-    if gray_probability:
-        image = random_gray(jax.random.fold_in(key, 1), image, gray_probability)
-    if mask is None:
-        return random_rotation(key, image, rotation_probability), None
-    both = jnp.concatenate([image, mask], axis=-1)
-    both = random_rotation(key, both, rotation_probability)
-    # A quarter of a pixel is enough, as where masks are resized: thin defects stay.
-    return both[..., :3], (both[..., 3:] >= 0.25).astype(jnp.float32)

@@ -51,17 +51,9 @@ def draw_disturbance(
     min_strength: float = 0.2,
     max_cells: int = MAX_CELLS,
 ) -> Disturbance:
-    """Draws the anomalies of a batch.
+    """Draws the anomalies of a batch of images of size (h, w), both divisible by 32.
 
-    Args:
-      key: random key.
-      batch: n.
-      size: (h, w), both divisible by 32.
-      min_strength: lower end of the strengths.
-      max_cells: most cells of the masks' noise along a side.
-
-    Returns:
-      The draws.
+    Strengths are drawn from ``min_strength`` on; the masks' noise has up to ``max_cells`` cells.
     """
     keys = jax.random.split(key, 7)
     h, w = size
@@ -102,29 +94,19 @@ def draw_ranks(uniform: jax.Array, strength: jax.Array, num_codes: int) -> jax.A
     return (nearest + jnp.minimum(jnp.floor(uniform * count), count - 1)).astype(jnp.int32)
 
 
+def broadcast(flags: jax.Array) -> jax.Array:
+    """Flags [n] to [n, 1, 1, 1]."""
+    return flags[:, None, None, None]
+
+
 def pool_mask(mask: jax.Array, factor: int) -> jax.Array:
-    """Max-pools a mask.
-
-    Args:
-      mask: float [n, h, w, 1].
-      factor: divisor of h and w.
-
-    Returns:
-      float [n, h/factor, w/factor, 1].
-    """
+    """Max-pools a mask float [n, h, w, 1] to [n, h/factor, w/factor, 1]."""
     n, h, w, c = mask.shape
     return mask.reshape(n, h // factor, factor, w // factor, factor, c).max((2, 4))
 
 
 def dilate(mask: jax.Array) -> jax.Array:
-    """Maximum over 3 x 3 positions.
-
-    Args:
-      mask: float [n, h, w, c] in {0, 1}.
-
-    Returns:
-      float [n, h, w, c].
-    """
+    """Maximum over 3 x 3 positions of a mask float [n, h, w, c] in {0, 1}; the same shape."""
     return lax.reduce_window(mask, 0.0, lax.max, (1, 3, 3, 1), (1, 1, 1, 1), "SAME")
 
 
@@ -163,7 +145,7 @@ def target_mask(mask: jax.Array, lo_disturbed: jax.Array) -> jax.Array:
     def coarse(factor: int) -> jax.Array:
         return pool_mask(mask, factor).repeat(factor, 1).repeat(factor, 2)
 
-    return jnp.where(lo_disturbed[:, None, None, None], coarse(8), coarse(4))
+    return jnp.where(broadcast(lo_disturbed), coarse(8), coarse(4))
 
 
 def disturb(
@@ -171,34 +153,21 @@ def disturb(
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Disturbs the codes of a batch: both levels, or one (DSR: feature anomalies).
 
-    Args:
-      model: the network, bound to its variables.
-      encoding: the undisturbed encoding.
-      draws: what was drawn for the batch.
-
-    Returns:
-      Disturbed Q_lo and Q_hi, float32, and the detector's target mask [n, h, w, 1].
+    The network is bound to its variables, the encoding the undisturbed one. Returned are Q_lo and
+    Q_hi, disturbed, float32, and the detector's target mask [n, h, w, 1].
     """
     autoencoder = model.autoencoder
     book_lo, book_hi = autoencoder.quantizer_lo.codes.value, autoencoder.quantizer_hi.codes.value
     ranks_lo = draw_ranks(draws.uniform_lo, draws.strength_lo, len(book_lo))
     ranks_hi = draw_ranks(draws.uniform_hi, draws.strength_hi, len(book_hi))
-    anomalous_lo = replace_codes(
-        encoding.features_lo, encoding.lo.values, book_lo, draws.mask, ranks_lo
-    )
-    values_lo = jnp.where(broadcast(draws.lo), anomalous_lo, encoding.lo.values)
+    lo, hi = encoding.lo.values, encoding.hi.values
+    anomalous_lo = replace_codes(encoding.features_lo, lo, book_lo, draws.mask, ranks_lo)
+    values_lo = jnp.where(broadcast(draws.lo), anomalous_lo, lo)
     # With both levels disturbed, hi is ranked and quantized anew around the disturbed lo.
     both = broadcast(draws.use_both)
     _, features_given_lo = autoencoder.features_hi(encoding.hidden_hi, anomalous_lo)
     features_hi = jnp.where(both, features_given_lo, encoding.features_hi)
-    values_hi = jnp.where(
-        both, autoencoder.quantizer_hi(features_given_lo).values, encoding.hi.values
-    )
+    values_hi = jnp.where(both, autoencoder.quantizer_hi(features_given_lo).values, hi)
     anomalous_hi = replace_codes(features_hi, values_hi, book_hi, draws.mask, ranks_hi)
-    values_hi = jnp.where(broadcast(draws.hi), anomalous_hi, encoding.hi.values)
+    values_hi = jnp.where(broadcast(draws.hi), anomalous_hi, hi)
     return values_lo, values_hi, target_mask(draws.mask, draws.lo)
-
-
-def broadcast(flags: jax.Array) -> jax.Array:
-    """Flags [n] to [n, 1, 1, 1]."""
-    return jnp.reshape(flags, (-1, 1, 1, 1))

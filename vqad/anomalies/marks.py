@@ -28,8 +28,7 @@ def random_marks(
       max_cells: most cells of the patches' noise along a side, a power of two.
 
     Returns:
-      The images, float32 [n, h, w, 3] in [0, 1], and where they changed visibly, float32
-      [n, h, w, 1] in {0, 1}.
+      The images, and where they changed visibly, float32 [n, h, w, 1] in {0, 1}.
     """
     shape_key, fill_key, clean_key, order_key = jax.random.split(key, 4)
     n, h, w, _ = image.shape
@@ -95,11 +94,10 @@ def _curve(key: jax.Array, size: tuple[int, int]) -> jax.Array:
     ends = points[1:] - points[:-1]  # segments, so that long curves have no gaps
     dy = y[None, :, None] - points[:-1, 0, None, None]
     dx = x[None, None, :] - points[:-1, 1, None, None]
-    along = (dy * ends[:, 0, None, None] + dx * ends[:, 1, None, None]) / jnp.maximum(
-        jnp.square(ends).sum(-1), 1e-6
-    )[:, None, None]
-    along = jnp.clip(along, 0, 1)
-    dy, dx = dy - along * ends[:, 0, None, None], dx - along * ends[:, 1, None, None]
+    end_y, end_x = ends[:, 0, None, None], ends[:, 1, None, None]
+    squares = jnp.maximum(jnp.square(ends).sum(-1), 1e-6)[:, None, None]
+    along = jnp.clip((dy * end_y + dx * end_x) / squares, 0, 1)
+    dy, dx = dy - along * end_y, dx - along * end_x
     width = scale * jax.random.uniform(keys[3], minval=1.0, maxval=3.0)
     return width / 2 - jnp.sqrt(jnp.square(dy) + jnp.square(dx)).min(0)
 

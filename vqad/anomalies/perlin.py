@@ -56,8 +56,7 @@ def perlin_mask(key: jax.Array, size: tuple[int, int], max_cells: int = MAX_CELL
     Args:
       key: random key.
       size: (h, w), both divisible by ``max_cells``.
-      max_cells: most cells along a side, a power of two; the number along each axis is drawn from
-        the powers of two up to it.
+      max_cells: a power of two; the cells along each axis are drawn from such, up to this one.
 
     Returns:
       float32 [h, w, 1] in {0, 1}.
@@ -80,17 +79,7 @@ def perlin_noise_field(
 def perlin_masks(
     key: jax.Array, batch: int, size: tuple[int, int], max_cells: int = MAX_CELLS
 ) -> jax.Array:
-    """Masks for a batch; each image has none with probability one half (DSR: anomaly masks).
-
-    Args:
-      key: random key.
-      batch: n.
-      size: (h, w), both divisible by ``max_cells``.
-      max_cells: as for ``perlin_mask``.
-
-    Returns:
-      float32 [n, h, w, 1] in {0, 1}.
-    """
+    """Masks float32 [n, h, w, 1] for a batch, as ``perlin_mask``; half of the images have none."""
     mask_key, coin_key = jax.random.split(key)
     masks = jax.vmap(lambda k: perlin_mask(k, size, max_cells))(jax.random.split(mask_key, batch))
     return masks * jax.random.bernoulli(coin_key, 0.5, (batch, 1, 1, 1))

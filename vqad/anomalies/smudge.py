@@ -16,9 +16,6 @@ def smudge(
       mask: float32 [n, h, w, 1] in {0, 1}.
       color: float32 [n, 3] in [0, 1].
       transparency: beta, float32 [n] in [0, 1]; share of the image that shines through.
-
-    Returns:
-      float32 [n, h, w, 3].
     """
     beta = transparency[:, None, None, None]
     blended = (1 - beta) * color[:, None, None, :] + beta * image
@@ -28,17 +25,10 @@ def smudge(
 def random_smudges(
     key: jax.Array, image: jax.Array, max_cells: int = MAX_CELLS
 ) -> tuple[jax.Array, jax.Array]:
-    """Smudges a batch; half of the images are left clean (DSR: smudges).
+    """Smudges half of a batch, in uniform colours with a transparency uniform in [0, 0.8).
 
-    Transparency is uniform in [0, 0.8), colours are uniform.
-
-    Args:
-      key: random key.
-      image: float32 [n, h, w, 3] in [0, 1]; h and w divisible by 32.
-      max_cells: most cells of the masks' noise along a side.
-
-    Returns:
-      The images [n, h, w, 3] and the masks [n, h, w, 1].
+    Takes images float32 [n, h, w, 3] in [0, 1], h and w divisible by 32, and the most cells of the
+    masks' noise along a side; returns images and masks [n, h, w, 1].
     """
     mask_key, color_key, beta_key = jax.random.split(key, 3)
     n, h, w, _ = image.shape

@@ -5,15 +5,9 @@ import jax.numpy as jnp
 
 
 def mean_squared_error(a: jax.Array, b: jax.Array, weight: jax.Array | None = None) -> jax.Array:
-    """Mean of weight (a - b)^2.
+    """Mean of weight (a - b)^2, a float32 scalar.
 
-    Args:
-      a: float [n, h, w, c].
-      b: the same.
-      weight: float32 [n, h, w, 1] of the positions; 1 if None.
-
-    Returns:
-      float32 scalar.
+    Of a and b, float [n, h, w, c], and weights float32 [n, h, w, 1] of the positions, 1 if None.
     """
     squares = jnp.square(a.astype(jnp.float32) - b.astype(jnp.float32))
     return squares.mean() if weight is None else jnp.mean(squares * weight)
@@ -32,9 +26,6 @@ def focal_loss(
       mask: float [n, h, w, 1] in {0, 1}.
       gamma: focusing exponent.
       smooth: clip of the target and offset of q.
-
-    Returns:
-      float32 scalar.
     """
     p = probabilities.astype(jnp.float32)
     target = jnp.concatenate([1 - mask, mask], axis=-1).astype(jnp.float32)

@@ -6,8 +6,9 @@ from typing import Any
 
 import flax.struct
 import jax
+import jax.numpy as jnp
 
-from vqad.anomalies.augment import augment
+from vqad.anomalies.augment import random_gray, random_rotation
 
 Variables = Mapping[str, Any]
 Settings = Mapping[str, Any]
@@ -102,10 +103,14 @@ def augmented(
       image: float32 [n, h, w, 3] in [0, 1].
       defects: labelled defects in the batch, if any.
       settings: ``rotation_probability``, ``gray_probability``.
-
-    Returns:
-      The images and the defects.
     """
-    shares = settings["rotation_probability"], settings.get("gray_probability", 0.0)
-    image, mask = augment(key, image, None if defects is None else defects.mask, *shares)
-    return image, None if defects is None else defects.replace(mask=mask)
+    if gray := settings.get("gray_probability", 0.0):
+        image = random_gray(jax.random.fold_in(key, 1), image, gray)
+    probability = settings["rotation_probability"]
+    if defects is None:
+        return random_rotation(key, image, probability), None
+    both = jnp.concatenate([image, defects.mask], axis=-1)
+    both = random_rotation(key, both, probability)
+    # A quarter of a pixel is enough, as where masks are resized: thin defects stay.
+    mask = (both[..., 3:] >= 0.25).astype(jnp.float32)
+    return both[..., :3], defects.replace(mask=mask)

@@ -24,8 +24,7 @@ class AutoencoderInputs:
 
     Attributes:
       image: I, float32 [n, h, w, 3] in [0, 1].
-      keep_hi: bool [n, 1, 1, 1], images that are decoded from both levels, the others from lo
-        alone; all if None.
+      keep_hi: bool [n, 1, 1, 1], images decoded from both levels, the others from lo; all if None.
     """
 
     image: jax.Array
@@ -40,17 +39,7 @@ def _keys(key: jax.Array) -> jax.Array:
 def draw_autoencoder_inputs(
     key: jax.Array, image: jax.Array, settings: Settings, defects: None = None
 ) -> AutoencoderInputs:
-    """Makes some images grey and drops hi from some.
-
-    Args:
-      key: random key of the step.
-      image: float32 [n, h, w, 3] in [0, 1].
-      settings: ``gray_probability``, ``hi_dropout``.
-      defects: nothing; pictures have no labelled defects.
-
-    Returns:
-      The loss's inputs.
-    """
+    """Makes some images grey (``gray_probability``) and drops hi from some (``hi_dropout``)."""
     gray_key, _, drop_key = _keys(key)
     image = random_gray(gray_key, image, settings["gray_probability"])
     keep_hi = None
@@ -66,20 +55,11 @@ def autoencoder_loss(
     inputs: AutoencoderInputs,
     settings: Settings | None = None,
 ) -> tuple[jax.Array, Outcome]:
-    """mse(I, I_gen) and the commitment losses of both levels (DSR: stage 1 loss).
+    """mse(I, I_gen) and the commitment losses of both levels; no settings are used.
 
-    Args:
-      model: the network.
-      variables: its variables; needs the autoencoder's only.
-      inputs: the images.
-      settings: nothing of them is used.
-
-    Returns:
-      The loss, float32 scalar, and the outcome; keeps features and codes of both levels.
+    The outcome keeps features and codes of both levels. Needs the autoencoder's variables only.
     """
-    general, encoding = model.apply(
-        variables, inputs.image, keep_hi=inputs.keep_hi, method="reconstruct"
-    )
+    general, encoding = model.apply(variables, inputs.image, inputs.keep_hi, method="reconstruct")
     reconstruction = mean_squared_error(inputs.image, general)
     loss = reconstruction + encoding.lo.commitment + encoding.hi.commitment
     metrics = {
@@ -111,8 +91,7 @@ def ema_update(
     """
     _, updates = model.apply(
         variables,
-        kept["lo"],
-        kept["hi"],
+        **kept,
         method="ema_update",
         mutable=["codebook"],
         rngs={"codebook": _keys(key)[1]},
@@ -131,17 +110,9 @@ def standardize_features(model: Dsr, variables: Mapping, image: jax.Array) -> di
     PyTorch's default initialisation shrinks what passes through a layer, so that F_lo starts with a
     deviation of a few thousandths. A codebook that is seeded from it starts there too, and the lo
     level may never come to carry anything. After Salimans and Kingma, "Weight Normalization"
-    (2016), section 3, one batch sets the scale: each input channel of these convolutions is
-    standardized, and each output channel.
-
-    Args:
-      model: the network.
-      variables: fresh variables of the autoencoder.
-      image: one batch, float32 [n, h, w, 3] in [0, 1].
-
-    Returns:
-      The variables, with each channel of F_lo and of F_hi (of the unquantized F_lo) at mean 0 and
-      variance 1 over the batch.
+    (2016), section 3, one batch float32 [n, h, w, 3] in [0, 1] sets the scale: each input channel
+    of these convolutions is standardized, and each output channel. Over this batch, the channels
+    of F_lo and of F_hi (of the unquantized F_lo) then have mean 0 and variance 1.
     """
     net = model.bind(variables).autoencoder
     hidden_hi = net.encoder_hi(image)
@@ -172,9 +143,8 @@ def standardized(
     """Fresh variables whose features are standard on a first batch, if the settings say so."""
     if not settings["standardize_features"]:
         return variables
-    return standardize_features(
-        model, variables, random_gray(key, image, settings["gray_probability"])
-    )
+    image = random_gray(key, image, settings["gray_probability"])
+    return standardize_features(model, variables, image)
 
 
 STAGE1 = Stage(

@@ -63,19 +63,11 @@ class Disturbed:
 def surface_inputs(
     image: jax.Array, draws: Disturbance, defects: Defects | None = None
 ) -> SurfaceInputs:
-    """Joins images, anomalies and labelled defects of a whole batch.
+    """Joins images float32 [n, h, w, 3] in [0, 1], anomalies and labelled defects of a whole batch.
 
     A labelled image is not disturbed: its own mask is the target. What lies under a real defect is
     unknown, so the errors of features and image count outside the defect only, and one position
     of the lo grid (8 pixels) away from it.
-
-    Args:
-      image: I, float32 [n, h, w, 3] in [0, 1].
-      draws: the anomalies of the batch.
-      defects: labelled defects in the batch, if any.
-
-    Returns:
-      The losses' inputs.
     """
     if defects is None:
         return SurfaceInputs(image, draws)
@@ -89,17 +81,14 @@ def surface_inputs(
 def draw_surface_inputs(
     key: jax.Array, image: jax.Array, settings: Settings, defects: Defects | None = None
 ) -> SurfaceInputs:
-    """Rotates some images and draws anomalies.
+    """Rotates some images, labelled defects with them, and draws anomalies.
 
     Args:
       key: random key of the step.
       image: float32 [n, h, w, 3] in [0, 1].
       settings: ``rotation_probability``, ``gray_probability``, ``min_strength``, ``max_cells``,
         ``mark_share``.
-      defects: labelled defects in the batch, if any; turned with their images.
-
-    Returns:
-      The losses' inputs.
+      defects: labelled defects in the batch, if any.
     """
     rotation_key, draws_key = jax.random.split(key)
     n, h, w, _ = image.shape
@@ -122,16 +111,11 @@ def draw_surface_inputs(
     )
 
 
-def disturbed(net: Dsr, inputs: SurfaceInputs) -> Disturbed:
-    """Encodes a batch and disturbs its codes, or takes those of the marked images.
-
-    Args:
-      net: the network, bound to its variables.
-      inputs: images, anomalies and labelled defects.
-
-    Returns:
-      Codes before and after, and the target.
-    """
+def restored_batch(
+    model: Dsr, variables: Variables, inputs: SurfaceInputs
+) -> tuple[Dsr, Disturbed, Restored]:
+    """The network, bound; a batch whose codes were disturbed, or come from marks; them restored."""
+    net = model.bind(variables)
     encoding = net.autoencoder.encode(inputs.image)
     values_lo, values_hi, target = disturb(net, encoding, inputs.draws)
     if inputs.by_mark is not None:
@@ -143,7 +127,8 @@ def disturbed(net: Dsr, inputs: SurfaceInputs) -> Disturbed:
         target = jnp.where(by_mark, marks, target)
     if inputs.defects is not None:
         target = jnp.where(broadcast(inputs.defects.labelled), inputs.defects.mask, target)
-    return jax.lax.stop_gradient(Disturbed(encoding, values_lo, values_hi, target))
+    batch = jax.lax.stop_gradient(Disturbed(encoding, values_lo, values_hi, target))
+    return net, batch, net.restore(batch.values_lo, batch.values_hi)
 
 
 def feature_errors(
@@ -181,13 +166,8 @@ def detector_loss(
       variables: its variables, all but the upsampler's.
       inputs: images, anomalies and labelled defects.
       settings: ``feature_weight`` (lambda2), ``image_weight`` (lambda3).
-
-    Returns:
-      The loss, float32 scalar, and the outcome.
     """
-    net = model.bind(variables)
-    batch = disturbed(net, inputs)
-    restored = net.restore(batch.values_lo, batch.values_hi)
+    net, batch, restored = restored_batch(model, variables, inputs)
     specific = net.decode_specific(restored)
     focal, images = detection(net, batch, specific, inputs)
     errors = feature_errors(restored, batch.encoding, inputs)

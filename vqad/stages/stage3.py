@@ -9,48 +9,29 @@ from vqad.anomalies.marks import random_marks
 from vqad.anomalies.smudge import random_smudges
 from vqad.models.dsr import Dsr
 from vqad.stages.losses import focal_loss
-from vqad.stages.stage import (
-    MODULES,
-    Defects,
-    Outcome,
-    Settings,
-    Stage,
-    Variables,
-    augmented,
-)
+from vqad.stages.stage import MODULES, Defects, Outcome, Settings, Stage, Variables, augmented
 
 
 @flax.struct.dataclass
 class UpsamplerInputs:
-    """What stage 3's loss is computed from.
-
-    Attributes:
-      image: smudged images, float32 [n, h, w, 3] in [0, 1].
-      mask: where they are smudged, float32 [n, h, w, 1] in {0, 1}.
-    """
+    """Smudged images, float32 [n, h, w, 3] in [0, 1], and where, float32 [n, h, w, 1] in {0, 1}."""
 
     image: jax.Array
     mask: jax.Array
 
 
 def draw_upsampler_inputs(
-    key: jax.Array,
-    image: jax.Array,
-    settings: Settings,
-    defects: Defects | None = None,
+    key: jax.Array, image: jax.Array, settings: Settings, defects: Defects | None = None
 ) -> UpsamplerInputs:
     """Rotates some images and smudges half of them, or marks some.
 
-    Labelled images are not smudged; their own full-resolution mask is the target.
+    Labelled images are not smudged; their own full-resolution mask, turned too, is the target.
 
     Args:
       key: random key of the step.
       image: float32 [n, h, w, 3] in [0, 1].
       settings: ``rotation_probability``, ``gray_probability``, ``max_cells``, ``mark_share``.
-      defects: labelled defects in the batch, if any; turned with their images.
-
-    Returns:
-      The loss's inputs.
+      defects: labelled defects in the batch, if any.
     """
     rotation_key, smudge_key = jax.random.split(key)
     image, defects = augmented(rotation_key, image, defects, settings)
@@ -68,22 +49,9 @@ def draw_upsampler_inputs(
 
 
 def upsampler_loss(
-    model: Dsr,
-    variables: Variables,
-    inputs: UpsamplerInputs,
-    settings: Settings | None = None,
+    model: Dsr, variables: Variables, inputs: UpsamplerInputs, settings: Settings | None = None
 ) -> tuple[jax.Array, Outcome]:
-    """Focal loss of M_up against the full-resolution mask (DSR: stage 3 loss).
-
-    Args:
-      model: the network.
-      variables: all its variables.
-      inputs: images and masks.
-      settings: nothing of them is used.
-
-    Returns:
-      The loss, float32 scalar, and the outcome.
-    """
+    """Focal loss of M_up against the full-resolution mask; no settings are used."""
     net = model.bind(variables)
     _, _, general, specific, logits = jax.lax.stop_gradient(net.compare(inputs.image))
     detector_mask = jax.nn.softmax(logits)
