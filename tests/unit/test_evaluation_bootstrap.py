@@ -5,7 +5,6 @@ import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from vqad.evaluation.bootstrap import (
-    ResampledCurve,
     draw,
     interval,
     resampled_image_figures,
@@ -60,7 +59,7 @@ def test_image_figures_of_a_resample_are_those_of_its_images():
 def test_pixel_figures_of_a_resample_are_nearly_those_of_its_images():
     good, defective = 70, 10
     maps, truth = _split(good, defective)
-    classes = ResampledCurve(), ResampledCurve()
+    classes = StreamingCurve(), StreamingCurve()
     for i in range(len(maps)):
         classes[int(i >= good)].count(*bin_scores(maps[i]), truth[i])
     for weights in draw([good, defective], 3):
@@ -106,7 +105,7 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say():
 def test_all_figures_have_intervals_around_them():
     good, defective = 70, 10
     maps, truth = _split(good, defective)
-    pixels = ResampledCurve(), ResampledCurve()
+    pixels = StreamingCurve(), StreamingCurve()
     for i in range(len(maps)):
         pixels[int(i >= good)].count(*bin_scores(maps[i]), truth[i])
     scores = maps.mean((1, 2))
@@ -127,7 +126,7 @@ def test_memory_of_an_image_is_small_whatever_its_size():
     truth = np.zeros((side, side), np.uint8)
     truth[50:90, 20:100] = 1
     map_ = np.random.default_rng(3).random((side, side), np.float32)
-    pixels = ResampledCurve(), ResampledCurve()
+    pixels = StreamingCurve(), StreamingCurve()
     pixels[1].count(*bin_scores(map_), truth)
     tracemalloc.start()
     try:

@@ -10,15 +10,9 @@ BANDS = 6
 def band_errors(drawn: np.ndarray, image: np.ndarray) -> dict[str, float]:
     """Power of the error in each octave, relative to the image's own power there.
 
-    0 is a perfect copy, 1 as bad as nothing at all (or as a flat image).
-
-    Args:
-      drawn: float [n, h, w, c], as I_gen or I_spc.
-      image: float [n, h, w, c], I.
-
-    Returns:
-      By band, from coarse to fine, ``1/64`` to ``1/2`` (upper edge, in cycles a pixel), and
-      ``PSNR``, of all of it, in dB.
+    0 is a perfect copy, 1 as bad as nothing at all (or as a flat image). I_gen or I_spc, drawn, and
+    I are float [n, h, w, c]. Bands are called by their upper edge, in cycles a pixel, from coarse
+    to fine ``1/64`` to ``1/2``; ``PSNR`` is of all of it, in dB.
     """
     error, power = (_spectrum(x) for x in (drawn - image, image))
     band = _bands(image.shape[1:3])

@@ -12,50 +12,16 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from vqad.evaluation.metrics import image_figures, pixel_figures
-from vqad.evaluation.streaming import COARSE_BINS, StreamingCurve
 
 _SEED = 0
 _PART = 50  # resamples at a time; 4 MB an array of 10,000 images
 
 
-class ResampledCurve(StreamingCurve):
-    """A curve of one class that also keeps a coarse histogram of each image."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._negatives: list[np.ndarray] = []
-        self._positives: dict[int, np.ndarray] = {}  # by the image's number
-
-    def count(self, bins: np.ndarray, tails: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """As of `StreamingCurve`."""
-        coarse = super().count(bins, tails, labels)
-        if len(coarse) > 1:
-            self._positives[len(self._negatives)] = coarse[1:].copy()
-        self._negatives.append(coarse[0].copy())
-        return coarse
-
-    def resample(self, weights: np.ndarray) -> np.ndarray:
-        """Histograms of resamples, in which each of the n images is float32 [b, n] times.
-
-        Returns:
-            float64 [4, b, COARSE_BINS]; rows as of `StreamingCurve.count`.
-        """
-        summed = np.zeros((4, len(weights), COARSE_BINS))
-        if self._negatives:
-            summed[0] = weights @ np.asarray(self._negatives)
-        if self._positives:
-            positives = np.asarray([*self._positives.values()]).reshape(len(self._positives), -1)
-            of_defective = weights[:, [*self._positives]] @ positives
-            summed[1:] = of_defective.reshape(-1, 3, COARSE_BINS).swapaxes(0, 1)
-        return summed
-
-
 def draw(sizes: Sequence[int], resamples: int) -> Iterator[list[np.ndarray]]:
-    """Draws resamples of classes of these sizes, the same ones each time.
+    """Draws resamples of classes of these sizes, the same ones each time, in parts.
 
-    Yields:
-        A part of the resamples: for each class float32 [b, size], how often each image is in it.
-        The first row of the first part is all images once, and no resample.
+    Yields for each class float32 [b, size], how often each image is in each of b resamples. The
+    first part has one row, all images once, which is no resample.
     """
     random = np.random.default_rng(_SEED)
     yield [np.ones((1, size), np.float32) for size in sizes]
@@ -83,7 +49,7 @@ def resampled_image_figures(
 
 
 def resampled_pixel_figures(counts: np.ndarray, good: np.ndarray) -> dict[str, np.ndarray]:
-    """Pixel figures [b] of resamples, from sums of `ResampledCurve.resample`; good is [b, bins]."""
+    """Pixel figures [b] of resamples, from sums of `StreamingCurve.resample`; good is [b, bins]."""
     filled = counts[:2].any((0, 1)) | good.any(0)
     every = np.ones(int(filled.sum()), bool)
     return pixel_figures(*counts[..., filled], good[:, filled], every)

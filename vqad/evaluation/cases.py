@@ -1,4 +1,4 @@
-"""Worst and best cases of a evaluation, kept for a look."""
+"""Worst and best cases of an evaluation, kept for a look."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,10 +10,9 @@ from vqad.prediction.pictures import to_uint8
 
 @dataclass(frozen=True)
 class Case:
-    """One judged image, for a look.
+    """One judged image: uint8 [h, w, 3] but for the truth and the predicted map.
 
-    Image and reconstructions are uint8 [h, w, 3], the truth uint8 [h, w] in {0, 1}, and the mask,
-    the predicted map, float32 [h, w] in [0, 1].
+    The truth is uint8 [h, w] in {0, 1}, the mask float32 [h, w] in [0, 1].
     """
 
     class_name: str
@@ -30,10 +29,7 @@ Ranked = list[tuple[float, Case]]
 
 
 def keep_highest(kept: Ranked, k: int, rank: float, build: Callable[[], Case]) -> None:
-    """Puts a case among the k of the highest rank, highest first, and builds it only then.
-
-    Of equal ranks the earlier case stays.
-    """
+    """Puts a case, built only then, among the k of the highest rank; earlier ones win ties."""
     if len(kept) < k or rank > kept[-1][0]:
         kept.append((rank, build()))
         kept.sort(key=lambda each: -each[0])

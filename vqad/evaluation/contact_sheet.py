@@ -1,4 +1,4 @@
-"""Worst and best cases of a judgement as one picture."""
+"""Worst and best cases of an evaluation as one picture."""
 
 import io
 import os
@@ -27,8 +27,7 @@ def contact_sheet(cases: Mapping[str, Sequence[Case]], path: str | os.PathLike) 
     """Draws cases as a PNG, a row each: image, truth, mask, I_gen, I_spc.
 
     The truth is red on the darkened image, the mask a heat map from black (0) over red and yellow
-    to white (1). Panels keep their proportions; the longest side becomes `PANEL` pixels. Above each
-    row stand class, score and name, above each kind of case (`Evaluation.cases`) what it is.
+    to white (1). Panels keep their proportions; the longest side becomes `PANEL` pixels.
 
     Raises:
         VqadError: the file cannot be written; an older one is untouched.

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from vqad.evaluation.bootstrap import (
-    ResampledCurve,
     draw,
     interval,
     resampled_image_figures,
@@ -65,7 +64,7 @@ def centre(shape: tuple[int, int]) -> tuple[slice, slice] | None:
 def evaluate_protocols(
     scores: np.ndarray,
     class_ids: np.ndarray,
-    protocols: Sequence[Sequence[ResampledCurve]],
+    protocols: Sequence[Sequence[StreamingCurve]],
     classes: Sequence[str],
     resamples: int,
 ) -> list[Protocol]:

@@ -90,10 +90,9 @@ def _mean_recall(
 def image_figures(negatives: np.ndarray, positives: np.ndarray) -> dict[str, np.ndarray]:
     """Figures of image scores, from counts [..., n] of good and of defective images per score.
 
-    Returns:
-        `image_auroc`, `image_ap`, `image_f1max` and, for each of `FALSE_ALARMS`, the recall
-        `image_recall_at_<percent>` at the lowest threshold that raises no larger share of the good
-        images (with fewer than 100 of them, 1 % is none); float64 [...], NaN if not defined.
+    They are `image_auroc`, `image_ap`, `image_f1max` and, for each of `FALSE_ALARMS`, the recall
+    `image_recall_at_<percent>` at the lowest threshold that raises no larger share of the good
+    images (with fewer than 100 of them, 1 % is none); float64 [...], NaN if not defined.
 
     Examples:
         >>> good, defective = np.array([3, 1, 0]), np.array([0, 1, 2])  # of three scores
@@ -117,13 +116,14 @@ def pixel_figures(
     good: np.ndarray,
     mixed: np.ndarray,
 ) -> dict[str, np.ndarray]:
-    """Figures of pixel maps.
+    """`pixel_auroc`, `pixel_ap`, `pixel_f1max`, `pixel_aupro` and `pixel_aupimo`, float64 [...].
 
     AUPRO is the mean overlap of defect regions over rates of false alarms up to `AUPRO_LIMIT` of
     all negative pixels. AUPIMO (Bertoldo et al. 2024) is the mean recall of each image's own
     defective pixels, over the logarithm of the rate of false alarms among good images' pixels,
     within `AUPIMO_BOUNDS`; fewer than 100,000 such pixels leave it undefined. Both are means of
-    recalls, so histograms of weighted pixels give them and no image need be kept.
+    recalls, so histograms of weighted pixels give them and no image need be kept. What is not
+    defined is NaN.
 
     Args:
         negatives: [..., n] counts of good pixels per score, of defective images as well.
@@ -132,10 +132,6 @@ def pixel_figures(
         images: [..., n] sums of the positives' weights, 1 / defective pixels of its image.
         good: [..., n] counts of the pixels of good images.
         mixed: bool [n], where n are bins rather than values: those that hold several values.
-
-    Returns:
-        `pixel_auroc`, `pixel_ap`, `pixel_f1max`, `pixel_aupro` and `pixel_aupimo`, float64 [...],
-        NaN if not defined.
     """
     names = ("pixel_auroc", "pixel_ap", "pixel_f1max")
     figures = dict(zip(names, _of_thresholds(negatives, positives, mixed), strict=True))

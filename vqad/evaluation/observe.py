@@ -1,5 +1,6 @@
 """Learning curves: figures of images that are not trained on, along one run of a stage."""
 
+import functools
 import logging
 from collections.abc import Callable, Iterator, Mapping
 
@@ -17,7 +18,8 @@ from vqad.errors import VqadError
 from vqad.evaluation.bands import band_errors
 from vqad.evaluation.predictions import evaluate_predictions
 from vqad.kernels.compiler import compiler_options
-from vqad.models.dsr import Dsr, smooth
+from vqad.models.dsr import Dsr
+from vqad.prediction.jitted import prediction
 from vqad.stages.stage import Stage
 
 logger = logging.getLogger(__name__)
@@ -33,23 +35,16 @@ _FIGURES = ("image_auroc", "image_ap", "pixel_ap", "pixel_aupro", "pixel_aupimo"
 def observer(config: ConfigDict, model: Dsr, stage: Stage) -> Observe | None:
     """Builds what ``config.evaluation.every_steps`` asks for.
 
-    Args:
-      config: the run's configuration; its surface's test split is looked at.
-      model: the network.
-      stage: the stage.
-
-    Returns:
-      A function of the variables of all modules so far to float figures by name: the stage's
-      metrics on good test images with fixed draws, the errors of I_gen and I_spc by frequency band
-      (``vqad.evaluation.bands``) and, once there is a detector, the figures of all test images by
-      M, or by M_up once there is an upsampler. Of a test split of good images alone there are no
-      figures of M. None, with a warning, without a test split.
+    It is a function of the variables of all modules so far to float figures by name: the stage's
+    metrics on good test images with fixed draws, the errors of I_gen and I_spc by frequency band
+    (``vqad.evaluation.bands``) and, once there is a detector, the figures of all test images by
+    M, or by M_up once there is an upsampler. Of a test split of good images alone there are no
+    figures of M. None, with a warning, without a test split.
     """
     if not config.surface:
         logger.warning("warning: config.evaluation.every_steps: no config.surface to look at")
         return None
     settings, size = config[stage.name].to_dict(), config.evaluation.batch_size
-    options = compiler_options()
     try:
         source, judged = _test_images(config)
     except VqadError as error:
@@ -75,24 +70,13 @@ def observer(config: ConfigDict, model: Dsr, stage: Stage) -> Observe | None:
             found["I_spc"] = net.decode_specific(restored)
         return found
 
-    def predict(variables: Mapping, image: jax.Array) -> dict:
-        net, found = model.bind(variables), images_of(variables, image)
-        mask = jax.nn.softmax(net.detect(found["I_spc"], found["I_gen"]))
-        score = smooth(mask[..., 1], model.score_window).max((1, 2))
-        if "upsampler" in stage.modules:
-            mask = jax.nn.softmax(net.upsample(found["I_spc"], found["I_gen"], mask))
-        images = {"general": found["I_gen"], "specific": found["I_spc"]}
-        return {"score": score, "mask": mask[..., 1], **images}
-
-    jitted = {f: jax.jit(f, compiler_options=options) for f in (metrics_of, images_of, predict)}
-
-    def compute(function: Callable, variables: Mapping, image: np.ndarray) -> dict:
-        return jax.device_get(jitted[function](variables, image))
+    functions = (metrics_of, images_of, prediction(model))
+    metrics, images, predict = (jax.jit(f, compiler_options=compiler_options()) for f in functions)
 
     def observe(variables: Mapping) -> dict[str, float]:
-        rows = [compute(metrics_of, variables, image) for image in good]
+        rows = [jax.device_get(metrics(variables, image)) for image in good]
         figures = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
-        drawn = [compute(images_of, variables, image) for image in good]
+        drawn = [jax.device_get(images(variables, image)) for image in good]
         for name in ("I_gen", "I_spc"):
             if name in drawn[0]:
                 pairs = (np.concatenate([d[k] for d in drawn]) for k in (name, "I"))
@@ -100,14 +84,8 @@ def observer(config: ConfigDict, model: Dsr, stage: Stage) -> Observe | None:
                     figures[f"{name} {band}"] = error
         if judged and "detector" in stage.modules:
             names = [source.names(i) for i in range(len(source))]
-            found = evaluate_predictions(
-                lambda image: compute(predict, variables, image),
-                batches(),
-                source.classes,
-                names,
-                k=1,
-                resamples=1,
-            )
+            judge = functools.partial(predict, variables)
+            found = evaluate_predictions(judge, batches(), source.classes, names, k=1, resamples=1)
             figures |= {name: getattr(found.overall, name) for name in _FIGURES}
         return {name: value for name, value in figures.items() if value is not None}
 

@@ -8,10 +8,9 @@ from functools import partial
 import numpy as np
 
 from vqad.errors import VqadError
-from vqad.evaluation.bootstrap import ResampledCurve
 from vqad.evaluation.cases import Case, Ranked, build_case, keep_highest
 from vqad.evaluation.figures import Protocol, centre, evaluate_protocols
-from vqad.evaluation.streaming import bin_scores
+from vqad.evaluation.streaming import StreamingCurve, bin_scores
 from vqad.prediction.jitted import Predict
 
 
@@ -74,7 +73,7 @@ def evaluate_predictions(
         raise VqadError(
             f"classes: the first is {classes[0]!r}, not 'good'; list the class of good images first"
         )
-    whole, middle = ([ResampledCurve() for _ in classes] for _ in range(2))
+    whole, middle = ([StreamingCurve() for _ in classes] for _ in range(2))
     cases: dict[str, Ranked] = {"missed": [], "false alarms": [], "found": [], "quiet": []}
     scores, class_ids = [], []
     window, seconds, timed_rows = None, 0.0, 0

@@ -1,4 +1,4 @@
-"""What a judgement leaves behind: `evaluation.json`, and a table."""
+"""What an evaluation leaves behind: `evaluation.json`, and a table."""
 
 import json
 import os
@@ -25,7 +25,7 @@ _COLUMNS = [field.name for field in fields(Figures) if "_" in field.name]
 def write_json(
     evaluation: Evaluation, path: str | os.PathLike, about: Mapping[str, object]
 ) -> None:
-    """Writes a judgement as JSON, atomically.
+    """Writes an evaluation as JSON, atomically.
 
     Keys: `about`; `overall` and `classes[name]`, each with the fields of
     `vqad.evaluation.figures.Figures`; `centre_224`, with `overall` and `classes` of the centre
@@ -50,10 +50,7 @@ def write_json(
 
 
 def format_table(evaluation: Evaluation) -> str:
-    """A judgement as aligned plain text, first of the whole images, then of their centres.
-
-    One line a defect class and one for all images, with the intervals of the latter below it.
-    """
+    """An evaluation as aligned text: a line a defect class, and all images with intervals."""
     parts = {"whole images": _rows(evaluation)}
     if evaluation.centre is not None:
         parts[f"pixels of the centre {CROP} x {CROP}"] = _rows(evaluation.centre)

@@ -180,15 +180,17 @@ class Dsr(nn.Module):
         specific = self.decode_specific(restored)
         return encoding, restored, general, specific, self.detect(specific, general)
 
-    def __call__(self, image: jax.Array) -> Inference:
+    def __call__(self, image: jax.Array, upsampled: bool = True) -> Inference:
         """Judges an image batch, float [n, h, w, 3], RGB in [0, 1]; h and w divisible by 32.
+
+        Without ``upsampled``, as before stage 3, M stands in the place of M_up.
 
         Raises:
           VqadError: unsupported size or number of channels.
         """
         encoding, restored, general, specific, logits = self.compare(image)
         mask = jax.nn.softmax(logits)
-        upsampler_logits = self.upsample(specific, general, mask)
+        upsampler_logits = self.upsample(specific, general, mask) if upsampled else logits
         smoothed = smooth(mask[..., 1], self.score_window)
         return Inference(
             encoding=encoding,

@@ -28,15 +28,16 @@ def prediction(
     """What a trained model says of images, in full products on every platform; to be jitted.
 
     Returns:
-      A function of all variables and images uint8 [n, h, w, 3] to the wanted of these outputs:
-      ``score`` [n], ``mask`` [n, h, w] (channel 1 of M_up), ``general`` and ``specific``
-      [n, h, w, 3], float32, and the codes of the four quantizations under the names in ``CODES``,
-      int32 [n, h/8, w/8] (lo) and [n, h/4, w/4] (hi).
+      A function of variables and images uint8 [n, h, w, 3] to the wanted of these outputs:
+      ``score`` [n], ``mask`` [n, h, w] (channel 1 of M_up, of M before there is an upsampler),
+      ``general`` and ``specific`` [n, h, w, 3], float32, and the codes of the four quantizations
+      under the names in ``CODES``, int32 [n, h/8, w/8] (lo) and [n, h/4, w/4] (hi).
     """
 
     @in_full_products
     def predict(variables: Mapping, image: jax.Array) -> dict[str, jax.Array]:
-        found = model.apply(variables, image.astype(jnp.float32) / 255)
+        upsampled = "upsampler" in variables["params"]
+        found = model.apply(variables, image.astype(jnp.float32) / 255, upsampled)
         levels = (found.encoding.lo, found.encoding.hi, found.restored.lo, found.restored.hi)
         every = {
             "score": found.score,
