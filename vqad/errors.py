@@ -1,6 +1,9 @@
 """The one error type that vqad raises for bad input, and what messages are made of."""
 
+import contextlib
+import os
 import re
+from collections.abc import Iterator
 
 
 class VqadError(ValueError):
@@ -20,3 +23,14 @@ def reason(error: BaseException) -> str:
     """What an exception of a library or of the system says, in one short line."""
     told = getattr(error, "strerror", None) or " ".join(str(error).split())
     return told[:300] or type(error).__name__
+
+
+@contextlib.contextmanager
+def explained(
+    path: str | os.PathLike, fault: str, remedy: str, kinds: type | tuple[type, ...] = Exception
+) -> Iterator[None]:
+    """Turns what libraries and the system raise at a file into a VqadError: path, fault, remedy."""
+    try:
+        yield
+    except kinds as error:
+        raise VqadError(f"{os.fspath(path)}: {fault} ({reason(error)}); {remedy}") from error

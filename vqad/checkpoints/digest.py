@@ -8,8 +8,6 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from vqad.processes import is_first
-
 
 def digest(tree: Any) -> int:
     """Digests the bits of all arrays of a tree, with their places in it.
@@ -18,12 +16,8 @@ def digest(tree: Any) -> int:
     shows, and the order of summation does not, so that arrays may be split over devices and
     processes in any way.
 
-    Args:
-      tree: arrays of 1, 2 or 4 bytes an element in nested containers; either NumPy's, whole on
-        every process, or JAX's.
-
-    Returns:
-      A whole number from 0 to 2^32 - 1, the same on every process.
+    Arrays have 1, 2 or 4 bytes an element, and are NumPy's, whole on every process, or JAX's. The
+    result, from 0 to 2^32 - 1, is the same on every process.
 
     Raises:
       TypeError: an array of larger elements.
@@ -31,8 +25,8 @@ def digest(tree: Any) -> int:
     total, split = 0, False
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
         # Orbax gives some containers back as others; the names in them stay.
-        names = (getattr(k, "key", getattr(k, "idx", getattr(k, "name", k))) for k in path)
-        weight = zlib.crc32("/".join(map(str, names)).encode()) | 1
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        weight = zlib.crc32(name.encode()) | 1
         if leaf.dtype.itemsize > 4:
             raise TypeError(f"{leaf.dtype} cannot be digested: JAX may read it back as another")
         split |= isinstance(leaf, jax.Array) and not leaf.is_fully_addressable
@@ -47,16 +41,12 @@ def digest(tree: Any) -> int:
 
 def _own_parts(leaf: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """The parts of an array that this process answers for, with each element's place in it."""
-    whole = tuple(slice(0, n) for n in leaf.shape)
+    places = np.arange(leaf.size, dtype=np.uint32).reshape(leaf.shape)
     if not isinstance(leaf, jax.Array):
-        parts = [(whole, leaf)]
+        parts = [((), leaf)]
     elif leaf.is_fully_replicated and not leaf.is_fully_addressable:
-        parts = [(whole, leaf.addressable_data(0))] if is_first() else []
+        parts = [((), leaf.addressable_data(0))] if jax.process_index() == 0 else []
     else:
         parts = [(s.index, s.data) for s in leaf.addressable_shards if s.replica_id == 0]
-    for slices, data in parts:
-        index = np.zeros((), np.uint32)
-        for part, size in zip(slices, leaf.shape, strict=True):
-            index = index[..., None] * np.uint32(size)
-            index = index + np.arange(*part.indices(size), dtype=np.uint32)
-        yield index, np.ascontiguousarray(data)
+    for index, data in parts:
+        yield places[index], np.ascontiguousarray(data)

@@ -19,11 +19,8 @@ def load_weights(path: str) -> tuple[dict, dict]:
 
     A damaged checkpoint is told of and passed over, if there is an older one.
 
-    Args:
-      path: workdir, checkpoint folder, or a file that ``write_weights`` wrote.
-
-    Returns:
-      Variables as nested dicts of NumPy arrays, and the metadata, with ``step``.
+    A file that ``write_weights`` wrote will do as well. Variables are nested dicts of NumPy arrays;
+    the metadata hold ``step``.
 
     Raises:
       VqadError: no checkpoint there.

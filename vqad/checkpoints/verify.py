@@ -15,7 +15,7 @@ from etils import epath
 from jax.sharding import SingleDeviceSharding
 
 from vqad.checkpoints.digest import digest
-from vqad.errors import VqadError
+from vqad.errors import VqadError, reason
 from vqad.paths import absolute, links_below, names_below, odd_files, size_and_time
 
 _SMALL = 2**26  # bytes that arrays may have however small their files are
@@ -42,7 +42,7 @@ def load_item(path: str, step: int, item: str, target: Any = None) -> tuple[Any,
       target: arrays or shapes whose containers the result is to have; dicts and lists if None.
 
     Returns:
-      The item with NumPy arrays, and the metadata.
+      The item, of NumPy's arrays, and the metadata.
 
     Raises:
       DamagedCheckpoint: it cannot be read, or holds other bits than were written.
@@ -124,9 +124,7 @@ def _check_size(arrays: Any, stored: int) -> None:
         shapes = [array.shape, getattr(array.storage, "chunk_shape", None) or ()]
         claimed += max(math.prod(shape) for shape in shapes) * array.dtype.itemsize
     if claimed > _SMALL + 100 * stored:
-        raise ValueError(
-            f"its arrays are said to have {claimed:,} bytes, its files have {stored:,}"
-        )
+        raise ValueError(f"its arrays are said to have {claimed:,} bytes, its files {stored:,}")
 
 
 def _stored(folder: epath.Path) -> int:
@@ -157,12 +155,11 @@ def _read(path: str, step: int) -> Iterator[epath.Path]:
         name = epath.Path(path) / str(step)
         if passing := _passing(error):
             raise VqadError(
-                f"{name}: cannot be read now ({_first_line(passing)}); run the same command again "
+                f"{name}: cannot be read now ({reason(passing)}); run the same command again "
                 "when that is mended"
             ) from error
-        raise DamagedCheckpoint(
-            f"{name}: a checkpoint that cannot be read ({_first_line(error)})"
-        ) from error
+        told = f"{name}: a checkpoint that cannot be read ({reason(error)})"
+        raise DamagedCheckpoint(told) from error
 
 
 def _passing(error: BaseException | None) -> BaseException | None:
@@ -176,7 +173,3 @@ def _passing(error: BaseException | None) -> BaseException | None:
             return error
         error = error.__cause__
     return None
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -10,7 +10,7 @@ import safetensors
 from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors.numpy import save_file
 
-from vqad.errors import VqadError
+from vqad.errors import VqadError, explained
 
 SUFFIX = ".safetensors"
 _KEY = "vqad_weights"
@@ -19,10 +19,7 @@ _KEY = "vqad_weights"
 def write_weights(path: str, variables: Mapping, metadata: Mapping[str, Any]) -> None:
     """Writes parameters as float16; codebooks, whose ties float16 would move, as float32.
 
-    Args:
-      path: the file; its folder must exist.
-      variables: ``{"params": ..., "codebook": ...}``.
-      metadata: JSON-able; ``metadata["model"]`` holds the model's fields.
+    Of the JSON-able metadata, ``model`` holds the model's fields.
 
     Raises:
       VqadError: a parameter beyond float16's range.
@@ -50,20 +47,12 @@ def read_weights(path: str) -> tuple[dict, dict]:
     Raises:
       VqadError: it is damaged, or another file.
     """
-    try:
+    remedy = "give a checkpoint folder or a file of tools/pack_weights.py"
+    with explained(path, "cannot be read as weights", remedy):
         with safetensors.safe_open(path, framework="np") as file:
             metadata = json.loads((file.metadata() or {})[_KEY])
-            flat = {name: file.get_tensor(name).astype(np.float32) for name in file.keys()}  # noqa: SIM118
+            flat = {name: array.astype(np.float32) for name, array in file.get_tensors().items()}
         variables = unflatten_dict(flat, sep=".")
-        if not isinstance(metadata["model"], dict) or not variables.keys() >= {
-            "params",
-            "codebook",
-        }:
+        if not isinstance(metadata["model"], dict) or not {"params", "codebook"} <= set(variables):
             raise ValueError("no weights of a model")
-    except (KeyError, ValueError, TypeError, OSError, safetensors.SafetensorError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        raise VqadError(
-            f"{path}: cannot be read as weights ({reason}); give a checkpoint folder or a file of "
-            "tools/pack_weights.py"
-        ) from error
     return variables, {"step": 0, **metadata}

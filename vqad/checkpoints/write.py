@@ -11,7 +11,7 @@ from etils import epath
 from vqad.checkpoints.digest import digest
 from vqad.checkpoints.find import complete_steps
 from vqad.checkpoints.verify import json_digest
-from vqad.errors import VqadError
+from vqad.errors import VqadError, reason
 from vqad.paths import absolute, check_reachable
 
 _ROOM = "free disk space or permissions"
@@ -26,7 +26,6 @@ class _Manager(ocp.CheckpointManager):
 
     def reached_preemption(self, step: int) -> bool:
         """Asks nobody."""
-        del step
         return False
 
 
@@ -60,12 +59,7 @@ def save(
 ) -> None:
     """Saves a checkpoint; returns once the arrays are copied, the files follow.
 
-    Args:
-      manager: the folder's manager.
-      step: steps done.
-      variables: ``{"params": ..., "codebook": ...}``.
-      metadata: JSON-able description.
-      training: what a resumed run needs besides.
+    The metadata are JSON-able; ``training`` is what a resumed run needs besides the variables.
 
     Raises:
       VqadError: this checkpoint or the one before it could not be written.
@@ -101,21 +95,17 @@ def _written(folder: epath.Path, remedy: str = _ROOM) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # of disks, networks and credentials, and of what Orbax reads there
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         kept = ", ".join(str(step) for step in complete_steps(folder)) or "none"
         raise VqadError(
-            f"{folder}: a checkpoint could not be written ({reason}); {remedy} and run the same "
-            f"command again; checkpoints kept: {kept}"
+            f"{folder}: a checkpoint could not be written ({reason(error)}); {remedy} and run the "
+            f"same command again; checkpoints kept: {kept}"
         ) from error
 
 
 def save_weights(path: str, variables: Mapping, metadata: Mapping[str, Any]) -> None:
-    """Writes variables as a checkpoint folder with one step, 0.
+    """Writes variables as a checkpoint folder, new or empty before, with one step, 0.
 
-    Args:
-      path: folder, new or empty.
-      variables: ``{"params": ..., "codebook": ...}``.
-      metadata: JSON-able; ``metadata["model"]`` holds the model's fields.
+    Of the JSON-able metadata, ``model`` holds the model's fields.
 
     Raises:
       VqadError: the folder is not empty, or cannot be written.

@@ -67,16 +67,10 @@ def _weights(size: int, axis: int) -> _Weights:
 
 
 def _interpolate(at: Callable[[int, int], jax.Array], size: int, axis: int) -> jax.Array:
-    """Sum of the upsampled, shifted taps along an axis.
+    """Sum of the upsampled, shifted taps along an axis of n pixels, 1 or 2; it has 2n pixels then.
 
-    Args:
-      at: from a tap and a step of -1, 0 or 1 along ``axis`` to what is that far from each pixel,
-        zero outside; float32 arrays of four axes.
-      size: n, pixels along ``axis``.
-      axis: 1 or 2.
-
-    Returns:
-      An array with 2n pixels along ``axis``.
+    ``at`` gives of a tap and a step of -1, 0 or 1 what is that far from each pixel along ``axis``,
+    zero outside: float32 arrays of four axes.
     """
     w = _weights(size, axis)
     even = w.before_far * at(0, -1) + w.before_near * at(0, 0)

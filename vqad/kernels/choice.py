@@ -28,9 +28,6 @@ def choose(
       default: the form for XLA. What was never measured on GPUs and TPUs has CPU's form there.
       onnx: the form for ONNX, if not the plain one.
       **platforms: other forms for some of XLA's platforms, ``cpu``, ``cuda``, ``rocm`` or ``tpu``.
-
-    Returns:
-      What the form returns.
     """
     if kernels_for.value is not None:
         return {"plain": plain, "onnx": onnx or plain}[kernels_for.value](*args)

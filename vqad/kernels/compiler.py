@@ -49,17 +49,11 @@ def compiler_options(platform: str | None = None) -> dict[str, str]:
 
 
 def in_full_products(function: Callable) -> Callable:
-    """Has a function computed with full float32 products on every platform.
+    """Has a function, to be jitted, computed with full float32 products on every platform.
 
     GPUs and TPUs shorten the factors of float32 products by default, enough for another code to be
     the nearest, and so for another mask: a verdict would depend on where it is given. What
     ``JAX_DEFAULT_MATMUL_PRECISION`` says goes first.
-
-    Args:
-      function: what is to be traced by ``jax.jit``.
-
-    Returns:
-      The function, of the same arguments and results.
     """
 
     @functools.wraps(function)
@@ -71,17 +65,11 @@ def in_full_products(function: Callable) -> Callable:
 
 
 def compile_ahead(function: Any, *args: Any) -> jax.stages.Compiled:
-    """Compiles a jitted function, and lets the compiler's memory go before it runs.
+    """Compiles what ``jax.jit`` returned for arguments of these shapes, dtypes and shardings.
 
     On CPU the compiler takes as much memory as a step does, and glibc would keep it: a process that
-    trains stage 2 of the full networks, 128 x 128, batch 4, peaked at 2.5 GB in place of 1.7.
-
-    Args:
-      function: what ``jax.jit`` returned.
-      *args: arguments, or their shapes and dtypes.
-
-    Returns:
-      The compiled function, for arguments of these shapes, dtypes and shardings.
+    trains stage 2 of the full networks, 128 x 128, batch 4, peaked at 2.5 GB in place of 1.7. So
+    the compiler's memory is let go before the function runs.
     """
     _return_memory()
     compiled = function.lower(*args).compile()

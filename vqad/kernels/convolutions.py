@@ -13,8 +13,7 @@ def shift(x: jax.Array, step: int, axis: int) -> jax.Array:
     """Moves x by ``step`` along an axis; zeros come in.
 
     Of an axis that is split over devices, neighbours exchange ``step`` entries. Slices of a padded
-    array say the same, but then every part of it has another size and nothing lies where it is
-    needed.
+    array say the same, but then its parts have other sizes and nothing lies where it is needed.
     """
     pad = [(0, 0, 0)] * x.ndim
     pad[axis] = (step, -step, 0)
@@ -98,12 +97,7 @@ def plain_conv_down(x: jax.Array, kernel: jax.Array) -> jax.Array:
 def conv_down(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """4x4 convolution, stride 2, padding 1, as space-to-depth and a 2x2 convolution.
 
-    Args:
-      x: [n, h, w, ci], h and w even.
-      kernel: [4, 4, ci, co].
-
-    Returns:
-      [n, h/2, w/2, co], dtype of x.
+    Maps [n, h, w, ci], h and w even, by [4, 4, ci, co] to [n, h/2, w/2, co], dtype of x.
     """
     return choose(x, kernel, plain=plain_conv_down, default=_space_to_depth_conv)
 
@@ -139,12 +133,8 @@ def conv_transpose(x: jax.Array, kernel: jax.Array) -> jax.Array:
     four are computed at once. The weight gradient of XLA's own transposed convolution is far
     slower on CPU. jax2onnx gives a dilated input the wrong stride.
 
-    Args:
-      x: [n, h, w, ci].
-      kernel: [4, 4, ci, co], laid out as PyTorch's weight [ci, co, 4, 4] moved to the front.
-
-    Returns:
-      [n, 2h, 2w, co], dtype of x.
+    Maps [n, h, w, ci] by [4, 4, ci, co], PyTorch's weight [ci, co, 4, 4] with its last axes first,
+    to [n, 2h, 2w, co], dtype of x.
     """
     return choose(x, kernel, plain=plain_conv_transpose, default=_split_transpose, onnx=_in_phases)
 

@@ -28,9 +28,6 @@ def over_columns(
       elements: elements that it needs at a position.
       limit: elements that it may need at a time; a single column may exceed it.
       *arrays: [n, h, w, ...].
-
-    Returns:
-      What the function returns for the whole arrays, [n, h, w, ...].
     """
     n, h, w = arrays[0].shape[:3]
     if not isinstance(n, int):
@@ -62,14 +59,9 @@ def plain_nearest_code(features: jax.Array, codes: jax.Array) -> jax.Array:
 
 
 def nearest_code(features: jax.Array, codes: jax.Array) -> jax.Array:
-    """Index of the nearest code by squared L2 distance; the first among equally near ones.
+    """Index int32 [n, h, w] of the code nearest to features [n, h, w, d], of codes [k, d].
 
-    Args:
-      features: [n, h, w, d].
-      codes: [k, d].
-
-    Returns:
-      int32 [n, h, w].
+    By squared L2 distance; the first among equally near ones.
     """
     return choose(
         features,
@@ -98,16 +90,9 @@ def ordered_bits(x: jax.Array) -> jax.Array:
 
 
 def code_distances(features: jax.Array, codes: jax.Array) -> jax.Array:
-    """Squared L2 distances to all codes, less the features' own squared norm, in float32.
+    """Squared L2 distances float32 [..., k] of features [..., d] to all codes [k, d].
 
-    The norm that is left out is the same for all codes and so changes no order among them.
-
-    Args:
-      features: [..., d].
-      codes: [k, d].
-
-    Returns:
-      float32 [..., k].
+    The features' own squared norm, the same for all codes, is left out: it changes no order.
     """
     features, codes = features.astype(jnp.float32), codes.astype(jnp.float32)
     products = jnp.matmul(features, codes.T, precision=lax.Precision.HIGHEST)

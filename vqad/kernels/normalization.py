@@ -20,14 +20,8 @@ def plain_instance_norm_relu(x: jax.Array) -> jax.Array:
 def instance_norm_relu(x: jax.Array) -> jax.Array:
     """Instance normalisation (no scale, no shift, biased variance, eps 1e-5), then relu.
 
-    Statistics are float32 whatever the dtype of x. For the gradient, x and its statistics are kept
-    and nothing else.
-
-    Args:
-      x: [n, h, w, c].
-
-    Returns:
-      [n, h, w, c], dtype of x.
+    Maps [n, h, w, c] to the same shape and dtype; statistics are float32. For the gradient, x and
+    its statistics are kept and nothing else.
     """
     return choose(x, plain=plain_instance_norm_relu, default=_norm_relu)
 
@@ -65,14 +59,7 @@ def plain_spatial_mean(x: jax.Array) -> jax.Array:
 
 @jax.jit  # as above
 def spatial_mean(x: jax.Array) -> jax.Array:
-    """Mean over height and width.
-
-    Args:
-      x: float32 [n, h, w, c].
-
-    Returns:
-      float32 [n, 1, 1, c].
-    """
+    """Mean over height and width: float32 [n, h, w, c] to [n, 1, 1, c]."""
     return choose(x, plain=plain_spatial_mean, default=plain_spatial_mean, cpu=_mean_by_products)
 
 

@@ -15,15 +15,10 @@ def plain_max_pool(x: jax.Array) -> jax.Array:
 
 
 def max_pool(x: jax.Array) -> jax.Array:
-    """2x2 max pooling, stride 2; among equal values the first one gets the gradient, as in PyTorch.
+    """2x2 max pooling, stride 2, of [n, h, w, c], h and w even.
 
-    jax2onnx pools four axes, which ONNX Runtime does not.
-
-    Args:
-      x: [n, h, w, c], h and w even.
-
-    Returns:
-      [n, h/2, w/2, c].
+    Among equal values the first one gets the gradient, as in PyTorch. jax2onnx pools four axes,
+    which ONNX Runtime does not.
     """
     return choose(x, plain=plain_max_pool, default=_max_of_quarters, onnx=_max_of_quarters)
 

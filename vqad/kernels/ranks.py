@@ -18,14 +18,10 @@ def plain_select_rank(values: jax.Array, ranks: jax.Array) -> jax.Array:
 
 
 def select_rank(values: jax.Array, ranks: jax.Array) -> jax.Array:
-    """Index of the value of a given rank along the last axis, exactly.
+    """Index int32 [...] of the value of a given rank along the last axis, exactly.
 
-    Args:
-      values: float32 [..., k], no NaN.
-      ranks: int32 [...], rank in ascending order, in [0, k).
-
-    Returns:
-      int32 [...]. Among equal values, the first index.
+    Of values float32 [..., k], no NaN, and ascending ranks int32 [...] in [0, k); among equal
+    values, the first index.
     """
     return choose(values, ranks, plain=plain_select_rank, default=_bisect)
 

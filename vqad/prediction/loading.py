@@ -7,7 +7,7 @@ from typing import Any
 from vqad import checkpoints
 from vqad.checkpoints.digest import digest
 from vqad.config import base_config, check_model, model_from_config
-from vqad.errors import VqadError
+from vqad.errors import explained
 from vqad.models.image_shape import check_image_size
 from vqad.prediction import thresholds
 from vqad.prediction.detector import Detector
@@ -43,17 +43,14 @@ def detector_of(
       VqadError: the metadata describe none, or a part is missing or has other sizes.
     """
     config = base_config()
-    try:
+    fault, kinds = "its metadata do not describe a model", (KeyError, TypeError, ValueError)
+    with explained(name, fault, "give another checkpoint", kinds):
         config.model.update({**metadata["model"]})
         if "config" in metadata:
             config.image_size = tuple(metadata["config"]["image_size"])
         check_model(config.model)
         check_image_size(config.image_size, "image_size")
         model = model_from_config(config)
-    except (KeyError, TypeError, ValueError) as error:
-        raise VqadError(
-            f"{name}: its metadata do not describe a model ({error}); give another checkpoint"
-        ) from error
     variables = checkpoints.merge(variable_shapes(model, STAGE3), variables, name)
     return Detector(model, variables, tuple(config.image_size), limits, metadata)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from etils import epath
 
-from vqad.errors import VqadError, reason
+from vqad.errors import explained, reason
 from vqad.paths import is_remote, write_atomic
 
 
@@ -16,13 +16,9 @@ def write_result(path: epath.PathLike, content: bytes) -> None:
     Raises:
       VqadError: it cannot be written.
     """
-    try:
+    fault, remedy = "cannot be written", "free disk space or permissions, or give another folder"
+    with explained(path, fault, f"what was there is kept; {remedy}", OSError):
         write_atomic(path, content)
-    except OSError as error:
-        raise VqadError(
-            f"{path}: cannot be written ({reason(error)}), what was there is kept; free "
-            "disk space or permissions, or give another folder"
-        ) from error
 
 
 def read_json(path: epath.PathLike) -> Any:

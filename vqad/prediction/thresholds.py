@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from vqad.errors import VqadError
+from vqad.errors import VqadError, explained
 from vqad.prediction.results import is_number, read_json, write_result
 
 FILE = "thresholds.json"
@@ -107,12 +107,9 @@ def read(folder: str) -> Thresholds | None:
       VqadError: the file is damaged.
     """
     path = epath.Path(folder) / FILE
-    try:
+    remedy = "remove it, and run vqad calibrate again"
+    with explained(path, "cannot be read", remedy, (KeyError, TypeError, ValueError)):
         return from_json(read_json(path)) if path.exists() else None
-    except (KeyError, TypeError, ValueError) as error:
-        raise VqadError(
-            f"{path}: cannot be read ({error}); remove it, and run vqad calibrate again"
-        ) from error
 
 
 def from_json(entries: Any) -> Thresholds:
