@@ -49,8 +49,7 @@ def authors_to_variables(files: Tensors, names: Mapping[str, str] | None = None)
         files: For each part (`vq_model`, `subspace_restriction_hi`, `subspace_restriction_lo`,
             `image_recon_module`, `anomaly_det_module`, `upsample_module`) its state dict as arrays
             of any real floating dtype in PyTorch's layouts; all six parts, or `vq_model` alone.
-        names: For each part the prefix that its tensors get in error messages; `"<part>: "` by
-            default.
+        names: For each part what comes before its tensors in messages; `"<part>: "` by default.
 
     Returns:
         `{"params": ..., "codebook": ...}`, nested dicts of float32 arrays: convolution kernels
@@ -58,8 +57,7 @@ def authors_to_variables(files: Tensors, names: Mapping[str, str] | None = None)
         in `files`.
 
     Raises:
-        VqadError: Parts or tensors are missing, left over or of the wrong shape; the message lists
-            them all.
+        VqadError: Parts or tensors are missing, left over or of the wrong shape; all are named.
     """
     absent = [part for part in PARTS if part not in files]
     if set(files) - set(PARTS) or (absent and set(files) != {"vq_model"}):
@@ -103,8 +101,7 @@ def authors_to_variables(files: Tensors, names: Mapping[str, str] | None = None)
 def infer_sizes(variables: Mapping) -> dict[str, int]:
     """Reads the model's fields off its variables, as `authors_to_variables` returns them.
 
-    Of the autoencoder alone these are `hiddens`, `residual_hiddens`, `residual_layers`, `code_dim`
-    and `num_codes`; of the whole model also `restriction_width`, `object_bottleneck`, `unet_width`.
+    Of the autoencoder alone, `restriction_width`, `object_bottleneck` and `unet_width` are missing.
     """
     layers = len(variables["params"]["autoencoder"]["encoder_hi"]["residual_stack"])
     flat = flatten_dict(variables)
@@ -118,9 +115,9 @@ def infer_sizes(variables: Mapping) -> dict[str, int]:
 def bgr_to_rgb(variables: Mapping) -> dict:
     """Turns the weights of a model of BGR images into those of the same model of RGB images.
 
-    Reversed are the image channels that go in (first convolutions of the hi encoder, the detector
-    and the upsampler, whose two mask channels stay) and out (last layer of both decoders), in new
-    variables.
+    Reversed are, in new variables, the image channels that go in (first convolutions of the hi
+    encoder, the detector and the upsampler, whose two mask channels stay) and those that come out
+    (last layer of both decoders).
     """
     params = flatten_dict(variables["params"], sep=".")
     turned = {
@@ -146,11 +143,7 @@ def _sizes(given: Mapping[tuple[str, str], np.ndarray], whole: bool) -> dict[str
 def _vote(
     whole: bool, layers: int, shape: Callable[[tuple[str, str], Entry], tuple[int, ...]]
 ) -> dict[str, int]:
-    """The model's fields, each as most of the tensors say that have a side of that size.
-
-    Raises:
-        VqadError: No tensor tells a size.
-    """
+    """The model's fields, each as most of the tensors say; a VqadError if none tells one."""
     votes: dict[int, Counter] = {}
     for key, entry in table(whole, **{**_PROBE, "residual_layers": layers}).items():
         found = shape(key, entry)

@@ -72,8 +72,7 @@ def missing(module: str, extra: str) -> bool:
 def measure(trained: Detector, batches: Sequence[int], seconds: float) -> Iterator[Timing]:
     """Times every runtime that is installed, for some seconds with batches of each size.
 
-    The runtimes of a size of batch take turns, call by call, so that a machine that slows down
-    slows all of them.
+    Runtimes take turns, call by call, so that a machine that slows down slows all of them.
 
     Raises:
       VqadError: the model cannot be exported as ONNX.

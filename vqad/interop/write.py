@@ -13,7 +13,7 @@ import numpy as np
 
 from vqad.data.decode import resize_image
 from vqad.data.surface_demo.draw import CLASSES, draw_tile
-from vqad.errors import VqadError
+from vqad.errors import VqadError, explained
 from vqad.interop.export import check, contents, onnx, safetensors, stablehlo
 from vqad.interop.load import load
 from vqad.paths import check_local, write_atomic
@@ -69,26 +69,24 @@ def export(
     pack, description = build(trained), contents.describe(trained)
     pictures = drawn(DRAWN) if images is None else images
     resized = (resize_image(picture, trained.image_size) for picture in pictures)
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder, f"export.{format}")
-            path.write_bytes(pack(json.dumps(description)))
-            figures = check.compare(check.Model(trained), open_export(str(path)), resized, out)
-            if not figures.images:
-                raise VqadError("--images: none given; give at least one")
-            description["check"] = {
-                "images": "drawn surfaces" if images is None else "given",
-                "mask_tolerance": check.MASK_TOLERANCE,
-                "tie_tolerance": check.TIE_TOLERANCE,
-                "found": dataclasses.asdict(figures),
-            }
-            path.write_bytes(pack(json.dumps(description)))
-            open_export(str(path))
-            write_atomic(out, path.read_bytes())
-    except OSError as error:
-        raise VqadError(
-            f"{out}: cannot be written ({error.strerror or error}); free disk space or permissions"
-        ) from error
+    with (
+        explained(out, "cannot be written", "free disk space or permissions", OSError),
+        tempfile.TemporaryDirectory() as folder,
+    ):
+        path = Path(folder, f"export.{format}")
+        path.write_bytes(pack(json.dumps(description)))
+        figures = check.compare(check.Model(trained), open_export(str(path)), resized, out)
+        if not figures.images:
+            raise VqadError("--images: none given; give at least one")
+        description["check"] = {
+            "images": "drawn surfaces" if images is None else "given",
+            "mask_tolerance": check.MASK_TOLERANCE,
+            "tie_tolerance": check.TIE_TOLERANCE,
+            "found": dataclasses.asdict(figures),
+        }
+        path.write_bytes(pack(json.dumps(description)))
+        open_export(str(path))
+        write_atomic(out, path.read_bytes())
     return figures, os.path.getsize(out)
 
 

@@ -128,22 +128,13 @@ def _excess(features: jax.Array, table: jax.Array, codes: jax.Array) -> jax.Arra
 
 
 def compare(
-    model: Model,
-    export: Callable[[np.ndarray], Outputs],
-    images: Iterable[np.ndarray],
-    path: str,
+    model: Model, export: Callable[[np.ndarray], Outputs], images: Iterable[np.ndarray], path: str
 ) -> Figures:
-    """Compares an export with its model.
-
-    Args:
-      model: the model.
-      export: the export, loaded again.
-      images: uint8 [h, w, 3] of the model's size.
-      path: what a message calls the export.
+    """Compares an export, loaded again, with its model, on images uint8 [h, w, 3] of the model's size.
 
     Raises:
       VqadError: a mask or a score differs by more than ``MASK_TOLERANCE`` where codes are the same,
-        a code differs that is no tie, or a verdict differs.
+        a code differs that is no tie, or a verdict differs; messages call the export ``path``.
     """
     figures = Figures()
     marks = pixels = 0
@@ -163,9 +154,7 @@ def compare(
         same = ours
         if not equal.all():
             codes = {name: _padded(theirs[name]) for name in contents.CODES}
-            same, excess = (
-                {k: a[:n] for k, a in of.items()} for of in model.with_codes(batch, codes)
-            )
+            same, excess = jax.tree.map(lambda a, n=n: a[:n], model.with_codes(batch, codes))
             figures.ties += sum(int(d.sum()) for d in differ.values())
             # Also where codes are equal: what is a tie upstream may decide for another code later.
             far = float(np.max([np.abs(a).max() for a in excess.values()]))

@@ -1,15 +1,14 @@
 """What every export holds: one function from bytes of pixels to verdicts, and its description."""
 
-import contextlib
 import dataclasses
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 
 from vqad import __version__
-from vqad.errors import VqadError, reason
+from vqad.errors import explained
 from vqad.models.dsr import Dsr
 from vqad.models.image_shape import check_image_size
 from vqad.prediction import thresholds
@@ -31,7 +30,6 @@ class Description:
       limits: its thresholds, or None.
       metadata: ``model``, the fields of ``Dsr``, ``step``, ``config`` with the image size, and
         ``file``, its path.
-      whole: all of it, as it is written.
     """
 
     image_size: tuple[int, int]
@@ -64,12 +62,8 @@ def describe(trained: Detector) -> dict[str, Any]:
 
 
 def parse(text: str | bytes, path: str) -> Description:
-    """Reads the description of an export from JSON.
-
-    Raises:
-      VqadError: it is none.
-    """
-    with readable(path, "not an export of vqad", "write it again with vqad export"):
+    """Reads the description of an export from JSON; a VqadError if it is none."""
+    with explained(path, "not an export of vqad", "write it again with vqad export"):
         whole = json.loads(text)
         if not isinstance(whole, dict) or whole.get("format") != FORMAT:
             raise ValueError(f"its format is not {FORMAT}")
@@ -87,28 +81,14 @@ def parse(text: str | bytes, path: str) -> Description:
         return Description(tuple(size), limits, metadata, whole)
 
 
-@contextlib.contextmanager
-def readable(path: str, fault: str, remedy: str) -> Iterator[None]:
-    """Turns whatever a damaged file makes libraries raise into a VqadError of one line."""
-    try:
-        yield
-    except Exception as error:
-        raise VqadError(f"{path}: {fault} ({reason(error)}); {remedy}") from error
-
-
 def make_detect(
     model: Dsr, limits: Thresholds | None
 ) -> Callable[[Mapping, jax.Array], dict[str, jax.Array]]:
-    """The function that is exported.
+    """The function that is exported, with verdicts if there are thresholds.
 
-    Args:
-      model: the network.
-      limits: thresholds for verdicts; without them there are none.
-
-    Returns:
-      A function of all variables and images uint8 [n, h, w, 3] to ``score`` float32 [n], ``mask``
-      float32 [n, h, w], with thresholds ``verdict`` bool [n] and ``marks`` bool [n, h, w], and the
-      codes int32 [n, h/8, w/8] and [n, h/4, w/4] under the names in ``CODES``.
+    It maps all variables and images uint8 [n, h, w, 3] to ``score`` float32 [n], ``mask`` float32
+    [n, h, w], perhaps ``verdict`` bool [n] and ``marks`` bool [n, h, w], and the codes int32
+    [n, h/8, w/8] and [n, h/4, w/4] under the names in ``CODES``.
     """
     predict = prediction(model, ("score", "mask", *CODES))
 

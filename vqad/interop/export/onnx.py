@@ -75,12 +75,7 @@ def open_export(
 ) -> tuple[Callable[[np.ndarray], dict[str, np.ndarray]], contents.Description]:
     """The exported function, run by ONNX Runtime on CPU, and its description.
 
-    Args:
-      path: the file.
-      only: the outputs that are wanted; all if None.
-
-    Raises:
-      VqadError: ONNX Runtime is not installed.
+    Of the outputs ``only`` some can be asked for. Raises a VqadError without ONNX Runtime.
     """
     try:
         import onnxruntime

@@ -1,9 +1,9 @@
 """Weights as one safetensors file: arrays by name, and the description in its header."""
 
-import functools
 import os
 import stat
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 
 import jax
 import numpy as np
@@ -11,7 +11,7 @@ import safetensors
 from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors.numpy import load, save
 
-from vqad.errors import VqadError
+from vqad.errors import VqadError, explained
 from vqad.interop.export import contents
 from vqad.prediction.detector import Detector
 from vqad.prediction.loading import detector_of
@@ -35,11 +35,7 @@ def flat(variables: Mapping) -> dict[str, np.ndarray]:
 
 
 def read(path: str) -> Detector:
-    """Reads a model from a file.
-
-    Raises:
-      VqadError: it is damaged, or holds no whole model.
-    """
+    """Reads a model from a file; a VqadError if it is damaged, or holds no whole model."""
     check_plain(path)
     with _readable(path), safetensors.safe_open(path, framework="np") as file:
         text = (file.metadata() or {}).get(contents.KEY)
@@ -55,22 +51,14 @@ def read(path: str) -> Detector:
 
 
 def read_bytes(data: bytes, path: str) -> dict[str, np.ndarray]:
-    """Arrays by name from the bytes of a safetensors file.
-
-    Raises:
-      VqadError: it is damaged.
-    """
+    """Arrays by name from the bytes of a safetensors file; a VqadError if it is damaged."""
     with _readable(path):
         return _checked(load(data))
 
 
 def check_plain(path: str) -> None:
-    """Refuses what is no plain file, or is not there.
-
-    Raises:
-      VqadError: it is not.
-    """
-    with contents.readable(path, "cannot be read", "give an export or a folder"):
+    """Raises a VqadError for what is no plain file, or is not there."""
+    with explained(path, "cannot be read", "give an export or a folder"):
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise ValueError("a pipe or a device, not a file")
 
@@ -84,6 +72,5 @@ def _checked(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return arrays
 
 
-_readable = functools.partial(
-    contents.readable, fault="a safetensors file that cannot be read", remedy="write it again"
-)
+def _readable(path: str) -> AbstractContextManager[None]:
+    return explained(path, "a safetensors file that cannot be read", "write it again")

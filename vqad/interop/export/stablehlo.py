@@ -22,7 +22,7 @@ from flax.traverse_util import unflatten_dict
 from jax import export
 from jax.sharding import SingleDeviceSharding
 
-from vqad.errors import VqadError
+from vqad.errors import VqadError, explained
 from vqad.interop.export import contents, safetensors
 from vqad.kernels.compiler import compiler_options
 from vqad.prediction.detector import Detector
@@ -92,7 +92,7 @@ def load(path: str, image_size: tuple[int, int] | None = None) -> Program:
     description = contents.parse(members[METADATA], path)
     arrays = safetensors.read_bytes(members[WEIGHTS], path)
     fault = "holds no program that vqad export writes and this JAX reads"
-    with contents.readable(path, fault, "export it again, with this version"):
+    with explained(path, fault, "export it again, with this version"):
         program = export.deserialize(bytearray(members[PROGRAM]))
         _check_program(program, arrays, description)
     size = description.image_size
@@ -113,11 +113,7 @@ def load(path: str, image_size: tuple[int, int] | None = None) -> Program:
 
 
 def _read(path: str) -> dict[str, bytes]:
-    """The members of the archive, which is not compressed and so fits the memory that it asks for.
-
-    Raises:
-      VqadError: it is another file, or damaged.
-    """
+    """The members of the archive, which is not compressed and so fits the memory that it asks for."""
     safetensors.check_plain(path)
     if path.endswith(".onnx"):
         raise VqadError(
@@ -126,7 +122,7 @@ def _read(path: str) -> dict[str, bytes]:
         )
     remedy = "give a workdir, a checkpoint folder or what vqad export wrote"
     with (
-        contents.readable(path, "neither a folder nor an export of vqad", remedy),
+        explained(path, "neither a folder nor an export of vqad", remedy),
         zipfile.ZipFile(path) as archive,
     ):
         infos = archive.infolist()
@@ -142,11 +138,7 @@ def _read(path: str) -> dict[str, bytes]:
 def _check_program(
     program: export.Exported, arrays: Mapping[str, np.ndarray], description: contents.Description
 ) -> None:
-    """Refuses a program that is not a pure function of these weights and of images.
-
-    Raises:
-      ValueError: it is not.
-    """
+    """Raises a ValueError for a program that is not a pure function of these weights and of images."""
     if len(program.mlir_module_serialized) > _LONGEST_PROGRAM:
         raise ValueError("it is too long")
     n, size = program.in_avals[-1].shape[0], description.image_size
