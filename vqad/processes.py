@@ -6,7 +6,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from vqad.errors import VqadError
+from vqad.errors import VqadError, reason
 
 HEARTBEAT_SECONDS = 30
 """How long a process may be silent before the others end with a message."""
@@ -30,10 +30,9 @@ def join(coordinator: str = "", count: int = 0, index: int = -1) -> None:
             **(given if coordinator else {}), heartbeat_timeout_seconds=HEARTBEAT_SECONDS
         )
     except (RuntimeError, ValueError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise VqadError(
-            f"--distributed: the other processes cannot be joined ({reason}); give --coordinator, "
-            "--processes and --process, the same first two to all"
+            f"--distributed: the other processes cannot be joined ({reason(error)}); give "
+            "--coordinator, --processes and --process, the same first two to all"
         ) from error
 
 
@@ -45,10 +44,7 @@ def is_first() -> bool:
 def check_alike(values: Sequence[int], what: str, remedy: str) -> None:
     """Refuses to go on where processes found other things: they would wait for each other forever.
 
-    Args:
-      values: what this process found, as many numbers in all.
-      what: what was found, for the message.
-      remedy: what to do, likewise.
+    All give as many numbers, what they found; messages say ``what`` that is and the ``remedy``.
 
     Raises:
       VqadError: on all processes, if any two differ.
@@ -61,10 +57,6 @@ def check_alike(values: Sequence[int], what: str, remedy: str) -> None:
 
 
 def wait_for_all(what: str) -> None:
-    """Waits until all processes are here.
-
-    Args:
-      what: a name for the place, the same in all.
-    """
+    """Waits until all processes are here, at a place that all give the same name."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(what)

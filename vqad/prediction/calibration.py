@@ -27,9 +27,7 @@ def check_enough(config: ConfigDict, images: int) -> None:
 
 
 def calibrate(config: ConfigDict, folder: str) -> None:
-    """Sets the thresholds of a run's checkpoint folder, if images were held out.
-
-    Those that others set are left.
+    """Sets the thresholds of a run's checkpoint folder, by held-out images, if no others set any.
 
     Raises:
       VqadError: the images cannot be read or are others than training held out, or the thresholds

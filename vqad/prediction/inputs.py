@@ -30,9 +30,8 @@ class Input(NamedTuple):
 def gather(given: Sequence[str]) -> list[Input]:
     """Finds the pictures that files, folders and patterns (``*``, ``?``, ``[..]``, ``**``) mean.
 
-    Returns:
-      The pictures in order, each once; of folders all below them, but for the masks that data sets
-      hold beside their pictures, below ``ground_truth`` or called ``*_GT.*``.
+    They come in order, each once; of folders all below them, but for the masks that data sets hold
+    beside their pictures, below ``ground_truth`` or called ``*_GT.*``.
 
     Raises:
       VqadError: one of them is or holds no picture, or cannot be read.

@@ -35,12 +35,10 @@ def load_folder(path: str) -> Detector:
 def detector_of(
     variables: Mapping, metadata: Mapping[str, Any], name: str, limits: Thresholds | None = None
 ) -> Detector:
-    """The model that a checkpoint's metadata describe, at the size of the images trained on.
-
-    Without ``config`` among the metadata, that is 256 x 256. Messages call the checkpoint ``name``.
+    """The model that metadata describe, at the size of the images trained on, else 256 x 256.
 
     Raises:
-      VqadError: the metadata describe none, or a part is missing or has other sizes.
+      VqadError: the metadata of ``name`` describe none, or a part is missing or has other sizes.
     """
     config = base_config()
     fault, kinds = "its metadata do not describe a model", (KeyError, TypeError, ValueError)

@@ -6,10 +6,7 @@ COLOUR = (255, 40, 40)
 
 
 def overlay(image: np.ndarray, values: np.ndarray, marked: np.ndarray) -> np.ndarray:
-    """Reddens an image where a defect is likely, and draws the outline of what is marked.
-
-    Of an image uint8 [h, w, 3], its map float32 [h, w] in [0, 1], and marks bool [h, w].
-    """
+    """Reddens an image uint8 [h, w, 3] by its map float32 [h, w]; outlines marks bool [h, w]."""
     share = 0.6 * np.clip(values, 0, 1)[..., None]
     drawn = image * (1 - share) + np.array(COLOUR, np.float32) * share
     drawn[outline(marked)] = COLOUR

@@ -11,22 +11,14 @@ from vqad.paths import is_remote, write_atomic
 
 
 def write_result(path: epath.PathLike, content: bytes) -> None:
-    """Writes a file whole, with its folder; an older one stays until then.
-
-    Raises:
-      VqadError: it cannot be written.
-    """
+    """Writes a file whole, with its folder, over an older one; a VqadError if that fails."""
     fault, remedy = "cannot be written", "free disk space or permissions, or give another folder"
     with explained(path, fault, f"what was there is kept; {remedy}", OSError):
         write_atomic(path, content)
 
 
 def read_json(path: epath.PathLike) -> Any:
-    """What a JSON file holds.
-
-    Raises:
-      ValueError: it is no file, cannot be read, or is no JSON.
-    """
+    """What a JSON file holds; a ValueError if it is no file, cannot be read, or is no JSON."""
     try:
         if not is_remote(path) and not Path(path).is_file():  # a pipe would be waited for
             raise ValueError("not a file")

@@ -89,11 +89,7 @@ def check_rate(name: str, rate: float) -> None:
 
 
 def write(folder: str, thresholds: Thresholds) -> epath.Path:
-    """Writes thresholds beside the checkpoints that they belong to; returns the file.
-
-    Raises:
-      VqadError: it cannot be written; older thresholds are kept.
-    """
+    """Writes thresholds beside their checkpoints; a VqadError, and older ones kept, if not."""
     path = epath.Path(folder) / FILE
     content = json.dumps(dataclasses.asdict(thresholds), indent=2) + "\n"
     write_result(path, content.encode())
@@ -101,11 +97,7 @@ def write(folder: str, thresholds: Thresholds) -> epath.Path:
 
 
 def read(folder: str) -> Thresholds | None:
-    """Reads the thresholds of a checkpoint folder; None if it has none.
-
-    Raises:
-      VqadError: the file is damaged.
-    """
+    """The thresholds of a checkpoint folder, None if it has none; a VqadError if damaged."""
     path = epath.Path(folder) / FILE
     remedy = "remove it, and run vqad calibrate again"
     with explained(path, "cannot be read", remedy, (KeyError, TypeError, ValueError)):
@@ -113,11 +105,7 @@ def read(folder: str) -> Thresholds | None:
 
 
 def from_json(entries: Any) -> Thresholds:
-    """Thresholds from what ``dataclasses.asdict`` made of them.
-
-    Raises:
-      KeyError, TypeError, ValueError: a field is missing, left over or of another type.
-    """
+    """Thresholds from what ``dataclasses.asdict`` made of them; else KeyError, TypeError, ValueError."""
     found = Thresholds(**{**entries, "image_size": tuple(entries["image_size"])})
     height, width = found.image_size
     optional = [value for value in (found.overlap, found.weights) if value is not None]

@@ -19,15 +19,9 @@ def starts(length: int, tile: int, overlap: int) -> list[int]:
 def places(
     shape: tuple[int, int], tile: tuple[int, int], overlap: int | None
 ) -> list[tuple[int, int]]:
-    """Top left corners of the tiles of an image, row by row.
+    """Top left corners of an image's tiles, row by row; none if no side is longer than a tile's.
 
-    Args:
-      shape: height and width of the image.
-      tile: height and width of a tile.
-      overlap: what neighbours share at least, below the tile's sides; None cuts no image.
-
-    Returns:
-      The corners; none where no side is longer than the tile's.
+    Neighbours share at least ``overlap`` pixels, fewer than a tile's sides; None cuts no image.
 
     Examples:
       >>> places((50, 100), (64, 64), overlap=16), places((50, 64), (64, 64), overlap=16)

@@ -1,1 +1,1 @@
-"""Losses, stages, one train step, one loop."""
+"""One trainer, one train step, one loop for all stages."""

@@ -57,16 +57,7 @@ def initial_variables(
 
 
 def fresh_variables(model: Dsr, stage: Stage, key: jax.Array) -> dict:
-    """Variables of the modules that exist after a stage, all drawn anew; NumPy arrays.
-
-    Args:
-      model: the network.
-      stage: the stage.
-      key: what they are drawn with.
-
-    Raises:
-      VqadError: JAX may not use the host.
-    """
+    """Variables of all modules after a stage, drawn by a key; NumPy arrays."""
     with jax.default_device(_host()):
         return _of(stage, jax.device_get(_fresh_variables(model, _method(stage), key)))
 
@@ -95,11 +86,7 @@ def _method(stage: Stage) -> str:
 
 
 def _host() -> jax.Device:
-    """Where parameters are drawn: outside of accelerators, each of which is given only its part.
-
-    Raises:
-      VqadError: JAX may not use the host.
-    """
+    """Where parameters are drawn: outside of accelerators, each of which is given only its part."""
     try:
         return jax.local_devices(backend="cpu")[0]
     except RuntimeError as error:

@@ -26,11 +26,7 @@ class WorkdirLock:
         self._lock: FileLock | None = None
 
     def take(self) -> None:
-        """Locks the folder, which must be there, if that was not done yet.
-
-        Raises:
-          VqadError: another run has it.
-        """
+        """Locks the folder, which must be there; a VqadError if another run has it."""
         if self._lock or is_remote(self._folder):
             return
         self._lock = FileLock(self._folder / ".lock", timeout=0)

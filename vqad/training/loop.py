@@ -45,10 +45,10 @@ def train(
     profile: Profile,
     save: Callable[[TrainState], None],
     interruption: Interruption,
-    observe: Callable[[Mapping], Mapping[str, float]] | None = None,
-    begun: float | None = None,
+    observe: Callable[[Mapping], Mapping[str, float]] | None,
+    begun: float,
 ) -> TrainState:
-    """Makes the steps that are left, with what is due after some of them.
+    """Makes the steps that are left, with what is due after some of them; returns the last state.
 
     Args:
       trainer: the stage's trainer.
@@ -61,9 +61,6 @@ def train(
       interruption: knows whether to stop; heeded after each step.
       observe: variables to more metrics, as of images that are not trained on.
       begun: when preparing began (``time.perf_counter``), to tell how long the first step took.
-
-    Returns:
-      The last state.
 
     Raises:
       Interrupted: the run was asked to stop; what was trained is saved.
@@ -89,8 +86,7 @@ def train(
         window.append(metrics)
         if step == start + 1:
             jax.block_until_ready(state)
-            if begun is not None:
-                logger.info("%s: first step after %.1f s", name, time.perf_counter() - begun)
+            logger.info("%s: first step after %.1f s", name, time.perf_counter() - begun)
             progress.compiled(step)
         # The metrics of the last report had the time of this step to arrive in.
         settle()

@@ -11,12 +11,8 @@ import optax
 def make_optimizer(settings: Mapping[str, Any]) -> optax.GradientTransformation:
     """Adam (betas 0.9, 0.999, eps 1e-8, no weight decay) as a stage's settings describe it.
 
-    Args:
-      settings: ``learning_rate``, ``steps``, ``schedule``, ``warmup_steps``, ``drop_after``,
-        ``drop_factor``, ``clip_norm``, ``average_decay``; see ``base_config``.
-
-    Returns:
-      The optimizer.
+    They are ``learning_rate``, ``steps``, ``schedule``, ``warmup_steps``, ``drop_after``,
+    ``drop_factor``, ``clip_norm``, ``average_decay``; see ``base_config``.
     """
     adam = optax.adam(_schedule(settings))
     parts = [adam]
@@ -46,16 +42,10 @@ class AverageState(NamedTuple):
 
 
 def average_weights(decay: float) -> optax.GradientTransformation:
-    """Passes updates on and keeps a moving average of the weights behind them.
+    """Passes updates on and keeps a moving average of the weights behind them; the last of a chain.
 
-    After t steps the decay is at most (1 + t) / (10 + t), so that the fresh weights are soon
-    forgotten (as ``tf.train.ExponentialMovingAverage`` does).
-
-    Args:
-      decay: in (0, 1).
-
-    Returns:
-      The transformation; the last of a chain.
+    The decay is in (0, 1). After t steps it is at most (1 + t) / (10 + t), so that the fresh
+    weights are soon forgotten (as ``tf.train.ExponentialMovingAverage`` does).
     """
 
     def init(params: Any) -> AverageState:

@@ -25,19 +25,14 @@ _ROWS = 15
 
 
 class Profile:
-    """Traces some steps of a stage.
+    """Traces some steps of a stage, behind the first two; ``steps`` of 0 none.
 
     Leaves ``plugins/profile/...`` for TensorBoard, ``perfetto_trace.json.gz`` for
     https://ui.perfetto.dev, and ``table.txt`` in its folder.
     """
 
     def __init__(self, folder: str, steps: int) -> None:
-        """Prepares a profile.
-
-        Args:
-          folder: where the files go.
-          steps: steps to trace, behind the first two; 0 traces nothing.
-        """
+        """Prepares a profile."""
         self.folder, self.steps = folder, steps
         self._here = folder  # the profiler writes to disks only
         self._running = False
@@ -80,17 +75,11 @@ class Profile:
 
 
 def summarize(folder: str, steps: int) -> str:
-    """A table of the operations that took longest, from a trace.
+    """A table of the operations that took longest, from the trace of some steps in a folder.
 
-    Operations that run at the same time are both counted in full, so that the rows may add up to
-    more than the step's time, which is given as well.
-
-    Args:
-      folder: of the trace.
-      steps: how many steps it holds.
-
-    Returns:
-      Lines of milliseconds a step and names, with the numbers behind them left out.
+    Its lines are milliseconds a step and names, with the numbers behind them left out. Operations
+    that run at the same time are both counted in full, so that the rows may add up to more than the
+    step's time, which is given as well.
     """
     newest = max(glob.glob(f"{folder}/**/perfetto_trace.json.gz", recursive=True))
     with gzip.open(newest) as file:

@@ -30,18 +30,12 @@ def stage_before(config: ConfigDict, stage: Stage) -> str | None:
 
 
 def describe(config: ConfigDict, stage: Stage, workdir: str) -> dict[str, Any]:
-    """The metadata of a stage's checkpoints.
+    """The metadata of a stage's checkpoints in a run's folder, JSON-able.
 
-    Args:
-      config: the run's configuration.
-      stage: the stage.
-      workdir: the run's folder.
-
-    Returns:
-      JSON-able: ``model`` (fields of ``Dsr``), ``stage``, ``fixed`` (settings that must not change
-      while a stage trains), ``from_step`` (steps of the earlier stage in the same workdir that it
-      started from, or None), ``config`` (all settings) and, where a folder was trained on,
-      ``surface_folder`` (where it lay).
+    They are ``model`` (fields of ``Dsr``), ``stage``, ``fixed`` (settings that must not change
+    while a stage trains), ``from_step`` (steps of the earlier stage in the same workdir that it
+    started from, or None), ``config`` (all settings) and, where a folder was trained on,
+    ``surface_folder`` (where it lay).
     """
     fixed = {
         "seed": config.seed,
@@ -70,19 +64,11 @@ def describe(config: ConfigDict, stage: Stage, workdir: str) -> dict[str, Any]:
 
 
 def steps_done(config: ConfigDict, stage: Stage, workdir: str) -> int | None:
-    """How far a stage has come in a workdir, if the run may go on from there.
-
-    Args:
-      config: the run's configuration.
-      stage: the stage.
-      workdir: the run's folder.
-
-    Returns:
-      Steps of its newest checkpoint; None where there is none.
+    """How far a stage has come in a workdir, if the run may go on from there; None if not begun.
 
     Raises:
-      VqadError: that checkpoint was trained with other settings, or from an earlier stage that has
-        been trained on since.
+      VqadError: its newest checkpoint was trained with other settings, or from an earlier stage
+        that has been trained on since.
     """
     folder = epath.Path(workdir) / stage.name
     done = checkpoints.latest_step(folder)
@@ -115,11 +101,9 @@ def steps_done(config: ConfigDict, stage: Stage, workdir: str) -> int | None:
 def _tell_changes(old: Mapping, new: Mapping, stage: str) -> None:
     """Says which settings of a stage are others than those it was trained with so far."""
     then, now = (described.get("config", {}).get(stage, {}) for described in (old, new))
-    changes = [
-        f"{name} {then[name]} -> {value}"
-        for name, value in now.items()
-        if isinstance(then, Mapping) and then.get(name, value) != value
-    ]
+    if not isinstance(then, Mapping):
+        return
+    changes = [f"{k} {then[k]} -> {v}" for k, v in now.items() if then.get(k, v) != v]
     if changes:
         logger.info("%s: goes on with other settings: %s", stage, ", ".join(changes))
 
@@ -127,11 +111,8 @@ def _tell_changes(old: Mapping, new: Mapping, stage: str) -> None:
 def check_units(config: ConfigDict, variables: Mapping, metadata: Mapping, folder: str) -> None:
     """Refuses restrictions that were trained with another ``code_units``, which no shape tells.
 
-    Args:
-      config: the run's configuration.
-      variables: what the checkpoint holds; an autoencoder alone fits any.
-      metadata: the checkpoint's.
-      folder: its name for the message.
+    Variables and metadata are of the checkpoint that messages call ``folder``; an autoencoder alone
+    fits any configuration.
 
     Raises:
       VqadError: they differ.
@@ -145,13 +126,10 @@ def check_units(config: ConfigDict, variables: Mapping, metadata: Mapping, folde
 
 
 def check_held_out(share: float, images: str, metadata: Mapping, folder: str) -> None:
-    """Refuses to hold images out that a stage may have been trained on: no promise would hold.
+    """Refuses to hold out images that a stage may have been trained on: no promise would hold.
 
-    Args:
-      share: ``config.calibration.held_out``.
-      images: fingerprint of the images that are left to train on.
-      metadata: of the stage's checkpoint.
-      folder: its name for the message.
+    ``images`` is the fingerprint of those that ``share`` leaves to train on, the metadata are of
+    the stage's checkpoint in ``folder``.
 
     Raises:
       VqadError: it was trained on others.

@@ -126,13 +126,10 @@ class Shardings:
         return place
 
     def check_batch_size(self, name: str, size: int, parts: int = 1, settled: bool = False) -> None:
-        """Refuses a batch size that the devices cannot share evenly.
+        """Refuses a batch size, called ``name``, that the devices cannot share evenly.
 
-        Args:
-          name: what the message calls the size.
-          size: images in a batch.
-          parts: parts that each device works on in turn (``accumulate_steps``).
-          settled: whether it cannot be changed, as of a stage that has begun.
+        Each device works on its share in ``parts`` (``accumulate_steps``). A size that is
+        ``settled``, as of a stage that has begun, cannot be changed.
 
         Raises:
           VqadError: ``size`` is not divisible by the number of devices times ``parts``.
@@ -141,24 +138,14 @@ class Shardings:
         if size % share:
             above = -(-size // share) * share
             times = f" times accumulate_steps={parts}" if parts > 1 else ""
-            advice = f"give {above}"
-            if settled:
-                advice = "the stage was begun with it: run on a number of devices that divides it"
+            begun = "the stage was begun with it: run on a number of devices that divides it"
+            advice = begun if settled else f"give {above}"
             raise VqadError(
                 f"{name}: {size} is not divisible by the {self.mesh.size} devices{times}; {advice}"
             )
 
     def check_height(self, name: str, height: int, multiple: int) -> None:
-        """Refuses a height of which the devices cannot have even parts.
-
-        Args:
-          name: what the message calls the height.
-          height: rows of an image.
-          multiple: what the rows of each device must be divisible by.
-
-        Raises:
-          VqadError: ``height`` is not divisible by ``multiple`` times the number of devices.
-        """
+        """Raises a VqadError for a height that is no ``multiple`` times the number of devices."""
         share = self.mesh.size * multiple
         if height % share:
             nearest = sorted({max(share, height // share * share), -(-height // share) * share})

@@ -13,7 +13,6 @@ import optax
 from vqad.kernels.compiler import compiler_options
 from vqad.models.dsr import Dsr
 from vqad.stages.stage import Defects, Outcome, Stage
-from vqad.training.accumulation import over_parts
 from vqad.training.sharding import Shardings
 
 IMAGES_SHOWN = 4
@@ -51,15 +50,7 @@ def state_shardings(shardings: Shardings, state: TrainState) -> TrainState:
 
 
 def split_variables(stage: Stage, variables: Mapping) -> tuple[dict, dict, dict]:
-    """Splits variables into what a stage trains and what stays frozen.
-
-    Args:
-      stage: the stage.
-      variables: ``{"params": ..., "codebook": ...}``.
-
-    Returns:
-      Trained parameters, trained codebooks (or {}), frozen variables.
-    """
+    """Trained parameters of a stage, trained codebooks (or {}), frozen variables."""
     params = variables["params"]
     trained = {name: params[name] for name in stage.trains}
     frozen = {"params": {name: params[name] for name in params if name not in stage.trains}}
@@ -105,13 +96,7 @@ def make_train_step(
 ) -> Callable[..., tuple[TrainState, dict, dict]]:
     """Builds a stage's train step: jitted, state donated, batch split over the mesh.
 
-    Args:
-      model: the network.
-      stage: which loss, which modules.
-      settings: the stage's part of the config.
-      optimizer: as ``make_optimizer`` gives it.
-      seed: seed of all randomness inside the steps.
-      shardings: where arrays live.
+    Settings are the stage's part of the config; all randomness comes from the seed and the step.
 
     Returns:
       A function (state, frozen variables, batch as ``training_batches`` gives it) to (state,
@@ -132,19 +117,16 @@ def make_train_step(
             (_, outcome), grads = jax.value_and_grad(loss_fn, has_aux=True)(trained, inputs)
             return (grads, outcome.metrics), (outcome.images, outcome.kept)
 
-        means, (images, kept) = over_parts(of_part, inputs, settings["accumulate_steps"])
+        means, (images, kept) = _over_parts(of_part, inputs, settings["accumulate_steps"])
         images = {name: jnp.clip(shown[:IMAGES_SHOWN], 0, 1) for name, shown in images.items()}
         return means, (images, kept)
 
-    def train_step(
-        state: TrainState, frozen: Mapping, batch: Mapping[str, jax.Array]
-    ) -> tuple[TrainState, dict, dict]:
+    def train_step(state: TrainState, frozen: Mapping, batch: Mapping) -> tuple:
         key = step_key(seed, stage.name, state.step)
         image = batch["image"].astype(jnp.float32) / 255
         defects = None
         if "mask" in batch:
-            mask = batch["mask"].astype(jnp.float32)[..., None]
-            defects = Defects(mask, batch["labelled"])
+            defects = Defects(batch["mask"].astype(jnp.float32)[..., None], batch["labelled"])
         inputs = stage.draw(key, image, settings, defects)
         # Split parameters are gathered for this, their gradients averaged and then split.
         variables = {"params": state.params, "codebook": state.codebook, "frozen": frozen}
@@ -159,8 +141,7 @@ def make_train_step(
             codebook, statistics = stage.ema_update(model, variables, kept, key)
             metrics |= statistics
         sizes = [metrics["loss"], norm, optax.tree.norm(params), optax.tree.norm(codebook)]
-        sizes = jnp.stack(sizes)
-        bad = ~jnp.isfinite(sizes).all() & (state.nonfinite_step < 0)
+        bad = ~jnp.isfinite(jnp.stack(sizes)).all() & (state.nonfinite_step < 0)
         new_state = TrainState(
             step=state.step + 1,
             params=params,
@@ -168,9 +149,8 @@ def make_train_step(
             opt_state=opt_state,
             nonfinite_step=jnp.where(bad, state.step + 1, state.nonfinite_step),
         )
-        new_state = jax.lax.with_sharding_constraint(
-            new_state, state_shardings(shardings, new_state)
-        )
+        where = state_shardings(shardings, new_state)
+        new_state = jax.lax.with_sharding_constraint(new_state, where)
         # The latter is a copy: the state's own is given to the next step.
         metrics |= {"gradient_norm": norm, "nonfinite_step": new_state.nonfinite_step}
         return new_state, metrics, images
@@ -185,15 +165,31 @@ def make_train_step(
     )
 
 
-def shown(images: Mapping[str, jax.Array]) -> dict[str, np.ndarray]:
-    """The first few images of a batch, or of this process's part of it, as NumPy arrays.
+def _over_parts(
+    function: Callable[[Any], tuple[Any, Any]], inputs: Any, parts: int
+) -> tuple[Any, Any]:
+    """Applies a function to a batch in parts, one after the other, to fit into the memory.
 
-    Args:
-      images: as a step returns them.
-
-    Returns:
-      [n, h, w, 3 or 1] by name.
+    It makes of arrays [m, ...] a tree of float arrays that are means over the images, and a tree of
+    arrays [m, ...]; these are then what it gives for the whole batch, up to rounding.
     """
+    if parts == 1:
+        return function(inputs)
+
+    def add(total: Any, part: Any) -> tuple[Any, Any]:
+        means, rows = function(part)
+        return jax.tree.map(jnp.add, total, means), rows
+
+    split = jax.tree.map(lambda a: a.reshape(parts, -1, *a.shape[1:]), inputs)
+    shapes = jax.eval_shape(function, jax.tree.map(lambda a: a[0], split))[0]
+    zeros = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), shapes)
+    total, rows = jax.lax.scan(add, zeros, split)
+    rows = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), rows)
+    return jax.tree.map(lambda a: a / parts, total), rows
+
+
+def shown(images: Mapping[str, jax.Array]) -> dict[str, np.ndarray]:
+    """The first few images of this process that a step returned, [n, h, w, 3 or 1] by name."""
 
     def first(array: jax.Array) -> np.ndarray:
         parts = sorted(array.addressable_shards, key=lambda part: part.index[0].start or 0)

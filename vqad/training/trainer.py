@@ -140,14 +140,9 @@ class Trainer:
         return self.shardings.put(state, state_shardings(self.shardings, shapes))
 
     def step(self, state: TrainState, batch: Mapping) -> tuple[TrainState, dict, dict]:
-        """One step; the state that it is given is used up.
+        """One step on a batch as of ``shardings.put_batch``; the state that it is given is used up.
 
-        Args:
-          state: the state.
-          batch: global arrays [n, ...], as ``shardings.put_batch`` gives them.
-
-        Returns:
-          The new state, metrics and images; see ``make_train_step``.
+        Returns the new state, metrics and images; see ``make_train_step``.
         """
         return (self._compiled or self.jitted)(state, self.frozen, batch)
 
@@ -157,11 +152,7 @@ class Trainer:
         return join_variables(weights, state.codebook, self.frozen)
 
     def save(self, manager: Any, state: TrainState, metadata: Mapping[str, Any]) -> None:
-        """Saves a checkpoint from which ``restore`` goes on.
-
-        Raises:
-          VqadError: it cannot be written.
-        """
+        """Saves a checkpoint from which ``restore`` goes on; a VqadError if that fails."""
         training = {"opt_state": state.opt_state, "step": state.step}
         if averaged(state.opt_state, None) is not None:
             training["params"] = state.params
@@ -170,8 +161,7 @@ class Trainer:
     def lower(self, shapes: Mapping | None = None) -> jax.stages.Lowered:
         """The step traced for its devices, without any array; for plans.
 
-        Args:
-          shapes: shapes of all variables; those of fresh ones if None.
+        ``shapes`` are of all variables; of fresh ones if None.
         """
         split = split_variables(self.stage, shapes or variable_shapes(self.model, self.stage))
         return self.jitted.lower(*self._arguments(*split))

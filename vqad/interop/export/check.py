@@ -130,7 +130,7 @@ def _excess(features: jax.Array, table: jax.Array, codes: jax.Array) -> jax.Arra
 def compare(
     model: Model, export: Callable[[np.ndarray], Outputs], images: Iterable[np.ndarray], path: str
 ) -> Figures:
-    """Compares an export, loaded again, with its model, on images uint8 [h, w, 3] of the model's size.
+    """Compares an export, loaded again, with its model, on images uint8 [h, w, 3] of its size.
 
     Raises:
       VqadError: a mask or a score differs by more than ``MASK_TOLERANCE`` where codes are the same,

@@ -113,7 +113,7 @@ def load(path: str, image_size: tuple[int, int] | None = None) -> Program:
 
 
 def _read(path: str) -> dict[str, bytes]:
-    """The members of the archive, which is not compressed and so fits the memory that it asks for."""
+    """The archive's members, not compressed and so of no more memory than the file's size."""
     safetensors.check_plain(path)
     if path.endswith(".onnx"):
         raise VqadError(
@@ -138,7 +138,7 @@ def _read(path: str) -> dict[str, bytes]:
 def _check_program(
     program: export.Exported, arrays: Mapping[str, np.ndarray], description: contents.Description
 ) -> None:
-    """Raises a ValueError for a program that is not a pure function of these weights and of images."""
+    """Raises a ValueError for what is no pure function of these weights and of images."""
     if len(program.mlir_module_serialized) > _LONGEST_PROGRAM:
         raise ValueError("it is too long")
     n, size = program.in_avals[-1].shape[0], description.image_size
