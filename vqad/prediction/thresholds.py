@@ -105,7 +105,7 @@ def read(folder: str) -> Thresholds | None:
 
 
 def from_json(entries: Any) -> Thresholds:
-    """Thresholds from what ``dataclasses.asdict`` made of them; else KeyError, TypeError, ValueError."""
+    """What ``dataclasses.asdict`` made JSON of; else KeyError, TypeError or ValueError."""
     found = Thresholds(**{**entries, "image_size": tuple(entries["image_size"])})
     height, width = found.image_size
     optional = [value for value in (found.overlap, found.weights) if value is not None]
