@@ -13,25 +13,15 @@ from vqad.models.dsr import Dsr
 
 @flax.struct.dataclass
 class Disturbance:
-    """What is drawn for a batch of n images of h x w; kept apart from what is done with it.
+    """What is drawn for a batch of n images of h x w; kept apart from what is done with it."""
 
-    Attributes:
-      mask: float32 [n, h, w, 1] in {0, 1}.
-      strength_lo: float32 [n] in [0.2, 1).
-      strength_hi: float32 [n] in [0.2, 1).
-      uniform_lo: float32 [n, h/8, w/8] in [0, 1), picks the rank at each lo position.
-      uniform_hi: float32 [n, h/4, w/4] in [0, 1), picks the rank at each hi position.
-      use_both: bool [n], disturb both levels.
-      use_lo: bool [n], where not both: disturb lo only (True) or hi only.
-    """
-
-    mask: jax.Array
-    strength_lo: jax.Array
-    strength_hi: jax.Array
-    uniform_lo: jax.Array
-    uniform_hi: jax.Array
-    use_both: jax.Array
-    use_lo: jax.Array
+    mask: jax.Array  # float32 [n, h, w, 1] in {0, 1}
+    strength_lo: jax.Array  # float32 [n] in [0.2, 1)
+    strength_hi: jax.Array  # float32 [n] in [0.2, 1)
+    uniform_lo: jax.Array  # float32 [n, h/8, w/8] in [0, 1), picks the rank at each lo position
+    uniform_hi: jax.Array  # float32 [n, h/4, w/4] in [0, 1), picks the rank at each hi position
+    use_both: jax.Array  # bool [n], disturb both levels
+    use_lo: jax.Array  # bool [n], where not both: disturb lo only (True) or hi only
 
     @property
     def lo(self) -> jax.Array:

@@ -29,16 +29,14 @@ def load_weights(path: str) -> tuple[dict, dict]:
     if is_weights_file(path):
         return read_weights(path)
     folder = find_folder(path)
-    oldest, *newer = complete_steps(folder)
-    for step in reversed(newer):
+    steps = complete_steps(folder)
+    for step in reversed(steps):
         try:
             return load_step(folder, step)
         except DamagedCheckpoint as error:
+            if step == steps[0]:
+                raise _none_left(folder, error) from error
             logger.warning("warning: %s; the one before it is used", error)
-    try:
-        return load_step(folder, oldest)
-    except DamagedCheckpoint as error:
-        raise _none_left(folder, error) from error
 
 
 def load_step(folder: str, step: int) -> tuple[dict, dict]:

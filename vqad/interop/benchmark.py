@@ -30,21 +30,13 @@ _FEWEST = 5  # timed calls of each, however long they take
 
 @dataclasses.dataclass(frozen=True)
 class Timing:
-    """What was measured of a runtime with batches of one size.
+    """What was measured of a runtime with batches of one size."""
 
-    Attributes:
-      runtime: its name.
-      dtype: what it computes in.
-      batch: images at a time.
-      warm_up: seconds of its first call, which compiles, or makes plans.
-      seconds: of each call after that.
-    """
-
-    runtime: str
-    dtype: str
-    batch: int
-    warm_up: float
-    seconds: list[float]
+    runtime: str  # its name
+    dtype: str  # what it computes in
+    batch: int  # images at a time
+    warm_up: float  # seconds of its first call, which compiles, or makes plans
+    seconds: list[float]  # of each call after that
 
     @property
     def images_per_second(self) -> float:

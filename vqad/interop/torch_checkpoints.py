@@ -30,21 +30,13 @@ _FILE_MARKS = {part: part for part in PARTS} | {"upsample_module": "_upsample"}
 
 @dataclass(frozen=True)
 class TorchCheckpoint:
-    """State dicts read from a PyTorch checkpoint.
+    """State dicts read from a PyTorch checkpoint."""
 
-    Attributes:
-        format: `authors` (BGR images) or `anomalib` (RGB images).
-        files: Per part its state dict as arrays, as `authors_to_variables` takes it.
-        names: Per part the prefix that its tensors have in the source, for error messages.
-        sources: Names of the files read.
-        ignored: Tensors beside the networks that were left out.
-    """
-
-    format: str
-    files: dict[str, dict[str, np.ndarray]]
-    names: dict[str, str]
-    sources: list[str]
-    ignored: list[str] = field(default_factory=list)
+    format: str  # `authors` (BGR images) or `anomalib` (RGB images)
+    files: dict[str, dict[str, np.ndarray]]  # as `authors_to_variables` takes them
+    names: dict[str, str]  # what comes before the tensors of each part there
+    sources: list[str]  # names of the files read
+    ignored: list[str] = field(default_factory=list)  # tensors beside the networks
 
 
 def read_checkpoint(path: str | Path) -> TorchCheckpoint:

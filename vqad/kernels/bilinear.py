@@ -30,23 +30,14 @@ _barrier = lax.optimization_barrier
 
 
 class _Weights(NamedTuple):
-    """Interpolation weights along an axis, shaped to broadcast; see the module's docstring.
+    """Interpolation weights along an axis, shaped to broadcast; see the module's docstring."""
 
-    Attributes:
-      e: weight of the neighbour before in an even output.
-      o: weight of the neighbour behind in an odd output.
-      before_far: weight of z[k - 1] in up(z)[2k - 1], zero at the edge.
-      before_near: weight of z[k] in up(z)[2k - 1], zero at the edge.
-      behind_far: weight of z[k + 1] in up(z)[2k + 2], zero at the edge.
-      behind_near: weight of z[k] in up(z)[2k + 2], zero at the edge.
-    """
-
-    e: np.ndarray
-    o: np.ndarray
-    before_far: np.ndarray
-    before_near: np.ndarray
-    behind_far: np.ndarray
-    behind_near: np.ndarray
+    e: np.ndarray  # weight of the neighbour before in an even output
+    o: np.ndarray  # weight of the neighbour behind in an odd output
+    before_far: np.ndarray  # weight of z[k - 1] in up(z)[2k - 1], zero at the edge
+    before_near: np.ndarray  # weight of z[k] in up(z)[2k - 1], zero at the edge
+    behind_far: np.ndarray  # weight of z[k + 1] in up(z)[2k + 2], zero at the edge
+    behind_near: np.ndarray  # weight of z[k] in up(z)[2k + 2], zero at the edge
 
 
 def _weights(size: int, axis: int) -> _Weights:

@@ -23,11 +23,7 @@ def select_rank(values: jax.Array, ranks: jax.Array) -> jax.Array:
     Of values float32 [..., k], no NaN, and ascending ranks int32 [...] in [0, k); among equal
     values, the first index.
     """
-    return choose(values, ranks, plain=plain_select_rank, default=_bisect)
-
-
-def _bisect(values: jax.Array, ranks: jax.Array) -> jax.Array:
-    """Finds the bits of the rank-th value from the highest down, counting smaller values."""
+    # The bits of the value are found from the highest down, counting smaller values.
     bits = distances.ordered_bits(values)
 
     def bisect(i: int, found: jax.Array) -> jax.Array:
@@ -86,7 +82,7 @@ def _codes_in_blocks(
     def block(i: int, found: jax.Array) -> jax.Array:
         here = lax.dynamic_slice_in_dim(order, i * size, size, axis=1)
         near, rank = (jax.vmap(lambda a, at: a[at])(a, here) for a in (features, ranks))
-        chosen = _bisect(distances.code_distances(near, codes), rank)
+        chosen = select_rank(distances.code_distances(near, codes), rank)
         return jax.vmap(lambda a, at, new: a.at[at].set(new))(found, here, chosen)
 
     with jax.named_scope("blocks"):

@@ -12,19 +12,12 @@ from vqad.models.quantizer import Quantized, VectorQuantizer
 
 
 class Coder(nn.Module):
-    """What the encoders and the general decoder share.
+    """What the encoders and the general decoder share."""
 
-    Attributes:
-      hiddens: channels of the hidden layers, h.
-      residual_hiddens: channels inside the residual blocks, r.
-      residual_layers: number of residual blocks.
-      dtype: dtype of the computation.
-    """
-
-    hiddens: int
-    residual_hiddens: int
-    residual_layers: int
-    dtype: DTypeLike = jnp.float32
+    hiddens: int  # channels of the hidden layers, h
+    residual_hiddens: int  # channels inside the residual blocks, r
+    residual_layers: int  # number of residual blocks
+    dtype: DTypeLike = jnp.float32  # dtype of the computation
 
     @nn.nowrap
     def _conv(self, features: int, name: str, kind: str = "same") -> Conv:
@@ -73,53 +66,29 @@ class GeneralDecoder(Coder):
 
 @flax.struct.dataclass
 class Encoding:
-    """Both levels of the discrete representation of an image batch.
+    """Both levels of the discrete representation of an image batch."""
 
-    Attributes:
-      hidden_hi: [n, h/4, w/4, hiddens], output of the hi encoder.
-      hidden_lo: [n, h/8, w/8, hiddens], output of the lo encoder.
-      features_lo: F_lo, [n, h/8, w/8, d].
-      features_hi: F_hi, [n, h/4, w/4, d].
-      lo: quantization of F_lo.
-      hi: quantization of F_hi.
-      upsampled_lo: U, [n, h/4, w/4, d].
-    """
-
-    hidden_hi: jax.Array
-    hidden_lo: jax.Array
-    features_lo: jax.Array
-    features_hi: jax.Array
-    lo: Quantized
-    hi: Quantized
-    upsampled_lo: jax.Array
+    hidden_hi: jax.Array  # [n, h/4, w/4, hiddens], output of the hi encoder
+    hidden_lo: jax.Array  # [n, h/8, w/8, hiddens], output of the lo encoder
+    features_lo: jax.Array  # F_lo, [n, h/8, w/8, d]
+    features_hi: jax.Array  # F_hi, [n, h/4, w/4, d]
+    lo: Quantized  # quantization of F_lo
+    hi: Quantized  # quantization of F_hi
+    upsampled_lo: jax.Array  # U, [n, h/4, w/4, d]
 
 
 class DiscreteAutoencoder(nn.Module):
-    """Encoders, codebooks K_hi and K_lo, and the general decoder; what stage 1 trains.
+    """Encoders, codebooks K_hi and K_lo, and the general decoder; what stage 1 trains."""
 
-    DSR: discrete autoencoder.
-
-    Attributes:
-      hiddens: h, channels of the hidden layers.
-      residual_hiddens: r, channels inside the residual blocks.
-      residual_layers: number of residual blocks in each stack.
-      code_dim: d, dimension of a code.
-      num_codes: codes in each of the two books.
-      commitment_cost: weight of the commitment losses.
-      decay: decay of the codebooks' moving averages.
-      reseed_below: moving count under which a code is re-seeded from data; 0 is off (the paper).
-      dtype: dtype of the computation; distances and codebooks are float32.
-    """
-
-    hiddens: int = 128
-    residual_hiddens: int = 64
-    residual_layers: int = 2
-    code_dim: int = 128
-    num_codes: int = 4096
-    commitment_cost: float = 0.25
-    decay: float = 0.99
-    reseed_below: float = 0.0
-    dtype: DTypeLike = jnp.float32
+    hiddens: int = 128  # h, channels of the hidden layers
+    residual_hiddens: int = 64  # r, channels inside the residual blocks
+    residual_layers: int = 2  # number of residual blocks in each stack
+    code_dim: int = 128  # d, dimension of a code
+    num_codes: int = 4096  # codes in each of the two books
+    commitment_cost: float = 0.25  # weight of the commitment losses
+    decay: float = 0.99  # decay of the codebooks' moving averages
+    reseed_below: float = 0.0  # moving count under which a code is re-seeded; 0 is off (the paper)
+    dtype: DTypeLike = jnp.float32  # dtype of the computation; distances and codebooks are float32
 
     def setup(self) -> None:
         """Builds the parts."""

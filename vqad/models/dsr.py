@@ -17,52 +17,30 @@ from vqad.models.unet import UNet
 
 @flax.struct.dataclass
 class Restored:
-    """Restored features and codes.
+    """Restored features and codes."""
 
-    Attributes:
-      features_lo: F~_lo, float32 [n, h/8, w/8, d].
-      features_hi: F~_hi, float32 [n, h/4, w/4, d].
-      lo: quantization of F~_lo, Q~_lo.
-      hi: quantization of F~_hi, Q~_hi.
-      unit_lo: float32 scalar, standard deviation of K_lo with ``Dsr.code_units``, else 1.
-      unit_hi: the same of K_hi.
-    """
-
-    features_lo: jax.Array
-    features_hi: jax.Array
-    lo: Quantized
-    hi: Quantized
-    unit_lo: jax.Array
-    unit_hi: jax.Array
+    features_lo: jax.Array  # F~_lo, float32 [n, h/8, w/8, d]
+    features_hi: jax.Array  # F~_hi, float32 [n, h/4, w/4, d]
+    lo: Quantized  # quantization of F~_lo, Q~_lo
+    hi: Quantized  # quantization of F~_hi, Q~_hi
+    unit_lo: jax.Array  # float32 scalar, standard deviation of K_lo with ``Dsr.code_units``, else 1
+    unit_hi: jax.Array  # the same of K_hi
 
 
 @flax.struct.dataclass
 class Inference:
-    """Everything that DSR computes for an image batch; float32.
+    """Everything that DSR computes for an image batch; float32."""
 
-    Attributes:
-      encoding: the discrete representation.
-      restored: the restored representation.
-      general: I_gen [n, h, w, 3].
-      specific: I_spc [n, h, w, 3].
-      detector_logits: [n, h, w, 2].
-      detector_mask: M, softmax of the logits; channel 1 is "anomalous".
-      upsampler_logits: [n, h, w, 2].
-      upsampled_mask: M_up, softmax of the logits; channel 1 is the pixel map.
-      smoothed_mask: [n, h, w], zero-padded local mean of M's channel 1.
-      score: [n], maximum of ``smoothed_mask``: the image score in [0, 1].
-    """
-
-    encoding: Encoding
-    restored: Restored
-    general: jax.Array
-    specific: jax.Array
-    detector_logits: jax.Array
-    detector_mask: jax.Array
-    upsampler_logits: jax.Array
-    upsampled_mask: jax.Array
-    smoothed_mask: jax.Array
-    score: jax.Array
+    encoding: Encoding  # the discrete representation
+    restored: Restored  # the restored representation
+    general: jax.Array  # I_gen [n, h, w, 3]
+    specific: jax.Array  # I_spc [n, h, w, 3]
+    detector_logits: jax.Array  # [n, h, w, 2]
+    detector_mask: jax.Array  # M, softmax of the logits; channel 1 is "anomalous"
+    upsampler_logits: jax.Array  # [n, h, w, 2]
+    upsampled_mask: jax.Array  # M_up, softmax of the logits; channel 1 is the pixel map
+    smoothed_mask: jax.Array  # [n, h, w], zero-padded local mean of M's channel 1
+    score: jax.Array  # [n], maximum of ``smoothed_mask``: the image score in [0, 1]
 
 
 def smooth(mask: jax.Array, window: int) -> jax.Array:

@@ -56,19 +56,12 @@ class Conv(nn.Module):
 
 
 class ConvBlock(nn.Module):
-    """[conv 3x3, instance norm, relu], once for each entry of ``features``.
+    """[conv 3x3, instance norm, relu], once for each entry of ``features``."""
 
-    Attributes:
-      features: output channels of each convolution.
-      upsample: whether bilinear 2x upsampling comes first.
-      kernel_init: initializer of the kernels; PyTorch's default if None.
-      dtype: dtype of the computation.
-    """
-
-    features: tuple[int, ...]
-    upsample: bool = False
-    kernel_init: Initializer | None = None
-    dtype: DTypeLike = jnp.float32
+    features: tuple[int, ...]  # output channels of each convolution
+    upsample: bool = False  # whether bilinear 2x upsampling comes first
+    kernel_init: Initializer | None = None  # initializer of the kernels; PyTorch's default if None
+    dtype: DTypeLike = jnp.float32  # dtype of the computation
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -107,21 +100,13 @@ class ResidualBlock(nn.Module):
 
 
 class ResidualStack(nn.Module):
-    """Residual blocks and a last relu.
+    """Residual blocks and a last relu."""
 
-    Attributes:
-      hiddens: channels of input and output.
-      residual_hiddens: channels inside each block.
-      layers: number of blocks.
-      kernel_init: initializer of the kernels; PyTorch's default if None.
-      dtype: dtype of the computation.
-    """
-
-    hiddens: int
-    residual_hiddens: int
-    layers: int
-    kernel_init: Initializer | None = None
-    dtype: DTypeLike = jnp.float32
+    hiddens: int  # channels of input and output
+    residual_hiddens: int  # channels inside each block
+    layers: int  # number of blocks
+    kernel_init: Initializer | None = None  # initializer of the kernels; PyTorch's default if None
+    dtype: DTypeLike = jnp.float32  # dtype of the computation
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:

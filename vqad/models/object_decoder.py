@@ -11,23 +11,14 @@ from vqad.models.layers import Conv, ConvBlock, ResidualStack
 
 
 class ObjectDecoder(nn.Module):
-    """concat(up(Q~_lo), Q~_hi) to I_spc (DSR: object-specific decoder).
+    """Object-specific decoder: concat(up(Q~_lo), Q~_hi) to I_spc."""
 
-    Attributes:
-      hiddens: channels of the hidden layers, h.
-      residual_hiddens: channels inside the residual blocks, r.
-      residual_layers: number of residual blocks.
-      bottleneck: channels at the coarsest level.
-      kernel_init: initializer of the kernels.
-      dtype: dtype of the computation.
-    """
-
-    hiddens: int = 128
-    residual_hiddens: int = 64
-    residual_layers: int = 2
-    bottleneck: int = 64
-    kernel_init: Initializer | None = None
-    dtype: DTypeLike = jnp.float32
+    hiddens: int = 128  # channels of the hidden layers, h
+    residual_hiddens: int = 64  # channels inside the residual blocks, r
+    residual_layers: int = 2  # number of residual blocks
+    bottleneck: int = 64  # channels at the coarsest level
+    kernel_init: Initializer | None = None  # initializer of the kernels
+    dtype: DTypeLike = jnp.float32  # dtype of the computation
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:

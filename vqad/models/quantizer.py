@@ -11,17 +11,11 @@ from vqad.models import initializers
 
 @flax.struct.dataclass
 class Quantized:
-    """What a quantizer returns.
+    """What a quantizer returns."""
 
-    Attributes:
-      values: float32 [n, h, w, d], the nearest codes; gradients pass straight to the features.
-      codes: int32 [n, h, w], their indices.
-      commitment: float32 scalar, commitment cost times the mean squared distance to the codes.
-    """
-
-    values: jax.Array
-    codes: jax.Array
-    commitment: jax.Array
+    values: jax.Array  # float32 [n, h, w, d], the nearest codes; gradients pass straight through
+    codes: jax.Array  # int32 [n, h, w], their indices
+    commitment: jax.Array  # float32 scalar, cost times the mean squared distance to the codes
 
 
 def code_counts(codes: jax.Array, num_codes: int) -> jax.Array:

@@ -10,19 +10,11 @@ from vqad.models.layers import Conv, ConvBlock
 
 
 class SubspaceRestriction(nn.Module):
-    """U-shape without skips that maps disturbed codes Q to restored features F~.
+    """U-shape without skips that maps disturbed codes Q to restored features F~."""
 
-    DSR: subspace restriction module.
-
-    Attributes:
-      features: channels of the output, d.
-      width: channels of the first level; the others have 2 and 4 times as many.
-      dtype: dtype of the computation.
-    """
-
-    features: int = 128
-    width: int = 128
-    dtype: DTypeLike = jnp.float32
+    features: int = 128  # channels of the output, d
+    width: int = 128  # channels of the first level; the others have 2 and 4 times as many
+    dtype: DTypeLike = jnp.float32  # dtype of the computation
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:

@@ -11,19 +11,11 @@ from vqad.models.layers import Conv, ConvBlock
 
 
 class UNet(nn.Module):
-    """Three poolings down to four times the width, and back up with skips.
+    """Three poolings down to four times the width, and back up with skips."""
 
-    DSR: anomaly detection module; upsampling module.
-
-    Attributes:
-      width: channels of the first level; the others have 2, 4 and 4 times as many.
-      kernel_init: initializer of the kernels; PyTorch's default if None.
-      dtype: dtype of the computation.
-    """
-
-    width: int = 64
-    kernel_init: Initializer | None = None
-    dtype: DTypeLike = jnp.float32
+    width: int = 64  # channels of the first level; the others have 2, 4 and 4 times as many
+    kernel_init: Initializer | None = None  # initializer of the kernels; PyTorch's default if None
+    dtype: DTypeLike = jnp.float32  # dtype of the computation
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:

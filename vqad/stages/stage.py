@@ -26,30 +26,19 @@ MODULES = (
 
 @flax.struct.dataclass
 class Defects:
-    """Labelled defects in a batch.
+    """Labelled defects in a batch."""
 
-    Attributes:
-      mask: float32 [n, h, w, 1] in {0, 1}, 1 on a defect.
-      labelled: bool [n], images whose mask is the truth; no anomalies are drawn on them.
-    """
-
-    mask: jax.Array
-    labelled: jax.Array
+    mask: jax.Array  # float32 [n, h, w, 1] in {0, 1}, 1 on a defect
+    labelled: jax.Array  # bool [n], images whose mask is the truth; no anomalies are drawn on them
 
 
 @flax.struct.dataclass
 class Outcome:
-    """What a stage's loss returns beside the loss.
+    """What a stage's loss returns beside the loss."""
 
-    Attributes:
-      metrics: float32 scalars by name, means over the images.
-      images: float32 [n, h, w, 3 or 1] by name, for a person to look at.
-      kept: arrays [n, ...] that the codebooks are updated with; None where they are frozen.
-    """
-
-    metrics: dict[str, jax.Array]
-    images: dict[str, jax.Array]
-    kept: Any = None
+    metrics: dict[str, jax.Array]  # float32 scalars by name, means over the images
+    images: dict[str, jax.Array]  # float32 [n, h, w, 3 or 1] by name, for a person to look at
+    kept: Any = None  # arrays [n, ...] to update codebooks with; None where they are frozen
 
 
 @dataclasses.dataclass(frozen=True)

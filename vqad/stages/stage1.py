@@ -20,15 +20,12 @@ _DEAD = 1e-3
 
 @flax.struct.dataclass
 class AutoencoderInputs:
-    """What stage 1's loss is computed from.
+    """What stage 1's loss is computed from."""
 
-    Attributes:
-      image: I, float32 [n, h, w, 3] in [0, 1].
-      keep_hi: bool [n, 1, 1, 1], images decoded from both levels, the others from lo; all if None.
-    """
-
-    image: jax.Array
-    keep_hi: jax.Array | None = None
+    image: jax.Array  # I, float32 [n, h, w, 3] in [0, 1]
+    keep_hi: jax.Array | None = (
+        None  # bool [n, 1, 1, 1], decoded from hi too, not lo alone; all if None
+    )
 
 
 def _keys(key: jax.Array) -> jax.Array:

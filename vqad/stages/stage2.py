@@ -21,43 +21,27 @@ from vqad.stages.stage import Defects, Outcome, Settings, Stage, Variables, augm
 
 @flax.struct.dataclass
 class SurfaceInputs:
-    """What the losses of stage 2 are computed from; see ``surface_inputs``.
+    """What the losses of stage 2 are computed from; see ``surface_inputs``."""
 
-    Attributes:
-      image: I, float32 [n, h, w, 3] in [0, 1].
-      draws: the anomalies of the batch; nothing of their masks is left on labelled images.
-      defects: labelled defects in the batch, if any.
-      weight_lo: with defects, float32 [n, h/8, w/8, 1]: 0 where nothing is to be restored, the
-        same elsewhere, with a mean of one over the whole batch.
-      marked: I with marks where ``by_mark`` is set, float32 like I; None without marks.
-      marks: where they are, float32 [n, h, w, 1] in {0, 1}.
-      by_mark: bool [n], images that are marked in place of having codes replaced.
-    """
-
-    image: jax.Array
-    draws: Disturbance
-    defects: Defects | None = None
+    image: jax.Array  # I, float32 [n, h, w, 3] in [0, 1]
+    draws: Disturbance  # anomalies; nothing of their masks is left on labelled images
+    defects: Defects | None = None  # labelled defects in the batch, if any
+    # With defects, float32 [n, h/8, w/8, 1]: 0 where nothing is to be restored, the same elsewhere,
+    # with a mean of one over the whole batch.
     weight_lo: jax.Array | None = None
-    marked: jax.Array | None = None
-    marks: jax.Array | None = None
-    by_mark: jax.Array | None = None
+    marked: jax.Array | None = None  # I, marked where ``by_mark`` is set; None without marks
+    marks: jax.Array | None = None  # where they are, float32 [n, h, w, 1] in {0, 1}
+    by_mark: jax.Array | None = None  # bool [n], marked, no codes replaced
 
 
 @flax.struct.dataclass
 class Disturbed:
-    """A batch before and after it was disturbed; nothing of it has a gradient.
+    """A batch before and after it was disturbed; nothing of it has a gradient."""
 
-    Attributes:
-      encoding: of the undisturbed images.
-      values_lo: disturbed Q_lo, float32 [n, h/8, w/8, d].
-      values_hi: disturbed Q_hi, float32 [n, h/4, w/4, d].
-      target: the detector's target mask, float32 [n, h, w, 1].
-    """
-
-    encoding: Encoding
-    values_lo: jax.Array
-    values_hi: jax.Array
-    target: jax.Array
+    encoding: Encoding  # of the undisturbed images
+    values_lo: jax.Array  # disturbed Q_lo, float32 [n, h/8, w/8, d]
+    values_hi: jax.Array  # disturbed Q_hi, float32 [n, h/4, w/4, d]
+    target: jax.Array  # the detector's target mask, float32 [n, h, w, 1]
 
 
 def surface_inputs(

@@ -20,19 +20,12 @@ logger = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Every:
-    """After how many steps each thing is due; all of them after the last step too.
+    """After how many steps each thing is due; all of them after the last step too."""
 
-    Attributes:
-      metrics: metrics are reported.
-      images: images are shown.
-      checkpoint: the state is saved.
-      evaluation: ``observe`` is called; 0 never.
-    """
-
-    metrics: int = 100
-    images: int = 1000
-    checkpoint: int = 1000
-    evaluation: int = 0
+    metrics: int = 100  # metrics are reported
+    images: int = 1000  # images are shown
+    checkpoint: int = 1000  # the state is saved
+    evaluation: int = 0  # ``observe`` is called; 0 never
 
 
 def train(

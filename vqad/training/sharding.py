@@ -20,16 +20,11 @@ class Shardings:
     a part of each large array: with ``optimizer`` the optimizer's arrays are split over ``data``
     (Rajbhandari et al., "ZeRO", 2020, stage 1), with ``parameters`` these and the parameters over
     ``model``, to be gathered where they are used (stage 3, or FSDP).
-
-    Attributes:
-      mesh: all devices of all processes.
-      split: what is split: ``nothing``, ``optimizer`` or ``parameters``.
-      min_size: arrays of fewer elements are not split.
     """
 
-    mesh: Mesh
-    split: str = "nothing"
-    min_size: int = 2**14
+    mesh: Mesh  # all devices of all processes
+    split: str = "nothing"  # what is split: ``nothing``, ``optimizer`` or ``parameters``
+    min_size: int = 2**14  # arrays of fewer elements are not split
 
     @classmethod
     def over_devices(

@@ -20,22 +20,13 @@ IMAGES_SHOWN = 4
 
 @flax.struct.dataclass
 class TrainState:
-    """What a step changes; arrays only.
+    """What a step changes; arrays only."""
 
-    Attributes:
-      step: int32 scalar, steps done.
-      params: parameters of the modules that the stage trains.
-      codebook: the codebooks where the stage moves them, else empty.
-      opt_state: the optimizer's state.
-      nonfinite_step: int32 scalar, the first step with a non-finite loss, gradient, parameter
-        or code, or -1.
-    """
-
-    step: jax.Array
-    params: Any
-    codebook: Any
-    opt_state: Any
-    nonfinite_step: jax.Array
+    step: jax.Array  # int32 scalar, steps done
+    params: Any  # parameters of the modules that the stage trains
+    codebook: Any  # the codebooks where the stage moves them, else empty
+    opt_state: Any  # the optimizer's state
+    nonfinite_step: jax.Array  # int32 scalar, first step with anything not finite, or -1
 
 
 def state_shardings(shardings: Shardings, state: TrainState) -> TrainState:

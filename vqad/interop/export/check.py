@@ -44,35 +44,19 @@ _BOOKS = {"quantizer_lo": contents.CODES[::2], "quantizer_hi": contents.CODES[1:
 
 @dataclasses.dataclass
 class Figures:
-    """What the comparison found.
+    """What the comparison found."""
 
-    Attributes:
-      images: how many were compared.
-      images_with_equal_codes: of how many all codes are equal.
-      mask_difference: largest difference of masks, of images with equal codes.
-      mask_difference_same_codes: the same of all images, the export's codes being forced on the
-        model.
-      mask_difference_plain: the same of all images, as both programs come.
-      score_difference: as ``mask_difference_same_codes``, of scores.
-      codes: how many codes were compared.
-      ties: how many of them differ, each a tie.
-      tie_excess: how much further than the nearest one such a code was, at most; in the unit of
-        ``TIE_TOLERANCE``.
-      verdicts: how many images both call defective; None without thresholds.
-      marks: share of the pixels of which one program alone says that they are defective.
-    """
-
-    images: int = 0
-    images_with_equal_codes: int = 0
-    mask_difference: float = 0.0
-    mask_difference_same_codes: float = 0.0
-    mask_difference_plain: float = 0.0
-    score_difference: float = 0.0
-    codes: int = 0
-    ties: int = 0
-    tie_excess: float = 0.0
-    verdicts: int | None = None
-    marks: float | None = None
+    images: int = 0  # how many were compared
+    images_with_equal_codes: int = 0  # of how many all codes are equal
+    mask_difference: float = 0.0  # largest difference of masks, of images with equal codes
+    mask_difference_same_codes: float = 0.0  # of all images, the export's codes forced
+    mask_difference_plain: float = 0.0  # the same of all images, as both programs come
+    score_difference: float = 0.0  # as ``mask_difference_same_codes``, of scores
+    codes: int = 0  # how many codes were compared
+    ties: int = 0  # how many of them differ, each a tie
+    tie_excess: float = 0.0  # most that one was beyond the nearest, as in ``TIE_TOLERANCE``
+    verdicts: int | None = None  # how many images both call defective; None without thresholds
+    marks: float | None = None  # share of pixels that one program alone marks
 
 
 class Model:

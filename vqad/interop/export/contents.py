@@ -23,19 +23,12 @@ KEY = "vqad"
 
 @dataclasses.dataclass(frozen=True)
 class Description:
-    """What an export says of itself, as far as a program needs it.
+    """What an export says of itself, as far as a program needs it."""
 
-    Attributes:
-      image_size: height and width of the images that it takes.
-      limits: its thresholds, or None.
-      metadata: ``model``, the fields of ``Dsr``, ``step``, ``config`` with the image size, and
-        ``file``, its path.
-    """
-
-    image_size: tuple[int, int]
-    limits: Thresholds | None
-    metadata: Mapping[str, Any]
-    whole: Mapping[str, Any]
+    image_size: tuple[int, int]  # height and width of the images that it takes
+    limits: Thresholds | None  # its thresholds, or None
+    metadata: Mapping[str, Any]  # as of a checkpoint, with ``file``, its path
+    whole: Mapping[str, Any]  # all of it, as it is written
 
 
 def usable_limits(trained: Detector) -> Thresholds | None:
