@@ -15,11 +15,8 @@ HEARTBEAT_SECONDS = 30
 def join(coordinator: str = "", count: int = 0, index: int = -1) -> None:
     """Joins the other processes of a run; to be called before JAX is used.
 
-    Args:
-      coordinator: address of the first process, as ``10.0.0.1:1234``. If empty, JAX asks the
-        cluster (TPU pods, SLURM, Open MPI, Kubernetes), which must be one that it knows.
-      count: how many processes there are; not needed where the cluster tells.
-      index: which one this is; not needed where the cluster tells.
+    The coordinator is the first process's address, as ``10.0.0.1:1234``. If empty, JAX asks the
+    cluster (TPU pods, SLURM, Open MPI, Kubernetes) for it, for the count and for this one's index.
 
     Raises:
       VqadError: the others cannot be found.

@@ -59,19 +59,13 @@ def draw_disturbance(
 
 
 def draw_ranks(uniform: jax.Array, strength: jax.Array, num_codes: int) -> jax.Array:
-    """Ranks of distance, uniform among those that the strength allows.
+    """Ranks of distance, uniform among those that the strength allows; rank 0 is the nearest code.
 
     DSR: rank of a replaced code.
 
     With K codes and strength s the ranks are [floor(0.05 K), max(1, min(floor(s K) + 1, K - 1))).
-
-    Args:
-      uniform: float32 [n, ...] in [0, 1).
-      strength: float32 [n] in (0, 1].
-      num_codes: K.
-
-    Returns:
-      int32 like ``uniform``; rank 0 is the nearest code.
+    Draws are float32 [n, ...] in [0, 1), strengths float32 [n] in (0, 1], ranks int32 like the
+    draws.
 
     Examples:
       >>> draws = jnp.array([[0.0, 0.999]])
@@ -103,17 +97,14 @@ def dilate(mask: jax.Array) -> jax.Array:
 def replace_codes(
     features: jax.Array, values: jax.Array, codes: jax.Array, mask: jax.Array, ranks: jax.Array
 ) -> jax.Array:
-    """Replaces the codes under a mask (DSR: feature anomalies).
+    """Replaces codes Q, float32 [n, h, w, d], where a mask is not 0, by those of given ranks.
 
     Args:
       features: F, float [n, h, w, d], around which codes are ranked.
-      values: Q, float32 [n, h, w, d], kept where the mask is 0.
+      values: Q.
       codes: the codebook, float32 [k, d].
       mask: float [n, f h, f w, 1] in {0, 1}; max-pooled to the feature grid.
       ranks: int32 [n, h, w].
-
-    Returns:
-      float32 [n, h, w, d].
     """
     wanted = pool_mask(mask, mask.shape[1] // features.shape[1]) > 0
     return jnp.where(wanted, codes_at_ranks(features, codes, ranks, wanted[..., 0]), values)
@@ -122,14 +113,8 @@ def replace_codes(
 def target_mask(mask: jax.Array, lo_disturbed: jax.Array) -> jax.Array:
     """The detector's target: the mask at the resolution of the coarsest disturbed grid.
 
-    DSR: target mask.
-
-    Args:
-      mask: float [n, h, w, 1] in {0, 1}.
-      lo_disturbed: bool [n], whether an image's lo codes were disturbed (else only the hi ones).
-
-    Returns:
-      float [n, h, w, 1]: max-pooled 8x (lo) or 4x (hi) and repeated back to full size.
+    A mask float [n, h, w, 1] in {0, 1} is max-pooled 8x where lo codes were disturbed, bool [n],
+    else 4x, and repeated back to full size.
     """
 
     def coarse(factor: int) -> jax.Array:

@@ -20,15 +20,10 @@ _CLEAN = 0.25
 def random_marks(
     key: jax.Array, image: jax.Array, max_cells: int = MAX_CELLS
 ) -> tuple[jax.Array, jax.Array]:
-    """Marks three quarters of the images of a batch.
+    """Marks three quarters of the images of a batch, float32 [n, h, w, 3] in [0, 1].
 
-    Args:
-      key: random key.
-      image: float32 [n, h, w, 3] in [0, 1]; h and w divisible by ``max_cells``.
-      max_cells: most cells of the patches' noise along a side, a power of two.
-
-    Returns:
-      The images, and where they changed visibly, float32 [n, h, w, 1] in {0, 1}.
+    Patches have noise of up to ``max_cells`` cells, a power of two that divides h and w. Returned
+    are the images, and where they changed visibly, float32 [n, h, w, 1] in {0, 1}.
     """
     shape_key, fill_key, clean_key, order_key = jax.random.split(key, 4)
     n, h, w, _ = image.shape
@@ -45,18 +40,14 @@ def _mark_shape(key: jax.Array, size: tuple[int, int], max_cells: int) -> jax.Ar
     """Opacity of one mark, float32 [h, w, 1] in [0, 1]."""
     kind_key, shape_key, edge_key, opacity_key = jax.random.split(key, 4)
     kind = jax.random.randint(kind_key, (), 0, 3)
-    # Of each kind the signed distance to its edge, in pixels, positive inside.
-    shapes = [_patch(shape_key, size, max_cells), _spots(shape_key, size), _curve(shape_key, size)]
+    # Of each kind the signed distance to its edge, in about pixels, positive inside.
+    noise, cells = perlin_noise_field(shape_key, size, max_cells)
+    patch = (noise[..., 0] - THRESHOLD) * min(size) / cells.max()
+    shapes = [patch, _spots(shape_key, size), _curve(shape_key, size)]
     inside = jnp.select([kind == i for i in range(3)], shapes)
     softness = jax.random.uniform(edge_key, minval=0.5, maxval=2.5)
     opacity = jax.random.uniform(opacity_key, minval=0.3, maxval=1.0)
     return opacity * jnp.clip(inside / softness + 0.5, 0, 1)[..., None]
-
-
-def _patch(key: jax.Array, size: tuple[int, int], max_cells: int) -> jax.Array:
-    """Perlin noise above the threshold, scaled to about pixels."""
-    noise, cells = perlin_noise_field(key, size, max_cells)
-    return (noise[..., 0] - THRESHOLD) * min(size) / cells.max()
 
 
 def _grid(size: tuple[int, int]) -> tuple[jax.Array, jax.Array]:

@@ -22,7 +22,7 @@ def _lattice_weights(size: int, cells: jax.Array, points: int) -> tuple[jax.Arra
 
 
 def perlin_noise(turns: jax.Array, cells: jax.Array, size: tuple[int, int]) -> jax.Array:
-    """Perlin gradient noise with the quintic fade, times sqrt 2.
+    """Perlin gradient noise float32 [h, w] with the quintic fade, times sqrt 2; about in [-1, 1].
 
     The sum over the four corners of each cell is written as two products with banded matrices, one
     for each gradient component: no gathers, and the number of cells may be traced.
@@ -32,9 +32,6 @@ def perlin_noise(turns: jax.Array, cells: jax.Array, size: tuple[int, int]) -> j
         ``cells + 1`` along each axis are used.
       cells: int or float [2], cells along height and width, each dividing that side.
       size: (h, w).
-
-    Returns:
-      float32 [h, w], about within [-1, 1].
     """
     angles = 2 * jnp.pi * turns.astype(jnp.float32)
     rows, rows_offset = _lattice_weights(size[0], cells[0], turns.shape[0])
@@ -49,17 +46,10 @@ def perlin_noise(turns: jax.Array, cells: jax.Array, size: tuple[int, int]) -> j
 
 
 def perlin_mask(key: jax.Array, size: tuple[int, int], max_cells: int = MAX_CELLS) -> jax.Array:
-    """One mask: Perlin noise, rotated by up to 90 degrees either way, above 0.5.
+    """One anomaly mask, float32 [h, w, 1] in {0, 1}: Perlin noise, rotated, above 0.5.
 
-    DSR: anomaly masks.
-
-    Args:
-      key: random key.
-      size: (h, w), both divisible by ``max_cells``.
-      max_cells: a power of two; the cells along each axis are drawn from such, up to this one.
-
-    Returns:
-      float32 [h, w, 1] in {0, 1}.
+    It is rotated by up to 90 degrees either way. The cells along each axis are drawn from the
+    powers of two up to ``max_cells``, which is one, and divides both sides of size (h, w).
     """
     noise, _ = perlin_noise_field(key, size, max_cells)
     return (noise > THRESHOLD).astype(jnp.float32)

@@ -9,13 +9,9 @@ from vqad.anomalies.perlin import MAX_CELLS, perlin_masks
 def smudge(
     image: jax.Array, mask: jax.Array, color: jax.Array, transparency: jax.Array
 ) -> jax.Array:
-    """Blends a colour over the image under a mask (DSR: smudges).
+    """Blends a colour float32 [n, 3] over images float32 [n, h, w, 3] under a mask [n, h, w, 1].
 
-    Args:
-      image: float32 [n, h, w, 3] in [0, 1].
-      mask: float32 [n, h, w, 1] in {0, 1}.
-      color: float32 [n, 3] in [0, 1].
-      transparency: beta, float32 [n] in [0, 1]; share of the image that shines through.
+    Beta, the transparency, float32 [n] in [0, 1], is the share of the image that shines through.
     """
     beta = transparency[:, None, None, None]
     blended = (1 - beta) * color[:, None, None, :] + beta * image

@@ -33,23 +33,17 @@ class DamagedCheckpoint(VqadError):
 
 
 def load_item(path: str, step: int, item: str, target: Any = None) -> tuple[Any, dict]:
-    """Loads an item of a checkpoint, checked against its digest.
+    """Loads ``variables`` or ``training`` of a checkpoint, checked by its digest, and the metadata.
 
-    Args:
-      path: checkpoint folder.
-      step: which checkpoint.
-      item: ``variables`` or ``training``.
-      target: arrays or shapes whose containers the result is to have; dicts and lists if None.
-
-    Returns:
-      The item, of NumPy's arrays, and the metadata.
+    The item is of NumPy's arrays, in the containers of ``target``, or in dicts and lists.
 
     Raises:
       DamagedCheckpoint: it cannot be read, or holds other bits than were written.
       VqadError: the system cannot read it now.
     """
     with _read(path, step) as folder:
-        stored_bytes = _stored(folder)
+        files = (folder / name for name in names_below(folder))
+        stored_bytes = sum(size_and_time(file)[0] for file in files if file.exists())
         metadata = _metadata(folder)
         # Each process reads by itself, and waits for no other.
         alone = ocp.options.MultiprocessingOptions(
@@ -91,12 +85,7 @@ def _host() -> jax.Device:
 
 
 def load_description(path: str, step: int) -> dict:
-    """Loads only the metadata of a checkpoint.
-
-    Raises:
-      DamagedCheckpoint: they cannot be read.
-      VqadError: the system cannot read them now.
-    """
+    """Loads only the metadata of a checkpoint; raises as ``load_item`` does."""
     with _read(path, step) as folder:
         return _metadata(folder)
 
@@ -125,12 +114,6 @@ def _check_size(arrays: Any, stored: int) -> None:
         claimed += max(math.prod(shape) for shape in shapes) * array.dtype.itemsize
     if claimed > _SMALL + 100 * stored:
         raise ValueError(f"its arrays are said to have {claimed:,} bytes, its files {stored:,}")
-
-
-def _stored(folder: epath.Path) -> int:
-    """Bytes of all files below a folder."""
-    paths = (folder / name for name in names_below(folder))
-    return sum(size_and_time(path)[0] for path in paths if path.exists())
 
 
 def _check_collections(variables: Any) -> None:

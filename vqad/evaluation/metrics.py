@@ -59,13 +59,6 @@ def _of_thresholds(
     return area, _divide(summed, defects[..., 0]), f1
 
 
-def _recall_at(negatives: np.ndarray, positives: np.ndarray, limit: float) -> np.ndarray:
-    """Largest recall of any threshold that raises at most this share of the negatives."""
-    rate = _divide(_from_above(negatives), negatives.sum(-1, keepdims=True))
-    recall = _divide(_from_above(positives), positives.sum(-1, keepdims=True))
-    return np.where(rate <= limit, recall, 0).max(-1, initial=0)
-
-
 def _mean_recall(
     negatives: np.ndarray,
     weights: np.ndarray,
@@ -103,8 +96,11 @@ def image_figures(negatives: np.ndarray, positives: np.ndarray) -> dict[str, np.
     tied = np.zeros(negatives.shape[-1], bool)
     names = ("image_auroc", "image_ap", "image_f1max")
     figures = dict(zip(names, _of_thresholds(negatives, positives, tied), strict=True))
+    rate = _divide(_from_above(negatives), negatives.sum(-1, keepdims=True))
+    recall = _divide(_from_above(positives), positives.sum(-1, keepdims=True))
     for share in FALSE_ALARMS:
-        figures[f"image_recall_at_{share * 100:.0f}"] = _recall_at(negatives, positives, share)
+        found = np.where(rate <= share, recall, 0).max(-1, initial=0)
+        figures[f"image_recall_at_{share * 100:.0f}"] = found
     return _where_both(negatives, positives, figures)
 
 

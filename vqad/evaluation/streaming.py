@@ -1,6 +1,7 @@
 """Pixels, too many to keep, counted in histograms of fixed size as they come."""
 
 import numpy as np
+from scipy import ndimage
 
 from vqad.errors import VqadError
 from vqad.evaluation.metrics import pixel_figures
@@ -45,15 +46,6 @@ def bin_scores(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.where(scores < 0.5, bins, BINS - 1 - bins), tails
 
 
-def _region_weights(labels: np.ndarray) -> np.ndarray:
-    """1 / size of the region of each positive, in order; regions touch at sides or corners."""
-    from scipy import ndimage
-
-    regions, _ = ndimage.label(labels, np.ones((3,) * labels.ndim))
-    own = regions[labels]
-    return 1 / np.bincount(own)[own]
-
-
 class StreamingCurve:
     """Figures of pixels with scores in [0, 1], in 3 kB an image (12 kB if defective) and 10 MB.
 
@@ -82,8 +74,10 @@ class StreamingCurve:
         negatives, positives = bins[~labels], bins[labels]
         np.add.at(self.counts[0], negatives, 1)
         if positives.size:
+            # Regions touch at sides or corners.
+            own = ndimage.label(labels, np.ones((3,) * labels.ndim))[0][labels]
             coarse, weights = [], np.ones(positives.size)
-            kinds = (weights, _region_weights(labels), weights / positives.size)
+            kinds = (weights, 1 / np.bincount(own)[own], weights / positives.size)
             for row, weight in zip((self.counts[1], *self.overlaps), kinds, strict=True):
                 np.add.at(row, positives, weight.astype(row.dtype))
                 coarse.append(np.bincount(_COARSE[positives], weight, COARSE_BINS))

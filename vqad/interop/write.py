@@ -38,16 +38,10 @@ FORMATS = {
 def export(
     model: str, out: str, format: str, images: Iterable[np.ndarray] | None = None
 ) -> tuple[check.Figures, int]:
-    """Exports a model.
+    """Exports a workdir, a checkpoint folder or a safetensors export as one of ``FORMATS``.
 
-    Args:
-      model: a run's workdir, a checkpoint folder, or a safetensors export.
-      out: the file to write; its name ends in ``.<format>``.
-      format: one of ``FORMATS``.
-      images: uint8 [h, w, 3] to compare on, of any size; drawn surfaces if None.
-
-    Returns:
-      What the check found, and the size of the file in bytes.
+    It is compared on images uint8 [h, w, 3] of any size, drawn surfaces if None. ``out`` ends in
+    ``.<format>``. Returned are what the check found, and the size of the file in bytes.
 
     Raises:
       VqadError: no whole model, what the format needs is not installed, the export fails its check,

@@ -117,14 +117,8 @@ def plain_upsample_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
 def upsample_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Bilinear 2x upsampling with aligned corners, then a 3x3 convolution with zero padding.
 
-    Products are summed and interpolated in float32 whatever the dtype of x.
-
-    Args:
-      x: [n, h, w, ci].
-      kernel: [3, 3, ci, co].
-
-    Returns:
-      [n, 2h, 2w, co], dtype of x.
+    Maps [n, h, w, ci] by [3, 3, ci, co] to [n, 2h, 2w, co], dtype of x; products are summed and
+    interpolated in float32 whatever that is.
     """
     return choose(x, kernel, plain=plain_upsample_conv, default=_conv_then_upsample)
 

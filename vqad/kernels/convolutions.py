@@ -36,12 +36,7 @@ def conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
     all its taps and a sum of these, shifted, which keeps vector units busy where a convolution to
     two channels does not.
 
-    Args:
-      x: [n, h, w, ci].
-      kernel: [k, k, ci, co], k odd.
-
-    Returns:
-      [n, h, w, co], dtype of x.
+    Maps [n, h, w, ci] by [k, k, ci, co], k odd, to [n, h, w, co], dtype of x.
     """
     k, _, _, co = kernel.shape
     fast = _pointwise_conv if k == 1 else _thin_conv if co <= 2 else plain_conv

@@ -47,21 +47,15 @@ def plain_codes_at_ranks(
 def codes_at_ranks(
     features: jax.Array, codes: jax.Array, ranks: jax.Array, wanted: jax.Array
 ) -> jax.Array:
-    """Codes whose distance to each feature vector has the given rank, where they are wanted.
+    """Codes float32 [n, h, w, d] whose distance to each feature has the given rank, where wanted.
 
     Each image's wanted positions are gathered at its front and worked on in blocks, until no image
     of the batch has any left: time grows with the largest wanted share, memory with neither image
     area times codes nor batch. Nothing but the number of blocks passes between images, so that the
-    batch axis may be sharded over devices.
+    batch axis may be sharded over devices. Where none is wanted, codes are unspecified.
 
-    Args:
-      features: float [n, h, w, d].
-      codes: float32 [k, d].
-      ranks: int32 [n, h, w] in [0, k).
-      wanted: bool [n, h, w].
-
-    Returns:
-      float32 [n, h, w, d], unspecified codes where none is wanted.
+    Takes features float [n, h, w, d], codes float32 [k, d], ranks int32 [n, h, w] in [0, k) and
+    what is wanted, bool [n, h, w].
     """
     return choose(
         features, codes, ranks, wanted, plain=plain_codes_at_ranks, default=_codes_in_blocks

@@ -128,15 +128,9 @@ class DiscreteAutoencoder(nn.Module):
     def __call__(
         self, image: jax.Array, keep_hi: jax.Array | None = None
     ) -> tuple[jax.Array, Encoding]:
-        """Reconstructs an image batch.
+        """I_gen, float32 [n, h, w, 3], and the encoding of an image float [n, h, w, 3] in [0, 1].
 
-        Args:
-          image: float [n, h, w, 3] in [0, 1].
-          keep_hi: bool [n, 1, 1, 1], images that are decoded from both levels, the others with
-            Q_hi = 0; all if None.
-
-        Returns:
-          I_gen, float32 [n, h, w, 3], and the encoding.
+        Where ``keep_hi``, bool [n, 1, 1, 1], is not set, an image is decoded with Q_hi = 0.
 
         Raises:
           VqadError: unsupported size or number of channels.

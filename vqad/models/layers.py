@@ -12,27 +12,20 @@ from vqad.models.initializers import Initializer, torch_default
 
 
 class Conv(nn.Module):
-    """Convolution on NHWC that keeps height and width, halves them or doubles them.
+    """Convolution on NHWC that keeps height and width, halves them or doubles them."""
 
-    Attributes:
-      features: output channels.
-      kernel_size: kernel side for ``same`` (odd); ``down`` and ``up`` are 4x4, stride 2, padding 1.
-      kind: ``same``, ``down`` (strided), ``up`` (transposed) or ``bilinear`` (3x3 after bilinear
-        2x upsampling).
-      use_bias: whether the layer has a bias.
-      add_bias: whether the bias is added. An instance norm behind the layer removes any bias, so it
-        is only kept there, for checkpoints' sake.
-      kernel_init: initializer of the kernel; PyTorch's default if None.
-      dtype: dtype of the computation; parameters are float32.
-    """
-
-    features: int
+    features: int  # output channels
+    # Kernel side for ``same`` (odd); ``down`` and ``up`` are 4x4, stride 2, padding 1.
     kernel_size: int = 3
+    # ``same``, ``down`` (strided), ``up`` (transposed) or ``bilinear`` (3x3 after bilinear 2x
+    # upsampling).
     kind: str = "same"
-    use_bias: bool = True
+    use_bias: bool = True  # whether the layer has a bias
+    # Whether the bias is added. An instance norm behind the layer removes any bias, so it is only
+    # kept there, for checkpoints' sake.
     add_bias: bool = True
-    kernel_init: Initializer | None = None
-    dtype: DTypeLike = jnp.float32
+    kernel_init: Initializer | None = None  # initializer of the kernel; PyTorch's default if None
+    dtype: DTypeLike = jnp.float32  # dtype of the computation; parameters are float32
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:

@@ -43,24 +43,17 @@ class VectorQuantizer(nn.Module):
     The codebook lives in the collection ``codebook`` as ``codes`` [k, d], ``cluster_size`` [k] and
     ``ema_sum`` [k, d], all float32. ``ema_update`` moves it by the statistics of a batch
     that was quantized. Everything here is float32.
-
-    Attributes:
-      num_codes: k, codes in the book.
-      code_dim: d, dimension of a code.
-      commitment_cost: weight of the commitment loss.
-      decay: decay of the moving averages.
-      reseed_below: a code whose moving count falls below this is put onto a feature vector drawn
-        from the batch (with the rng stream ``codebook``), with a count of one. As all counts start
-        at zero, a positive value also initialises the book from data. 0 (the paper) never re-seeds.
-      epsilon: Laplace smoothing of the counts, written back into them.
     """
 
-    num_codes: int
-    code_dim: int
-    commitment_cost: float = 0.25
-    decay: float = 0.99
+    num_codes: int  # k, codes in the book
+    code_dim: int  # d, dimension of a code
+    commitment_cost: float = 0.25  # weight of the commitment loss
+    decay: float = 0.99  # decay of the moving averages
+    # A code whose moving count falls below this is put onto a feature vector drawn from the batch
+    # (with the rng stream ``codebook``), with a count of one. As all counts start at zero, a
+    # positive value also initialises the book from data. 0 (the paper) never re-seeds.
     reseed_below: float = 0.0
-    epsilon: float = 1e-5
+    epsilon: float = 1e-5  # Laplace smoothing of the counts, written back into them
 
     def setup(self) -> None:
         """Declares the codebook's variables."""

@@ -30,23 +30,24 @@ def score(
     batch_size: int,
     name: str,
 ) -> Iterator[Scored]:
-    """Scores pictures one after the other; no more of them are kept than are in a batch.
+    """Scores pictures uint8 [h, w, 3] in turn; no more of them are kept than are in a batch.
 
-    Args:
-      predict: as of ``make_predict``.
-      pictures: uint8 [h, w, 3].
-      size: height and width that ``predict`` takes.
-      overlap: of tiles, into which larger pictures are cut; None resizes all pictures.
-      batch_size: images or tiles at a time; the last batch is padded.
-      name: what a message calls the model.
+    Larger ones than ``size``, which ``predict`` takes, are cut into tiles with that overlap, or
+    resized if None. The last batch is padded. Messages call the model ``name``.
 
     Raises:
       VqadError: a bad batch size, or what the network says is not finite.
     """
     if batch_size < 1:
         raise VqadError(f"batch_size: {batch_size}; must be at least 1")
+
+    def seen(picture: np.ndarray) -> Iterable[np.ndarray]:
+        """What the network sees of a picture: all of it, resized, or its tiles."""
+        places = tiles.places(picture.shape[:2], size, overlap)
+        return tiles.cut(picture, places, size) if places else [resize_image(picture, size)]
+
     ahead, pictures = itertools.tee(pictures)
-    parts = itertools.chain.from_iterable(_parts(each, size, overlap) for each in ahead)
+    parts = itertools.chain.from_iterable(map(seen, ahead))
     found = _in_batches(predict, parts, batch_size, name)
     for picture in pictures:
         shape = picture.shape[:2]
@@ -61,12 +62,6 @@ def score(
             whole.add(values, *place)
         joined = whole.joined()[: shape[0], : shape[1]]
         yield Scored(max(scores), joined, joined.max())
-
-
-def _parts(picture: np.ndarray, size: tuple[int, int], overlap: int | None) -> Iterable[np.ndarray]:
-    """What the network sees of a picture: all of it, resized, or its tiles."""
-    places = tiles.places(picture.shape[:2], size, overlap)
-    return tiles.cut(picture, places, size) if places else [resize_image(picture, size)]
 
 
 def _in_batches(

@@ -16,16 +16,11 @@ def mean_squared_error(a: jax.Array, b: jax.Array, weight: jax.Array | None = No
 def focal_loss(
     probabilities: jax.Array, mask: jax.Array, gamma: float = 2.0, smooth: float = 1e-5
 ) -> jax.Array:
-    """Two-class loss on probabilities; softmax is applied once, before this (DSR: focal loss).
+    """Two-class focal loss on probabilities float [n, h, w, 2]; the softmax is applied before this.
 
-    With the one-hot target t clipped to [smooth, 1 - smooth] and q = sum(t p) + smooth, the loss is
-    the mean over pixels of -(1 - q)^gamma log q, as in the released code.
-
-    Args:
-      probabilities: float [n, h, w, 2], channel 1 anomalous.
-      mask: float [n, h, w, 1] in {0, 1}.
-      gamma: focusing exponent.
-      smooth: clip of the target and offset of q.
+    With the one-hot target t of the mask float [n, h, w, 1] in {0, 1} clipped to [smooth, 1 -
+    smooth] and q = sum(t p) + smooth, the loss is the mean over pixels of -(1 - q)^gamma log q, as
+    in the released code. Channel 1 is anomalous.
     """
     p = probabilities.astype(jnp.float32)
     target = jnp.concatenate([1 - mask, mask], axis=-1).astype(jnp.float32)

@@ -85,14 +85,7 @@ class Stage:
 def augmented(
     key: jax.Array, image: jax.Array, defects: Defects | None, settings: Settings
 ) -> tuple[jax.Array, Defects | None]:
-    """Rotates some images of a batch and makes some grey; labelled defects turn with their images.
-
-    Args:
-      key: random key.
-      image: float32 [n, h, w, 3] in [0, 1].
-      defects: labelled defects in the batch, if any.
-      settings: ``rotation_probability``, ``gray_probability``.
-    """
+    """Rotates some images float32 [n, h, w, 3] and makes some grey; defects turn with them."""
     if gray := settings.get("gray_probability", 0.0):
         image = random_gray(jax.random.fold_in(key, 1), image, gray)
     probability = settings["rotation_probability"]

@@ -23,9 +23,8 @@ class AutoencoderInputs:
     """What stage 1's loss is computed from."""
 
     image: jax.Array  # I, float32 [n, h, w, 3] in [0, 1]
-    keep_hi: jax.Array | None = (
-        None  # bool [n, 1, 1, 1], decoded from hi too, not lo alone; all if None
-    )
+    # bool [n, 1, 1, 1], images that are decoded from both levels, not lo alone; all if None
+    keep_hi: jax.Array | None = None
 
 
 def _keys(key: jax.Array) -> jax.Array:
@@ -75,16 +74,10 @@ def autoencoder_loss(
 def ema_update(
     model: Dsr, variables: Variables, kept: Mapping[str, Any], key: jax.Array
 ) -> tuple[Any, dict[str, jax.Array]]:
-    """Updates both codebooks by the statistics of a whole batch (DSR: codebook update).
+    """Updates both codebooks by the statistics of a whole batch, as the loss kept it by level.
 
-    Args:
-      model: the network.
-      variables: its variables before the step.
-      kept: features [n, h, w, d] and codes [n, h, w] of the batch by level, as the loss kept them.
-      key: random key of the step, for codes that are re-seeded.
-
-    Returns:
-      The codebooks after the step; ``perplexity`` and ``codebook_usage`` of each level.
+    These are features [n, h, w, d] and codes [n, h, w]; the key is for codes that are re-seeded.
+    Returned are the codebooks, and ``perplexity`` and ``codebook_usage`` of each level.
     """
     _, updates = model.apply(
         variables,

@@ -65,14 +65,10 @@ def surface_inputs(
 def draw_surface_inputs(
     key: jax.Array, image: jax.Array, settings: Settings, defects: Defects | None = None
 ) -> SurfaceInputs:
-    """Rotates some images, labelled defects with them, and draws anomalies.
+    """Rotates some images float32 [n, h, w, 3] in [0, 1], defects too, and draws anomalies.
 
-    Args:
-      key: random key of the step.
-      image: float32 [n, h, w, 3] in [0, 1].
-      settings: ``rotation_probability``, ``gray_probability``, ``min_strength``, ``max_cells``,
-        ``mark_share``.
-      defects: labelled defects in the batch, if any.
+    Settings are ``rotation_probability``, ``gray_probability``, ``min_strength``, ``max_cells`` and
+    ``mark_share``.
     """
     rotation_key, draws_key = jax.random.split(key)
     n, h, w, _ = image.shape
@@ -145,11 +141,8 @@ def detector_loss(
 ) -> tuple[jax.Array, Outcome]:
     """Focal + lambda2 features + lambda3 image (DSR: stage 2 loss).
 
-    Args:
-      model: the network.
-      variables: its variables, all but the upsampler's.
-      inputs: images, anomalies and labelled defects.
-      settings: ``feature_weight`` (lambda2), ``image_weight`` (lambda3).
+    Needs all variables but the upsampler's. lambda2 is the setting ``feature_weight``, lambda3
+    ``image_weight``.
     """
     net, batch, restored = restored_batch(model, variables, inputs)
     specific = net.decode_specific(restored)

@@ -23,15 +23,10 @@ class UpsamplerInputs:
 def draw_upsampler_inputs(
     key: jax.Array, image: jax.Array, settings: Settings, defects: Defects | None = None
 ) -> UpsamplerInputs:
-    """Rotates some images and smudges half of them, or marks some.
+    """Rotates some images float32 [n, h, w, 3] in [0, 1] and smudges half of them, or marks some.
 
     Labelled images are not smudged; their own full-resolution mask, turned too, is the target.
-
-    Args:
-      key: random key of the step.
-      image: float32 [n, h, w, 3] in [0, 1].
-      settings: ``rotation_probability``, ``gray_probability``, ``max_cells``, ``mark_share``.
-      defects: labelled defects in the batch, if any.
+    Settings are ``rotation_probability``, ``gray_probability``, ``max_cells`` and ``mark_share``.
     """
     rotation_key, smudge_key = jax.random.split(key)
     image, defects = augmented(rotation_key, image, defects, settings)

@@ -24,15 +24,9 @@ def initial_variables(
 ) -> dict:
     """Variables at the start of a stage: fresh for what it trains, a checkpoint's for the rest.
 
-    Args:
-      model: the network.
-      stage: the stage.
-      seed: seed of the initialisation.
-      earlier: name and variables of the checkpoint that it starts from; None where it needs none.
-      warm: name and variables of modules that start trained, of those that the stage trains.
-
-    Returns:
-      ``{"params", "codebook"}`` of the modules that exist after this stage, NumPy arrays.
+    ``earlier`` is the checkpoint that it starts from, ``warm`` one of modules that start trained,
+    each with its name. Returned are NumPy arrays, ``{"params", "codebook"}`` of the modules that
+    exist after this stage.
 
     Raises:
       VqadError: a checkpoint lacks arrays or has them in other shapes, or JAX may not use the

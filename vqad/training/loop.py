@@ -70,7 +70,10 @@ def train(
         nonlocal pending
         if pending is not None:
             (step, metrics), pending = pending, None
-            _report(progress, name, step, metrics)
+            found = jax.device_get(metrics)
+            _stop_if_nonfinite(found[-1]["nonfinite_step"], name)
+            names = [each for each in found[0] if each != "nonfinite_step"]
+            progress.report(step, {each: np.mean([m[each] for m in found]) for each in names})
 
     for step in range(start + 1, steps + 1):
         with profile.step(step - start):
@@ -97,21 +100,14 @@ def train(
         stopping = interruption.due()
         if stopping or due(every.checkpoint):
             settle()
-            _stop_if_nonfinite(int(metrics["nonfinite_step"]), name)
+            _stop_if_nonfinite(metrics["nonfinite_step"], name)
             save(state)
         if stopping:
             raise Interrupted(f"{name} is saved at step {step} of {steps}")
     return state
 
 
-def _report(progress: Progress, stage: str, step: int, metrics: list[dict]) -> None:
-    fetched = jax.device_get(metrics)
-    _stop_if_nonfinite(int(fetched[-1]["nonfinite_step"]), stage)
-    names = [name for name in fetched[0] if name != "nonfinite_step"]
-    progress.report(step, {name: np.mean([m[name] for m in fetched]) for name in names})
-
-
-def _stop_if_nonfinite(bad: int, stage: str) -> None:
+def _stop_if_nonfinite(bad: jax.Array, stage: str) -> None:
     if bad >= 0:
         raise VqadError(
             f"{stage}: loss, gradient or parameters are not finite at step {bad}; the "

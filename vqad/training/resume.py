@@ -93,19 +93,12 @@ def steps_done(config: ConfigDict, stage: Stage, workdir: str) -> int | None:
             f"{folder}: was trained from {then}, and this run would go on from {now}; move it away "
             "to train it anew, or give another --workdir"
         )
-    if done < config[stage.name].steps:
-        _tell_changes(old, new, stage.name)
+    then, now = (described.get("config", {}).get(stage.name, {}) for described in (old, new))
+    if done < config[stage.name].steps and isinstance(then, Mapping):
+        changes = [f"{k} {then[k]} -> {v}" for k, v in now.items() if then.get(k, v) != v]
+        if changes:
+            logger.info("%s: goes on with other settings: %s", stage.name, ", ".join(changes))
     return done
-
-
-def _tell_changes(old: Mapping, new: Mapping, stage: str) -> None:
-    """Says which settings of a stage are others than those it was trained with so far."""
-    then, now = (described.get("config", {}).get(stage, {}) for described in (old, new))
-    if not isinstance(then, Mapping):
-        return
-    changes = [f"{k} {then[k]} -> {v}" for k, v in now.items() if then.get(k, v) != v]
-    if changes:
-        logger.info("%s: goes on with other settings: %s", stage, ", ".join(changes))
 
 
 def check_units(config: ConfigDict, variables: Mapping, metadata: Mapping, folder: str) -> None:

@@ -30,16 +30,11 @@ class Shardings:
     def over_devices(
         cls, data: int = -1, model: int = 1, split: str = "nothing", devices: Any = None
     ) -> "Shardings":
-        """Lays devices out as a mesh, those of a process side by side.
+        """Lays devices, all there are if None, out as a mesh, those of a process side by side.
 
         So a process's rows of a batch are its own in the order of all rows, too, and numbers do not
-        depend on which process has which devices.
-
-        Args:
-          data: devices along ``data``; -1 for all that ``model`` leaves.
-          model: devices along ``model``.
-          split: what of the state is split.
-          devices: the devices; all there are if None.
+        depend on which process has which devices. ``data`` and ``model`` are how many lie along
+        each axis, -1 all that ``model`` leaves.
 
         Raises:
           VqadError: the axes do not make up the number of devices.
@@ -74,14 +69,9 @@ class Shardings:
     ) -> tuple[Any, Any]:
         """Applies a function on every device to the device's own rows; inside of ``jax.jit``.
 
-        Args:
-          function: (whole, rows) to a tree of float arrays that are means over the rows, and a tree
-            of arrays with rows.
-          whole: tree of arrays that every device sees whole.
-          rows: tree of arrays [n, ...], of which a device sees its share.
-
-        Returns:
-          The means over all rows, and all rows.
+        It makes of what every device sees whole, and of rows [n, ...], a tree of float arrays that
+        are means over the rows, and a tree of arrays with rows. Returned are the means over all
+        rows, and all rows.
         """
         everywhere, split = PartitionSpec(), self.batch.spec
 
@@ -171,10 +161,3 @@ class Shardings:
     def put(self, tree: Any, shardings: Any = None) -> Any:
         """Puts a tree of arrays, the same in all processes, where it lives: copies by default."""
         return jax.device_put(tree, self.replicated if shardings is None else shardings)
-
-
-def placed(tree: Any, shardings: Any) -> Any:
-    """Shapes and dtypes of a tree of arrays or shapes, with where they live."""
-    return jax.tree.map(
-        lambda a, where: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=where), tree, shardings
-    )

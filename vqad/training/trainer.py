@@ -15,7 +15,7 @@ from vqad.models.dsr import Dsr
 from vqad.stages.stage import Stage
 from vqad.training.initialization import initial_variables, variable_shapes
 from vqad.training.optimizer import averaged, make_optimizer
-from vqad.training.sharding import Shardings, placed
+from vqad.training.sharding import Shardings
 from vqad.training.step import (
     TrainState,
     create_state,
@@ -177,7 +177,11 @@ class Trainer:
 
     def _arguments(self, params: Mapping, codebook: Mapping, frozen: Mapping) -> tuple:
         state = jax.eval_shape(partial(create_state, optimizer=self.optimizer), params, codebook)
-        return placed(state, state_shardings(self.shardings, state)), frozen, self.batch_shapes()
+        where = state_shardings(self.shardings, state)
+        state = jax.tree.map(
+            lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), state, where
+        )
+        return state, frozen, self.batch_shapes()
 
     def _compile(self, params: Mapping, codebook: Mapping, frozen: Mapping) -> TrainState:
         """Compiles the step, if there are any; returns the state's shapes."""
