@@ -17,7 +17,7 @@ SWITCH = "VQAD_COMPILER_OPTIONS"
 _CPU_OPTIONS = {
     # Keeps convolutions out of YNNPACK: a 3x3 weight gradient took 1.5 times as long there
     # (64 channels, 64 x 64, two cores).
-    "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT",
+    "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"
 }
 
 

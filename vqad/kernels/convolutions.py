@@ -112,12 +112,7 @@ def _space_to_depth_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
 def plain_conv_transpose(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """What ``conv_transpose`` computes: zeros between pixels, then the kernel turned round."""
     return lax.conv_general_dilated(
-        x,
-        kernel[::-1, ::-1],
-        (1, 1),
-        [(2, 2)] * 2,
-        lhs_dilation=(2, 2),
-        dimension_numbers=_LAYOUT,
+        x, kernel[::-1, ::-1], (1, 1), [(2, 2)] * 2, lhs_dilation=(2, 2), dimension_numbers=_LAYOUT
     )
 
 

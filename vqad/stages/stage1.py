@@ -46,10 +46,7 @@ def draw_autoencoder_inputs(
 
 
 def autoencoder_loss(
-    model: Dsr,
-    variables: Variables,
-    inputs: AutoencoderInputs,
-    settings: Settings | None = None,
+    model: Dsr, variables: Variables, inputs: AutoencoderInputs, settings: Settings | None = None
 ) -> tuple[jax.Array, Outcome]:
     """mse(I, I_gen) and the commitment losses of both levels; no settings are used.
 

@@ -65,9 +65,5 @@ OBJECT_DECODER = Stage(
     needs=RESTRICTIONS.modules,
 )
 DETECTOR = Stage(
-    "detector",
-    draw_surface_inputs,
-    detection_loss,
-    ("detector",),
-    needs=OBJECT_DECODER.modules,
+    "detector", draw_surface_inputs, detection_loss, ("detector",), needs=OBJECT_DECODER.modules
 )

@@ -52,10 +52,7 @@ def split_variables(stage: Stage, variables: Mapping) -> tuple[dict, dict, dict]
 
 def join_variables(params: Mapping, codebook: Mapping, frozen: Mapping) -> dict:
     """The inverse of ``split_variables``."""
-    return {
-        "params": {**frozen["params"], **params},
-        "codebook": codebook or frozen["codebook"],
-    }
+    return {"params": {**frozen["params"], **params}, "codebook": codebook or frozen["codebook"]}
 
 
 def create_state(
