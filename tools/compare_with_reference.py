@@ -21,7 +21,7 @@ from double import double_precision, doubled
 from reference import error, named
 
 from vqad.interop.authors import authors_to_variables, infer_sizes
-from vqad.interop.torch_checkpoints import read_checkpoint
+from vqad.interop.import_weights import read_checkpoint
 from vqad.models.dsr import Dsr
 
 

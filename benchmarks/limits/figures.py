@@ -3,7 +3,7 @@
 import numpy as np
 from scipy import ndimage
 
-from vqad.evaluation.bootstrap import draw, interval, resampled_image_figures
+from vqad.evaluation.figures import draw, interval, resampled_image_figures
 from vqad.evaluation.streaming import StreamingCurve, bin_scores
 
 

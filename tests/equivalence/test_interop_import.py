@@ -11,8 +11,7 @@ from vqad.checkpoints import load_weights
 from vqad.errors import VqadError
 from vqad.interop.authors import authors_to_variables, bgr_to_rgb
 from vqad.interop.authors_table import PARTS
-from vqad.interop.import_weights import import_weights
-from vqad.interop.torch_checkpoints import read_checkpoint
+from vqad.interop.import_weights import import_weights, read_checkpoint
 
 DATA = Path(__file__).parents[1] / "data"
 STAGE_ONE = DATA / "vq_model_pretrained_5_32.pckl"
@@ -213,6 +212,6 @@ def test_missing_source(torch, tmp_path):
 
 def test_without_pytorch_the_message_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
-    module = importlib.import_module("vqad.interop.torch_checkpoints")
+    module = importlib.import_module("vqad.interop.import_weights")
     with pytest.raises(VqadError, match=r"pip install vqad\[torch\]"):
         module.read_checkpoint(STAGE_ONE)

@@ -211,7 +211,7 @@ def test_archives_that_would_fill_memory_or_disk_are_refused(tmp_path, monkeypat
 
 def test_weights_that_would_fill_memory_are_refused(tmp_path):
     torch = pytest.importorskip("torch")
-    from vqad.interop.torch_checkpoints import read_checkpoint
+    from vqad.interop.import_weights import read_checkpoint
 
     name = "_encoder_b._conv_1.weight"
     torch.save({name: torch.zeros(1).expand(10**6, 10**6)}, tmp_path / "a.pt")

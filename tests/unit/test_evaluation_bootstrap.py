@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from vqad.evaluation.bootstrap import (
+from vqad.evaluation.figures import (
     draw,
+    evaluate_protocols,
     interval,
     resampled_image_figures,
     resampled_pixel_figures,
 )
-from vqad.evaluation.figures import evaluate_protocols
 from vqad.evaluation.streaming import StreamingCurve, bin_scores
 
 

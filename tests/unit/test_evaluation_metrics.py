@@ -11,7 +11,7 @@ from sklearn.metrics import (
 )
 
 from vqad.errors import VqadError
-from vqad.evaluation.bootstrap import resampled_image_figures
+from vqad.evaluation.figures import resampled_image_figures
 from vqad.evaluation.streaming import StreamingCurve, bin_scores
 
 

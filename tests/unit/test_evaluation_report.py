@@ -9,8 +9,7 @@ from PIL import Image
 
 from vqad.config import base_config
 from vqad.errors import VqadError
-from vqad.evaluation.cases import Case
-from vqad.evaluation.contact_sheet import COLUMNS, GAP, LINE, PANEL, contact_sheet
+from vqad.evaluation.cases import COLUMNS, GAP, LINE, PANEL, Case, contact_sheet
 from vqad.evaluation.evaluate import is_evaluated
 from vqad.evaluation.figures import Figures, Protocol
 from vqad.evaluation.predictions import Evaluation

@@ -17,7 +17,7 @@ from vqad.cli import main
 from vqad.data.decode import resize_image
 from vqad.errors import VqadError
 from vqad.interop import load as loading
-from vqad.prediction import thresholds, tiles
+from vqad.prediction import scoring, thresholds
 from vqad.prediction.inputs import gather
 
 RNG = np.random.default_rng(0)
@@ -138,9 +138,9 @@ def test_tiles_equal_what_is_found_in_them_alone(detector):
     tiled = detector.predict(image, tile=True, overlap=8)
     assert tiled.masks.shape == (48, 70)
     corner = detector.predict([image[:32, :32]], batch_size=8)
-    places = tiles.places((48, 70), (32, 32), 8)
+    places = scoring.places((48, 70), (32, 32), 8)
     assert places[:3] == [(0, 0), (0, 19), (0, 38)]
-    alone = detector.predict(list(tiles.cut(image, places, (32, 32))))
+    alone = detector.predict(list(scoring.cut(image, places, (32, 32))))
     assert tiled.scores == alone.scores.max()
     # Where no other tile reaches.
     np.testing.assert_allclose(tiled.masks[:16, :19], alone.masks[0][:16, :19], atol=1e-6)
@@ -154,7 +154,7 @@ def test_tiles_equal_what_is_found_in_them_alone(detector):
 
 @pytest.mark.parametrize(("length", "overlap"), [(32, 0), (33, 8), (64, 0), (65, 0), (500, 31)])
 def test_tiles_cover_a_side(length, overlap):
-    found = tiles.starts(length, 32, overlap)
+    found = scoring.starts(length, 32, overlap)
     assert found[0] == 0
     assert found[-1] == length - 32
     assert all(0 < b - a <= 32 - overlap for a, b in itertools.pairwise(found))

@@ -5,9 +5,11 @@ codebook of the whole model so far), ``training`` (optimizer state and counters;
 weights) and ``metadata`` (JSON: model fields, stage, origin, digests of the arrays).
 """
 
-from vqad.checkpoints.find import complete_steps, find_folder, latest_step
 from vqad.checkpoints.merging import merge
 from vqad.checkpoints.read import (
+    complete_steps,
+    find_folder,
+    latest_step,
     load_metadata,
     load_step,
     load_training,

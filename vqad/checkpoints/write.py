@@ -9,7 +9,7 @@ import orbax.checkpoint as ocp
 from etils import epath
 
 from vqad.checkpoints.digest import digest
-from vqad.checkpoints.find import complete_steps
+from vqad.checkpoints.read import complete_steps
 from vqad.checkpoints.verify import json_digest
 from vqad.errors import VqadError, reason
 from vqad.paths import absolute, check_reachable

@@ -1,11 +1,16 @@
-"""Worst and best cases of an evaluation, kept for a look."""
+"""Worst and best cases of an evaluation, kept for a look, and drawn as one picture."""
 
-from collections.abc import Callable, Mapping
+import io
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont
 
+from vqad.prediction.overlay import COLOUR
 from vqad.prediction.pictures import to_uint8
+from vqad.prediction.results import write_result
 
 
 @dataclass(frozen=True)
@@ -55,3 +60,81 @@ def build_case(
         general=to_uint8(predicted["general"][row]),
         specific=to_uint8(predicted["specific"][row]),
     )
+
+
+_KINDS = {
+    "missed": "missed: defective, lowest scores",
+    "false alarms": "false alarms: good, highest scores",
+    "found": "found: defective, highest scores",
+    "quiet": "quiet: good, lowest scores",
+}
+COLUMNS = ("image", "truth", "mask", "I_gen", "I_spc")
+# Pixels: longest side of a panel, space around it, height of a line of text.
+PANEL, GAP, LINE = 192, 8, 22
+_HEAT = np.array([(0, 0, 0), (110, 0, 60), (230, 60, 20), (255, 190, 40), (255, 255, 255)])
+
+
+def contact_sheet(cases: Mapping[str, Sequence[Case]], path: str | os.PathLike) -> None:
+    """Draws cases as a PNG, a row each: image, truth, mask, I_gen, I_spc.
+
+    The truth is red on the darkened image, the mask a heat map from black (0) over red and yellow
+    to white (1). Panels keep their proportions; the longest side becomes `PANEL` pixels.
+
+    Raises:
+        VqadError: the file cannot be written; an older one is untouched.
+    """
+    shapes = [case.truth.shape for group in cases.values() for case in group]
+    scale = PANEL / max((max(shape) for shape in shapes), default=PANEL)
+
+    def scaled(shape: tuple[int, int]) -> tuple[int, int]:
+        return max(1, round(shape[1] * scale)), max(1, round(shape[0] * scale))
+
+    panel_width = max((scaled(shape)[0] for shape in shapes), default=PANEL)
+    width = GAP + len(COLUMNS) * (panel_width + GAP)
+    lefts = range(GAP, width, panel_width + GAP)
+    small, large = ImageFont.load_default(size=14), ImageFont.load_default(size=17)
+    strips: list[Image.Image] = []
+
+    def strip(height: int) -> ImageDraw.ImageDraw:
+        strips.append(Image.new("RGB", (width, height), "white"))
+        return ImageDraw.Draw(strips[-1])
+
+    titles = strip(GAP + LINE)
+    for left, title in zip(lefts, COLUMNS, strict=True):
+        titles.text((left, GAP), title, "black", large)
+    for kind, group in cases.items():
+        heading = strip(LINE + GAP)
+        heading.rectangle((0, GAP // 2, width, GAP // 2 + LINE), "#e4e8ee")
+        heading.text((GAP, GAP // 2 + 1), _KINDS.get(kind, kind), "black", large)
+        if not group:
+            strip(LINE).text((GAP, 0), "no such images", "#555555", small)
+        for case in group:
+            caption = f"{case.class_name}, score {case.score:.4g}, {case.name}"
+            strip(LINE).text((GAP, 2), _fit(caption, small, width - 2 * GAP), "black", small)
+            size = scaled(case.truth.shape)
+            strip(size[1] + GAP)
+            for left, panel in zip(lefts, _panels(case), strict=True):
+                resized = Image.fromarray(panel).resize(size, Image.Resampling.BILINEAR)
+                strips[-1].paste(resized, (left, 0))
+    buffer = io.BytesIO()
+    Image.fromarray(np.concatenate(strips)).save(buffer, "PNG")
+    write_result(path, buffer.getvalue())
+
+
+def _panels(case: Case) -> list[np.ndarray]:
+    grey = np.repeat(case.image.mean(-1, keepdims=True) / 2, 3, -1)  # dim: the truth stands out
+    truth = np.where(case.truth[..., None] > 0, COLOUR, grey).astype(np.uint8)
+    # Black, red, yellow, white.
+    stops = np.linspace(0, 1, len(_HEAT))
+    heat = np.stack([np.interp(case.mask, stops, channel) for channel in _HEAT.T], -1)
+    return [case.image, truth, heat.round().astype(np.uint8), case.general, case.specific]
+
+
+def _fit(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
+    """The text, its middle replaced by dots if it is wider than `width` pixels."""
+    keep = len(text)
+    shown = text
+    while font.getlength(shown) > width and keep > 2:
+        keep -= 1
+        shown = f"{text[: keep // 2]}...{text[-(keep - keep // 2) :]}"
+    return shown

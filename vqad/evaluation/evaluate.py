@@ -11,7 +11,7 @@ from vqad import checkpoints
 from vqad.config import model_from_config, where_data_is
 from vqad.data.pipeline import evaluation_batches
 from vqad.data.sources import open_source
-from vqad.evaluation.contact_sheet import contact_sheet
+from vqad.evaluation.cases import contact_sheet
 from vqad.evaluation.predictions import Evaluation, evaluate_predictions
 from vqad.evaluation.report import format_table, write_json
 from vqad.models.image_shape import SIDE_MULTIPLE

@@ -59,7 +59,7 @@ def evaluate_predictions(
         classes: class names by `class_id`; the first is "good".
         names: an image's name by `index`.
         k: how many cases of each kind to keep, at least 1.
-        resamples: how many of the images, for the intervals (`vqad.evaluation.bootstrap`).
+        resamples: how many of the images, for the intervals (`vqad.evaluation.figures`).
 
     Returns:
         The evaluation. Its time is that of `predict` alone, without the first batch (compilation),

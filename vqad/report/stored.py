@@ -7,7 +7,7 @@ import numpy as np
 from etils import epath
 
 from vqad.errors import VqadError
-from vqad.evaluation.bootstrap import resampled_image_figures
+from vqad.evaluation.figures import resampled_image_figures
 from vqad.prediction.results import is_number, read_json
 from vqad.report.page import Card
 

@@ -2,8 +2,7 @@
 
 from vqad.stages.stage import MODULES, Defects, Outcome, Stage
 from vqad.stages.stage1 import STAGE1
-from vqad.stages.stage2 import STAGE2
-from vqad.stages.stage2_parts import DETECTOR, OBJECT_DECODER, RESTRICTIONS
+from vqad.stages.stage2 import DETECTOR, OBJECT_DECODER, RESTRICTIONS, STAGE2
 from vqad.stages.stage3 import STAGE3
 
 PAPER = {stage.name: stage for stage in (STAGE1, STAGE2, STAGE3)}
