@@ -13,13 +13,10 @@ HEARTBEAT_SECONDS = 30
 
 
 def join(coordinator: str = "", count: int = 0, index: int = -1) -> None:
-    """Joins the other processes of a run; to be called before JAX is used.
+    """Joins the other processes of a run, before JAX is used; a VqadError if they are not found.
 
     The coordinator is the first process's address, as ``10.0.0.1:1234``. If empty, JAX asks the
     cluster (TPU pods, SLURM, Open MPI, Kubernetes) for it, for the count and for this one's index.
-
-    Raises:
-      VqadError: the others cannot be found.
     """
     given = {"coordinator_address": coordinator, "num_processes": count, "process_id": index}
     try:
@@ -39,12 +36,9 @@ def is_first() -> bool:
 
 
 def check_alike(values: Sequence[int], what: str, remedy: str) -> None:
-    """Refuses to go on where processes found other things: they would wait for each other forever.
+    """Refuses, on all, to go on where processes found other things: they would wait forever.
 
     All give as many numbers, what they found; messages say ``what`` that is and the ``remedy``.
-
-    Raises:
-      VqadError: on all processes, if any two differ.
     """
     if jax.process_count() == 1:
         return

@@ -25,13 +25,9 @@ def perlin_noise(turns: jax.Array, cells: jax.Array, size: tuple[int, int]) -> j
     """Perlin gradient noise float32 [h, w] with the quintic fade, times sqrt 2; about in [-1, 1].
 
     The sum over the four corners of each cell is written as two products with banded matrices, one
-    for each gradient component: no gathers, and the number of cells may be traced.
-
-    Args:
-      turns: float32 [p, q], angle of the gradient at each lattice point in turns; only the first
-        ``cells + 1`` along each axis are used.
-      cells: int or float [2], cells along height and width, each dividing that side.
-      size: (h, w).
+    for each gradient component: no gathers, and the number of cells may be traced. It has int or
+    float [2] cells along the sides, which they divide; turns, float32 [p, q], are the angle of the
+    gradient at each lattice point, of which the first ``cells + 1`` along each axis are used.
     """
     angles = 2 * jnp.pi * turns.astype(jnp.float32)
     rows, rows_offset = _lattice_weights(size[0], cells[0], turns.shape[0])

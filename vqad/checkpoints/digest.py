@@ -14,13 +14,8 @@ def digest(tree: Any) -> int:
 
     A sum of all bits as whole numbers, weighted by odd numbers, modulo 2^32: any one changed bit
     shows, and the order of summation does not, so that arrays may be split over devices and
-    processes in any way.
-
-    Arrays have 1, 2 or 4 bytes an element, and are NumPy's, whole on every process, or JAX's. The
-    result, from 0 to 2^32 - 1, is the same on every process.
-
-    Raises:
-      TypeError: an array of larger elements.
+    processes in any way. The result is the same on every process. Arrays are NumPy's, whole on
+    each, or JAX's; a TypeError is raised for elements of more than 4 bytes.
     """
     total, split = 0, False
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):

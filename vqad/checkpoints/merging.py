@@ -10,11 +10,8 @@ from vqad.errors import VqadError
 def merge(target: Mapping, source: Mapping, name: str) -> dict:
     """Takes every array of ``target``, arrays or shapes, from ``source``, called ``name``.
 
-    Modules that ``target`` lacks altogether are left out; those that it has must fit whole.
-
-    Raises:
-      VqadError: a module or an array is missing, an array is of another shape, or one of the
-        modules has arrays in the source that ``target`` lacks.
+    Modules that ``target`` lacks altogether are left out; those that it has must fit whole. Raises
+    a VqadError if a module or an array is missing, of another shape, or left over in such a module.
     """
     absent = [module for module in target["params"] if module not in source["params"]]
     if absent:

@@ -37,10 +37,7 @@ def latest_step(path: str) -> int | None:
 def find_folder(path: str) -> str:
     """The checkpoint folder that a user means: the newest stage in a workdir, or the folder itself.
 
-    A file that ``write_weights`` wrote stands for itself.
-
-    Raises:
-      VqadError: there is none.
+    A file that ``write_weights`` wrote stands for itself. Raises a VqadError if there is none.
     """
     check_reachable(path)
     if is_weights_file(path):
@@ -60,10 +57,9 @@ logger = logging.getLogger(__name__)
 def load_weights(path: str) -> tuple[dict, dict]:
     """Loads variables and metadata of the newest checkpoint in a workdir or checkpoint folder.
 
-    A damaged checkpoint is told of and passed over, if there is an older one.
-
-    A file that ``write_weights`` wrote will do as well. Variables are nested dicts of NumPy arrays;
-    the metadata hold ``step``.
+    A damaged checkpoint is told of and passed over, if there is an older one. A file that
+    ``write_weights`` wrote will do as well. Variables are nested dicts of NumPy arrays; the
+    metadata hold ``step``.
 
     Raises:
       VqadError: no checkpoint there.
@@ -83,21 +79,13 @@ def load_weights(path: str) -> tuple[dict, dict]:
 
 
 def load_step(folder: str, step: int) -> tuple[dict, dict]:
-    """Loads variables and metadata of one checkpoint, as ``load_weights`` does of the newest.
-
-    Raises:
-      DamagedCheckpoint: it cannot be read.
-    """
+    """Loads variables and metadata of one checkpoint, as ``load_weights`` does of the newest."""
     variables, metadata = load_item(folder, step, "variables")
     return variables, {**metadata, "step": step}
 
 
 def load_metadata(path: str) -> dict:
-    """Loads only the metadata of the newest checkpoint in a checkpoint folder.
-
-    Raises:
-      DamagedCheckpoint: it cannot be read.
-    """
+    """Loads only the metadata of the newest checkpoint in a folder; may raise DamagedCheckpoint."""
     if is_weights_file(path):
         return read_weights(path)[1]
     return load_description(path, latest_step(path))
@@ -106,9 +94,7 @@ def load_metadata(path: str) -> dict:
 def load_training(path: str, step: int, target: Mapping) -> dict:
     """Loads the item ``training`` of a checkpoint into the structure of ``target``.
 
-    Raises:
-      VqadError: there is none (imported weights).
-      DamagedCheckpoint: it cannot be read.
+    Raises a VqadError if there is none (imported weights), DamagedCheckpoint if it cannot be read.
     """
     if not (epath.Path(path) / str(step) / "training").exists():
         raise VqadError(
@@ -121,8 +107,7 @@ def load_training(path: str, step: int, target: Mapping) -> dict:
 def set_aside_damaged(path: str) -> None:
     """Renames the newest checkpoints of a folder to ``damaged-<step>`` until one can be read.
 
-    Raises:
-      DamagedCheckpoint: none can be read; all stay where they are.
+    If none can, all stay where they are, and DamagedCheckpoint is raised.
     """
     folder = epath.Path(path)
     damaged: dict[int, DamagedCheckpoint] = {}

@@ -19,10 +19,8 @@ _KEY = "vqad_weights"
 def write_weights(path: str, variables: Mapping, metadata: Mapping[str, Any]) -> None:
     """Writes parameters as float16; codebooks, whose ties float16 would move, as float32.
 
-    Of the JSON-able metadata, ``model`` holds the model's fields.
-
-    Raises:
-      VqadError: a parameter beyond float16's range.
+    Of the JSON-able metadata, ``model`` holds the model's fields. Raises a VqadError for a
+    parameter beyond float16's range.
     """
     flat = flatten_dict({key: variables[key] for key in ("params", "codebook")}, sep=".")
     halved = {}
@@ -42,11 +40,7 @@ def is_weights_file(path: str) -> bool:
 
 
 def read_weights(path: str) -> tuple[dict, dict]:
-    """Variables, float32, and metadata of a file that ``write_weights`` wrote.
-
-    Raises:
-      VqadError: it is damaged, or another file.
-    """
+    """Variables, float32, and metadata of such a file; a VqadError if it is another, or damaged."""
     remedy = "give a checkpoint folder or a file of tools/pack_weights.py"
     with explained(path, "cannot be read as weights", remedy):
         with safetensors.safe_open(path, framework="np") as file:

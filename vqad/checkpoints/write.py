@@ -32,10 +32,7 @@ class _Manager(ocp.CheckpointManager):
 def open_manager(path: str, keep: int | None = None) -> ocp.CheckpointManager:
     """Opens a checkpoint folder to write, keeping the last ``keep`` checkpoints (all if None).
 
-    Removes what a killed run left half-written.
-
-    Raises:
-      VqadError: the folder cannot be written.
+    Removes what a killed run left half-written. Raises a VqadError if it cannot be written.
     """
     options = ocp.CheckpointManagerOptions(
         max_to_keep=keep, create=True, cleanup_tmp_directories=True
@@ -60,9 +57,7 @@ def save(
     """Saves a checkpoint; returns once the arrays are copied, the files follow.
 
     The metadata are JSON-able; ``training`` is what a resumed run needs besides the variables.
-
-    Raises:
-      VqadError: this checkpoint or the one before it could not be written.
+    Raises a VqadError if this checkpoint or the one before it could not be written.
     """
     trees = {"variables": variables}
     if training is not None:
@@ -79,11 +74,7 @@ def save(
 
 
 def finish(manager: ocp.CheckpointManager) -> None:
-    """Waits until everything is on disk and closes the folder.
-
-    Raises:
-      VqadError: a checkpoint could not be written.
-    """
+    """Waits until all is on disk, and closes the folder; a VqadError if a checkpoint is not."""
     with _written(manager.directory):
         manager.wait_until_finished()
     manager.close()
@@ -105,10 +96,8 @@ def _written(folder: epath.Path, remedy: str = _ROOM) -> Iterator[None]:
 def save_weights(path: str, variables: Mapping, metadata: Mapping[str, Any]) -> None:
     """Writes variables as a checkpoint folder, new or empty before, with one step, 0.
 
-    Of the JSON-able metadata, ``model`` holds the model's fields.
-
-    Raises:
-      VqadError: the folder is not empty, or cannot be written.
+    Of the JSON-able metadata, ``model`` holds the model's fields. Raises a VqadError if the folder
+    is not empty, or cannot be written.
     """
     check_reachable(path)
     folder = epath.Path(path)

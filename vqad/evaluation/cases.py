@@ -75,13 +75,10 @@ _HEAT = np.array([(0, 0, 0), (110, 0, 60), (230, 60, 20), (255, 190, 40), (255, 
 
 
 def contact_sheet(cases: Mapping[str, Sequence[Case]], path: str | os.PathLike) -> None:
-    """Draws cases as a PNG, a row each: image, truth, mask, I_gen, I_spc.
+    """Draws cases as a PNG, a row each: image, truth, mask, I_gen, I_spc; a VqadError if it cannot.
 
     The truth is red on the darkened image, the mask a heat map from black (0) over red and yellow
     to white (1). Panels keep their proportions; the longest side becomes `PANEL` pixels.
-
-    Raises:
-        VqadError: the file cannot be written; an older one is untouched.
     """
     shapes = [case.truth.shape for group in cases.values() for case in group]
     scale = PANEL / max((max(shape) for shape in shapes), default=PANEL)

@@ -43,9 +43,8 @@ def evaluate(config: ConfigDict, workdir: str, folder: str) -> Evaluation:
     With ``config.evaluation.reinitialize`` they are called ``contact_sheet_without_<modules>.png``
     and ``evaluation_without_<modules>.json``.
 
-    Raises:
-      VqadError: no whole model there, a checkpoint of another width, bad test data, sizes that the
-        devices cannot share.
+    Raises a VqadError if there is no whole model, or it was trained otherwise, for bad test data,
+    and for sizes that the devices cannot share.
     """
     check_split(config)
     variables, metadata = checkpoints.load_weights(folder)

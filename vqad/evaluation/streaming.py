@@ -30,9 +30,7 @@ def bin_scores(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Bins of scores in [0, 1] of any shape, int32 in [0, BINS), and distances to the nearer end.
 
     Bins rise with the score; 0 and BINS - 1 hold exactly 0 and exactly 1. Distances are float32.
-
-    Raises:
-        VqadError: a score is not finite or not in [0, 1].
+    Raises a VqadError if a score is not finite or not in [0, 1].
     """
     if scores.dtype != np.float64:
         scores = scores.astype(np.float32)

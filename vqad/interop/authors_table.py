@@ -97,11 +97,7 @@ class Entry(NamedTuple):
 
 @functools.lru_cache(maxsize=8)
 def table(whole: bool = True, **sizes: int) -> dict[tuple[str, str], Entry]:
-    """Every tensor of a model with these fields, or of its autoencoder, by part and name.
-
-    Raises:
-      VqadError: there is no model of these sizes.
-    """
+    """Every tensor of a model with these fields, or of its autoencoder, by part and name."""
     config = base_config()
     config.model.update(sizes)
     check_model(config.model)

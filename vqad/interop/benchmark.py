@@ -65,9 +65,6 @@ def measure(trained: Detector, batches: Sequence[int], seconds: float) -> Iterat
     """Times every runtime that is installed, for some seconds with batches of each size.
 
     Runtimes take turns, call by call, so that a machine that slows down slows all of them.
-
-    Raises:
-      VqadError: the model cannot be exported as ONNX.
     """
     opened = list(_runtimes(trained))
     for batch in batches:

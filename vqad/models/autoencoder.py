@@ -131,9 +131,6 @@ class DiscreteAutoencoder(nn.Module):
         """I_gen, float32 [n, h, w, 3], and the encoding of an image float [n, h, w, 3] in [0, 1].
 
         Where ``keep_hi``, bool [n, 1, 1, 1], is not set, an image is decoded with Q_hi = 0.
-
-        Raises:
-          VqadError: unsupported size or number of channels.
         """
         encoding = self.encode(image)
         values_hi = encoding.hi.values

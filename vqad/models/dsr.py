@@ -161,10 +161,8 @@ class Dsr(nn.Module):
     def __call__(self, image: jax.Array, upsampled: bool = True) -> Inference:
         """Judges an image batch, float [n, h, w, 3], RGB in [0, 1]; h and w divisible by 32.
 
-        Without ``upsampled``, as before stage 3, M stands in the place of M_up.
-
-        Raises:
-          VqadError: unsupported size or number of channels.
+        Without ``upsampled``, as before stage 3, M stands in the place of M_up. Raises a VqadError
+        for an unsupported size or number of channels.
         """
         encoding, restored, general, specific, logits = self.compare(image)
         mask = jax.nn.softmax(logits)

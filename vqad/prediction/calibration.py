@@ -29,9 +29,7 @@ def check_enough(config: ConfigDict, images: int) -> None:
 def calibrate(config: ConfigDict, folder: str) -> None:
     """Sets the thresholds of a run's checkpoint folder, by held-out images, if no others set any.
 
-    Raises:
-      VqadError: the images cannot be read or are others than training held out, or the thresholds
-        cannot be written.
+    Raises a VqadError if the images cannot be read or are others than training held out.
     """
     share, rate = config.calibration.held_out, config.calibration.false_alarms
     if not share:

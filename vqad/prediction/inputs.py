@@ -31,10 +31,8 @@ def gather(given: Sequence[str]) -> list[Input]:
     """Finds the pictures that files, folders and patterns (``*``, ``?``, ``[..]``, ``**``) mean.
 
     They come in order, each once; of folders all below them, but for the masks that data sets hold
-    beside their pictures, below ``ground_truth`` or called ``*_GT.*``.
-
-    Raises:
-      VqadError: one of them is or holds no picture, or cannot be read.
+    beside their pictures, below ``ground_truth`` or called ``*_GT.*``. Raises a VqadError where
+    there is no picture, or it cannot be read.
     """
     found: dict[str, tuple[str, PurePath]] = {}
     for argument in given:

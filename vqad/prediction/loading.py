@@ -19,11 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 def load_folder(path: str) -> Detector:
-    """Loads a trained model from a workdir, a checkpoint folder or imported weights of all parts.
-
-    Raises:
-      VqadError: no whole model there, or a damaged one.
-    """
+    """A trained model from a workdir, a checkpoint folder or imported weights of all parts."""
     folder = checkpoints.find_folder(path)
     variables, metadata = checkpoints.load_weights(folder)
     metadata = {**metadata, "folder": folder, "weights": digest(variables)}
@@ -37,8 +33,7 @@ def detector_of(
 ) -> Detector:
     """The model that metadata describe, at the size of the images trained on, else 256 x 256.
 
-    Raises:
-      VqadError: the metadata of ``name`` describe none, or a part is missing or has other sizes.
+    Raises a VqadError if they describe none, or a part of ``name`` is missing or has other sizes.
     """
     config = base_config()
     fault, kinds = "its metadata do not describe a model", (KeyError, TypeError, ValueError)

@@ -12,10 +12,9 @@ Picture = np.ndarray | Image.Image | str | os.PathLike
 
 
 def as_picture(image: Picture) -> np.ndarray:
-    """A path, Pillow's RGB or grey, or [h, w, 3] or [h, w], uint8 or in [0, 1], as uint8 [h, w, 3].
+    """A picture as uint8 [h, w, 3]; a VqadError if it cannot be read, or is of another kind.
 
-    Raises:
-      VqadError: it cannot be read, or is an array of another kind.
+    It may be a path, Pillow's RGB or grey, or an array [h, w, 3] or [h, w], uint8 or in [0, 1].
     """
     if isinstance(image, str | os.PathLike):
         return decode_image(image)

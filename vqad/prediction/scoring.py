@@ -91,10 +91,8 @@ def score(
     """Scores pictures uint8 [h, w, 3] in turn; no more of them are kept than are in a batch.
 
     Larger ones than ``size``, which ``predict`` takes, are cut into tiles with that overlap, or
-    resized if None. The last batch is padded. Messages call the model ``name``.
-
-    Raises:
-      VqadError: a bad batch size, or what the network says is not finite.
+    resized if None. The last batch is padded. Raises a VqadError for a bad batch size, and if what
+    the network, called ``name``, says is not finite.
     """
     if batch_size < 1:
         raise VqadError(f"batch_size: {batch_size}; must be at least 1")

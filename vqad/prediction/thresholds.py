@@ -55,8 +55,7 @@ class Thresholds:
 def conformal_rank(count: int, rate: float) -> int:
     """The rank, from 1 for the smallest, of the value that ``conformal_quantile`` takes.
 
-    Raises:
-      VqadError: ``count`` is below 1 / rate - 1, too few for any value to promise the rate.
+    A ``count`` below 1 / rate - 1, too few to promise the rate, is refused with a VqadError.
     """
     # Without the margin, rounding would ask for one image more where (n + 1) rate is whole.
     rank = math.ceil((count + 1) * (1 - rate) - 1e-9)

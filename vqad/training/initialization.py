@@ -26,11 +26,8 @@ def initial_variables(
 
     ``earlier`` is the checkpoint that it starts from, ``warm`` one of modules that start trained,
     each with its name. Returned are NumPy arrays, ``{"params", "codebook"}`` of the modules that
-    exist after this stage.
-
-    Raises:
-      VqadError: a checkpoint lacks arrays or has them in other shapes, or JAX may not use the
-        host.
+    exist after this stage. Raises a VqadError if a checkpoint does not fit, or JAX may not use the
+    host.
     """
     variables = fresh_variables(model, stage, step_key(seed, "init", jnp.int32(0)))
 

@@ -66,9 +66,8 @@ def describe(config: ConfigDict, stage: Stage, workdir: str) -> dict[str, Any]:
 def steps_done(config: ConfigDict, stage: Stage, workdir: str) -> int | None:
     """How far a stage has come in a workdir, if the run may go on from there; None if not begun.
 
-    Raises:
-      VqadError: its newest checkpoint was trained with other settings, or from an earlier stage
-        that has been trained on since.
+    Raises a VqadError if its newest checkpoint was trained with other settings, or from an earlier
+    stage that has been trained on since.
     """
     folder = epath.Path(workdir) / stage.name
     done = checkpoints.latest_step(folder)
@@ -106,9 +105,6 @@ def check_units(config: ConfigDict, variables: Mapping, metadata: Mapping, folde
 
     Variables and metadata are of the checkpoint that messages call ``folder``; an autoencoder alone
     fits any configuration.
-
-    Raises:
-      VqadError: they differ.
     """
     trained = metadata.get("model", {}).get("code_units", False)
     if "restriction_hi" in variables["params"] and trained != config.model.code_units:
@@ -123,9 +119,6 @@ def check_held_out(share: float, images: str, metadata: Mapping, folder: str) ->
 
     ``images`` is the fingerprint of those that ``share`` leaves to train on, the metadata are of
     the stage's checkpoint in ``folder``.
-
-    Raises:
-      VqadError: it was trained on others.
     """
     if metadata.get("trained_on") != images:
         raise VqadError(

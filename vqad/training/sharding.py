@@ -34,10 +34,8 @@ class Shardings:
 
         So a process's rows of a batch are its own in the order of all rows, too, and numbers do not
         depend on which process has which devices. ``data`` and ``model`` are how many lie along
-        each axis, -1 all that ``model`` leaves.
-
-        Raises:
-          VqadError: the axes do not make up the number of devices.
+        each axis, -1 all that ``model`` leaves; a VqadError if that is another number than there
+        are.
         """
         devices = np.ravel(jax.devices() if devices is None else devices)
         devices = np.asarray(sorted(devices, key=lambda device: device.process_index))
@@ -115,9 +113,6 @@ class Shardings:
 
         Each device works on its share in ``parts`` (``accumulate_steps``). A size that is
         ``settled``, as of a stage that has begun, cannot be changed.
-
-        Raises:
-          VqadError: ``size`` is not divisible by the number of devices times ``parts``.
         """
         share = self.mesh.size * parts
         if size % share:

@@ -118,9 +118,7 @@ class Trainer:
     def restore(self, folder: str, step: int) -> TrainState:
         """The state behind a step, and the frozen variables, from a checkpoint.
 
-        Raises:
-          VqadError: it holds weights alone.
-          DamagedCheckpoint: it cannot be read.
+        Raises a VqadError if it holds weights alone, DamagedCheckpoint if it cannot be read.
         """
         variables, _ = checkpoints.load_step(folder, step)
         params, codebook, frozen = split_variables(self.stage, variables)

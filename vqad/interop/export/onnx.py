@@ -25,8 +25,7 @@ _INSTALL = "pip install 'vqad[onnx]'"
 def build(trained: Detector) -> Callable[[str], bytes]:
     """What makes a file of the model, for batches of any size, from its description.
 
-    Raises:
-      VqadError: what it needs is not installed, or the model computes in bfloat16.
+    Raises a VqadError if what it needs is not installed, or the model computes in bfloat16.
     """
     if trained.model.dtype != jnp.float32:
         raise VqadError(

@@ -84,9 +84,8 @@ class Program(Detector):
 def load(path: str, image_size: tuple[int, int] | None = None) -> Program:
     """Loads a detector from a file; its program is compiled at its first call for a size of batch.
 
-    Raises:
-      VqadError: an image size that is not the export's own, a damaged file, or another program than
-        ``vqad export`` writes.
+    Raises a VqadError for an image size that is not the export's own, a damaged file, or another
+    program than ``vqad export`` writes.
     """
     members = _read(path)
     description = contents.parse(members[METADATA], path)
