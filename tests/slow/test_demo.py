@@ -22,7 +22,7 @@ import vqad
 from vqad.cli import main
 from vqad.commands.demo import viewer
 from vqad.prediction import thresholds
-from vqad.prediction.overlay import overlay
+from vqad.prediction.pictures import overlay
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ from vqad.data.sources import open_source
 from vqad.errors import VqadError
 from vqad.evaluation.evaluate import evaluate
 from vqad.prediction import thresholds
-from vqad.prediction.overlay import COLOUR
+from vqad.prediction.pictures import COLOUR
 from vqad.report.page import Card, best_f1_threshold, render
 from vqad.report.pictures import TRUTH_COLOUR, drawing, thumbnail
 from vqad.report.stored import check_cards

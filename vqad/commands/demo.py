@@ -95,8 +95,7 @@ def viewer(detector: "Detector") -> Callable[[str], tuple]:
     I_spc (of the networks' size); pictures are uint8.
     """
     from vqad.data.decode import decode_image
-    from vqad.prediction.overlay import overlay
-    from vqad.prediction.pictures import to_uint8
+    from vqad.prediction.pictures import overlay, to_uint8
 
     def view(path: str) -> tuple[float, str, "np.ndarray", ...]:
         image = decode_image(path)

@@ -113,7 +113,7 @@ def _entries(
     """Predicts and writes the pictures that `decoded` gave; yields what is told of each."""
     from PIL import Image
 
-    from vqad.prediction.overlay import overlay
+    from vqad.prediction.pictures import overlay
 
     good = [image for _, image in batch if not isinstance(image, VqadError)]
     if good:

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from vqad.prediction.overlay import COLOUR
-from vqad.prediction.pictures import to_uint8
+from vqad.prediction.pictures import COLOUR, to_uint8
 from vqad.prediction.results import write_result
 
 

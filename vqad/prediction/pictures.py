@@ -1,13 +1,15 @@
-"""What a detector takes for a picture, and maps at a picture's size."""
+"""What a detector takes for a picture; maps at a picture's size, and drawn over it."""
 
 import os
 
 import numpy as np
 from PIL import Image
+from scipy import ndimage
 
 from vqad.data.decode import decode_image
 from vqad.errors import VqadError
 
+COLOUR = (255, 40, 40)
 Picture = np.ndarray | Image.Image | str | os.PathLike
 
 
@@ -47,3 +49,16 @@ def resize_map(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         (size[1], size[0]), Image.Resampling.BILINEAR
     )
     return np.asarray(resized)
+
+
+def overlay(image: np.ndarray, values: np.ndarray, marked: np.ndarray) -> np.ndarray:
+    """Reddens an image uint8 [h, w, 3] by its map float32 [h, w]; outlines marks bool [h, w]."""
+    share = 0.6 * np.clip(values, 0, 1)[..., None]
+    drawn = image * (1 - share) + np.array(COLOUR, np.float32) * share
+    drawn[outline(marked)] = COLOUR
+    return np.round(drawn).astype(np.uint8)
+
+
+def outline(marked: np.ndarray) -> np.ndarray:
+    """The pixels of a mask bool [h, w] that have a neighbour outside of it; bool [h, w]."""
+    return marked & ~ndimage.binary_erosion(marked)

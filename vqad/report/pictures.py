@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from vqad.prediction.overlay import COLOUR, outline
+from vqad.prediction.pictures import COLOUR, outline
 
 TRUTH_COLOUR = (0, 220, 255)
 _LEVELS = 8

@@ -65,10 +65,9 @@ def _of(stage: Stage, variables: Mapping) -> dict:
 
 
 @partial(jax.jit, static_argnames=("model", "method"))
-def _fresh_variables(model: Dsr, method: str, key: jax.Array) -> dict:
+def _fresh_variables(model: Dsr, method: str, key: jax.Array) -> Mapping:
     image = jnp.zeros((1, SIDE_MULTIPLE, SIDE_MULTIPLE, 3))
-    variables = model.init(host_key(key), image, method=method)
-    return {"params": variables["params"], "codebook": variables["codebook"]}
+    return model.init(host_key(key), image, method=method)
 
 
 def _method(stage: Stage) -> str:

@@ -31,7 +31,6 @@ class Interrupted(BaseException):
     """
 
     def __init__(self, reason: str, alone: bool = False) -> None:
-        """Says where the run stopped."""
         super().__init__(reason)
         self.alone = alone
 
@@ -44,7 +43,6 @@ class Interruption:
     """
 
     def __init__(self) -> None:
-        """Nobody has asked yet."""
         self.asked: str | None = None
         self._waiting = False
         self._looks = 0

@@ -21,7 +21,6 @@ class WorkdirLock:
     """
 
     def __init__(self, folder: epath.Path) -> None:
-        """Locks nothing yet."""
         self._folder = folder
         self._lock: FileLock | None = None
 

@@ -32,7 +32,6 @@ class Profile:
     """
 
     def __init__(self, folder: str, steps: int) -> None:
-        """Prepares a profile."""
         self.folder, self.steps = folder, steps
         self._here = folder  # the profiler writes to disks only
         self._running = False

@@ -72,7 +72,6 @@ class Trainer:
         labelled: bool = False,
         shardings: Shardings | None = None,
     ) -> None:
-        """Puts the parts together; compiles nothing yet."""
         self.model, self.stage, self.settings = model, stage, dict(settings)
         self.image_size, self.seed, self.labelled = tuple(image_size), seed, labelled
         self.shardings = shardings or Shardings.over_devices()
