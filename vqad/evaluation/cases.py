@@ -11,6 +11,17 @@ from PIL import Image, ImageDraw, ImageFont
 from vqad.prediction.pictures import COLOUR, to_uint8
 from vqad.prediction.results import write_result
 
+_KINDS = {
+    "missed": "missed: defective, lowest scores",
+    "false alarms": "false alarms: good, highest scores",
+    "found": "found: defective, highest scores",
+    "quiet": "quiet: good, lowest scores",
+}
+COLUMNS = ("image", "truth", "mask", "I_gen", "I_spc")
+# Pixels: longest side of a panel, space around it, height of a line of text.
+PANEL, GAP, LINE = 192, 8, 22
+_HEAT = np.array([(0, 0, 0), (110, 0, 60), (230, 60, 20), (255, 190, 40), (255, 255, 255)])
+
 
 @dataclass(frozen=True)
 class Case:
@@ -59,18 +70,6 @@ def build_case(
         general=to_uint8(predicted["general"][row]),
         specific=to_uint8(predicted["specific"][row]),
     )
-
-
-_KINDS = {
-    "missed": "missed: defective, lowest scores",
-    "false alarms": "false alarms: good, highest scores",
-    "found": "found: defective, highest scores",
-    "quiet": "quiet: good, lowest scores",
-}
-COLUMNS = ("image", "truth", "mask", "I_gen", "I_spc")
-# Pixels: longest side of a panel, space around it, height of a line of text.
-PANEL, GAP, LINE = 192, 8, 22
-_HEAT = np.array([(0, 0, 0), (110, 0, 60), (230, 60, 20), (255, 190, 40), (255, 255, 255)])
 
 
 def contact_sheet(cases: Mapping[str, Sequence[Case]], path: str | os.PathLike) -> None:

@@ -18,6 +18,7 @@ from vqad.evaluation.streaming import StreamingCurve
 
 _SEED = 0
 _PART = 50  # resamples at a time; 4 MB an array of 10,000 images
+RESIZED, CROP = 256, 224  # the paper's sides
 
 
 def draw(sizes: Sequence[int], resamples: int) -> Iterator[list[np.ndarray]]:
@@ -70,9 +71,6 @@ def interval(figure: float, values: np.ndarray) -> tuple[float, float] | None:
     ends = np.quantile(resampled, (0.025, 0.975)) + (figure - values[0])
     low, high = np.clip(ends, 0, 1).round(4)
     return float(low), float(high)
-
-
-RESIZED, CROP = 256, 224  # the paper's sides
 
 
 @dataclass(frozen=True)
