@@ -33,7 +33,7 @@ def rotate(image: jax.Array, degrees: jax.Array) -> jax.Array:
 
 
 def random_rotation(key: jax.Array, images: jax.Array, probability: float) -> jax.Array:
-    """Rotates some of the images float [n, h, w, c] by up to 90 degrees either way."""
+    """Rotates some of the images [n, h, w, c] by up to 90 degrees either way (DSR: rotation)."""
     if probability == 0:
         return images
     coin_key, angle_key = jax.random.split(key)

@@ -59,9 +59,7 @@ def draw_disturbance(
 
 
 def draw_ranks(uniform: jax.Array, strength: jax.Array, num_codes: int) -> jax.Array:
-    """Ranks of distance, uniform among those that the strength allows; rank 0 is the nearest code.
-
-    DSR: rank of a replaced code.
+    """Ranks of distance, 0 the nearest code's, of the allowed (DSR: rank of a replaced code).
 
     With K codes and strength s the ranks are [floor(0.05 K), max(1, min(floor(s K) + 1, K - 1))).
     Draws are float32 [n, ...] in [0, 1), strengths float32 [n] in (0, 1], ranks int32 like the
@@ -97,11 +95,11 @@ def dilate(mask: jax.Array) -> jax.Array:
 def replace_codes(
     features: jax.Array, values: jax.Array, codes: jax.Array, mask: jax.Array, ranks: jax.Array
 ) -> jax.Array:
-    """Replaces codes Q, float32 [n, h, w, d], where a mask is not 0, by those of given ranks.
+    """Replaces codes under a mask by those of given ranks (DSR: feature anomalies).
 
     Args:
       features: F, float [n, h, w, d], around which codes are ranked.
-      values: Q.
+      values: Q, float32 [n, h, w, d], kept where the mask is 0.
       codes: the codebook, float32 [k, d].
       mask: float [n, f h, f w, 1] in {0, 1}; max-pooled to the feature grid.
       ranks: int32 [n, h, w].
@@ -111,7 +109,7 @@ def replace_codes(
 
 
 def target_mask(mask: jax.Array, lo_disturbed: jax.Array) -> jax.Array:
-    """The detector's target: the mask at the resolution of the coarsest disturbed grid.
+    """The mask at the resolution of the coarsest disturbed grid (DSR: target mask).
 
     A mask float [n, h, w, 1] in {0, 1} is max-pooled 8x where lo codes were disturbed, bool [n],
     else 4x, and repeated back to full size.

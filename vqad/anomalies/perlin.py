@@ -42,7 +42,7 @@ def perlin_noise(turns: jax.Array, cells: jax.Array, size: tuple[int, int]) -> j
 
 
 def perlin_mask(key: jax.Array, size: tuple[int, int], max_cells: int = MAX_CELLS) -> jax.Array:
-    """One anomaly mask, float32 [h, w, 1] in {0, 1}: Perlin noise, rotated, above 0.5.
+    """One mask, float32 [h, w, 1] in {0, 1}: Perlin noise, rotated, above 0.5 (DSR: anomaly masks).
 
     It is rotated by up to 90 degrees either way. The cells along each axis are drawn from the
     powers of two up to ``max_cells``, which is one, and divides both sides of size (h, w).
@@ -65,7 +65,7 @@ def perlin_noise_field(
 def perlin_masks(
     key: jax.Array, batch: int, size: tuple[int, int], max_cells: int = MAX_CELLS
 ) -> jax.Array:
-    """Masks float32 [n, h, w, 1] for a batch, as ``perlin_mask``; half of the images have none."""
+    """Masks float32 [n, h, w, 1] for a batch, of which half are empty (DSR: anomaly masks)."""
     mask_key, coin_key = jax.random.split(key)
     masks = jax.vmap(lambda k: perlin_mask(k, size, max_cells))(jax.random.split(mask_key, batch))
     return masks * jax.random.bernoulli(coin_key, 0.5, (batch, 1, 1, 1))

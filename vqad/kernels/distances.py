@@ -1,4 +1,4 @@
-"""Distances between features and codes, in blocks, and the nearest code (DSR, section 3)."""
+"""Distances between features and codes, in blocks, and the nearest code."""
 
 import functools
 from collections.abc import Callable

@@ -7,30 +7,12 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from vqad.models.image_shape import check_image_shape
-from vqad.models.layers import Conv, ResidualStack
+from vqad.models.layers import Coder, Conv
 from vqad.models.quantizer import Quantized, VectorQuantizer
 
 
-class Coder(nn.Module):
-    """What the encoders and the general decoder share."""
-
-    hiddens: int  # channels of the hidden layers, h
-    residual_hiddens: int  # channels inside the residual blocks, r
-    residual_layers: int  # number of residual blocks
-    dtype: DTypeLike = jnp.float32  # dtype of the computation
-
-    @nn.nowrap
-    def _conv(self, features: int, name: str, kind: str = "same") -> Conv:
-        return Conv(features, kind=kind, dtype=self.dtype, name=name)
-
-    @nn.nowrap
-    def _stack(self) -> ResidualStack:
-        sizes = (self.hiddens, self.residual_hiddens, self.residual_layers)
-        return ResidualStack(*sizes, dtype=self.dtype, name="residual_stack")
-
-
 class HiEncoder(Coder):
-    """Image to features 4x smaller."""
+    """Image to features 4x smaller (DSR: hi encoder)."""
 
     @nn.compact
     def __call__(self, image: jax.Array) -> jax.Array:
@@ -42,7 +24,7 @@ class HiEncoder(Coder):
 
 
 class LoEncoder(Coder):
-    """Hi features to features 8x smaller than the image."""
+    """Hi features to features 8x smaller than the image (DSR: lo encoder)."""
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -53,7 +35,7 @@ class LoEncoder(Coder):
 
 
 class GeneralDecoder(Coder):
-    """General appearance decoder: concat(U, Q_hi) to I_gen."""
+    """concat(U, Q_hi) to I_gen (DSR: general appearance decoder)."""
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -78,7 +60,7 @@ class Encoding:
 
 
 class DiscreteAutoencoder(nn.Module):
-    """Encoders, codebooks K_hi and K_lo, and the general decoder; what stage 1 trains."""
+    """Encoders, codebooks K_hi and K_lo, general decoder: stage 1's (DSR: discrete autoencoder)."""
 
     hiddens: int = 128  # h, channels of the hidden layers
     residual_hiddens: int = 64  # r, channels inside the residual blocks

@@ -44,7 +44,7 @@ class Inference:
 
 
 def smooth(mask: jax.Array, window: int) -> jax.Array:
-    """Mean over window x window (odd), zeros outside, of a mask float32 [n, h, w]; its shape."""
+    """Mean over window x window (odd), zeros outside, float32 [n, h, w] (DSR: image score)."""
     r = window // 2
     sums = lax.reduce_window(
         mask, 0.0, lax.add, (1, window, window), (1, 1, 1), ((0, 0), (r, r), (r, r))
@@ -123,7 +123,7 @@ class Dsr(nn.Module):
         self.autoencoder.quantizer_hi.ema_update(*hi)
 
     def restore(self, values_lo: jax.Array, values_hi: jax.Array) -> Restored:
-        """Re-projects Q_lo and Q_hi, perhaps disturbed, into the subspace of normal appearance."""
+        """Re-projects Q_lo and Q_hi to normal features (DSR: subspace restriction module)."""
         book_lo, book_hi = self.autoencoder.quantizer_lo, self.autoencoder.quantizer_hi
         lo, unit_lo = self._in_units(self.restriction_lo(values_lo), book_lo)
         hi, unit_hi = self._in_units(self.restriction_hi(values_hi), book_hi)
@@ -159,10 +159,10 @@ class Dsr(nn.Module):
         return encoding, restored, general, specific, self.detect(specific, general)
 
     def __call__(self, image: jax.Array, upsampled: bool = True) -> Inference:
-        """Judges an image batch, float [n, h, w, 3], RGB in [0, 1]; h and w divisible by 32.
+        """From images float [n, h, w, 3], RGB in [0, 1], to masks and scores (DSR: image score).
 
         Without ``upsampled``, as before stage 3, M stands in the place of M_up. Raises a VqadError
-        for an unsupported size or number of channels.
+        for sides not divisible by 32, and other than three channels.
         """
         encoding, restored, general, specific, logits = self.compare(image)
         mask = jax.nn.softmax(logits)

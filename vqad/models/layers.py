@@ -108,3 +108,21 @@ class ResidualStack(nn.Module):
             sizes = (self.hiddens, self.residual_hiddens)
             x = ResidualBlock(*sizes, self.kernel_init, self.dtype, name=f"layer_{i}")(x)
         return nn.relu(x)
+
+
+class Coder(nn.Module):
+    """What the encoders and the general decoder of the discrete autoencoder share."""
+
+    hiddens: int  # channels of the hidden layers, h
+    residual_hiddens: int  # channels inside the residual blocks, r
+    residual_layers: int  # number of residual blocks
+    dtype: DTypeLike = jnp.float32  # dtype of the computation
+
+    @nn.nowrap
+    def _conv(self, features: int, name: str, kind: str = "same") -> Conv:
+        return Conv(features, kind=kind, dtype=self.dtype, name=name)
+
+    @nn.nowrap
+    def _stack(self) -> ResidualStack:
+        sizes = (self.hiddens, self.residual_hiddens, self.residual_layers)
+        return ResidualStack(*sizes, dtype=self.dtype, name="residual_stack")

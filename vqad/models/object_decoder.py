@@ -11,7 +11,7 @@ from vqad.models.layers import Conv, ConvBlock, ResidualStack
 
 
 class ObjectDecoder(nn.Module):
-    """Object-specific decoder: concat(up(Q~_lo), Q~_hi) to I_spc."""
+    """concat(up(Q~_lo), Q~_hi) to I_spc (DSR: object-specific decoder)."""
 
     hiddens: int = 128  # channels of the hidden layers, h
     residual_hiddens: int = 64  # channels inside the residual blocks, r

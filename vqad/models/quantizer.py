@@ -92,9 +92,9 @@ class VectorQuantizer(nn.Module):
         return mean, jnp.sqrt(jnp.maximum(variance, 1e-12))
 
     def ema_update(self, features: jax.Array, codes: jax.Array) -> None:
-        """Moves the book by a batch of features float [n, h, w, d] and their codes int32 [n, h, w].
+        """Moves the book by features float [n, h, w, d] of a batch and their codes int32 [n, h, w].
 
-        The collection ``codebook`` must be mutable.
+        The collection ``codebook`` must be mutable. DSR: codebook update.
         """
         features = jax.lax.stop_gradient(features).astype(jnp.float32).reshape(-1, self.code_dim)
         codes = codes.reshape(-1)

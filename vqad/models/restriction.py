@@ -10,7 +10,7 @@ from vqad.models.layers import Conv, ConvBlock
 
 
 class SubspaceRestriction(nn.Module):
-    """U-shape without skips that maps disturbed codes Q to restored features F~."""
+    """Without skips, from disturbed codes Q to features F~ (DSR: subspace restriction module)."""
 
     features: int = 128  # channels of the output, d
     width: int = 128  # channels of the first level; the others have 2 and 4 times as many

@@ -11,7 +11,10 @@ from vqad.models.layers import Conv, ConvBlock
 
 
 class UNet(nn.Module):
-    """Three poolings down to four times the width, and back up with skips."""
+    """Three poolings down to four times the width, and back up with skips.
+
+    DSR: anomaly detection module; upsampling module.
+    """
 
     width: int = 64  # channels of the first level; the others have 2, 4 and 4 times as many
     kernel_init: Initializer | None = None  # initializer of the kernels; PyTorch's default if None

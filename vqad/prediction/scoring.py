@@ -16,7 +16,7 @@ from vqad.prediction.pictures import resize_map
 def starts(length: int, tile: int, overlap: int) -> list[int]:
     """Where tiles start along a side of at least a tile: evenly, the last at its end.
 
-    Example:
+    Examples:
       >>> starts(100, 64, overlap=16), starts(150, 64, overlap=16)
       ([0, 36], [0, 43, 86])
     """
@@ -31,7 +31,7 @@ def places(
 
     Neighbours share at least ``overlap`` pixels, fewer than a tile's sides; None cuts no image.
 
-    Example:
+    Examples:
       >>> places((50, 100), (64, 64), overlap=16), places((50, 64), (64, 64), overlap=16)
       ([(0, 0), (0, 36)], [])
     """

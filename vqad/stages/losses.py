@@ -16,10 +16,10 @@ def mean_squared_error(a: jax.Array, b: jax.Array, weight: jax.Array | None = No
 
 
 def focal_loss(probabilities: jax.Array, mask: jax.Array) -> jax.Array:
-    """Two-class focal loss on probabilities float [n, h, w, 2]; the softmax is applied before this.
+    """Two-class loss on probabilities float [n, h, w, 2], after softmax (DSR: focal loss).
 
-    With the one-hot target t of the mask float [n, h, w, 1] in {0, 1} clipped to [s, 1 - s],
-    s = 1e-5, and q = sum(t p) + s, the loss is the mean over pixels of -(1 - q)^2 log q, as in the
+    With the one-hot target t of the mask float [n, h, w, 1] in {0, 1} clipped to [s, 1 - s], s =
+    1e-5, and q = sum(t p) + s, the loss is the mean over pixels of -(1 - q)^2 log q, as in the
     released code. Channel 1 is anomalous.
     """
     p = probabilities.astype(jnp.float32)

@@ -48,7 +48,7 @@ def draw_autoencoder_inputs(
 def autoencoder_loss(
     model: Dsr, variables: Variables, inputs: AutoencoderInputs, settings: Settings | None = None
 ) -> tuple[jax.Array, Outcome]:
-    """mse(I, I_gen) and the commitment losses of both levels; no settings are used.
+    """mse(I, I_gen) and the commitment losses of both levels (DSR: stage 1 loss).
 
     The outcome keeps features and codes of both levels. Needs the autoencoder's variables only.
     """
@@ -71,10 +71,10 @@ def autoencoder_loss(
 def ema_update(
     model: Dsr, variables: Variables, kept: Mapping[str, Any], key: jax.Array
 ) -> tuple[Any, dict[str, jax.Array]]:
-    """Updates both codebooks by the statistics of a whole batch, as the loss kept it by level.
+    """Updates both codebooks by the statistics of a whole batch (DSR: codebook update).
 
-    These are features [n, h, w, d] and codes [n, h, w]; the key is for codes that are re-seeded.
-    Returned are the codebooks, and ``perplexity`` and ``codebook_usage`` of each level.
+    The loss kept features [n, h, w, d] and codes [n, h, w] by level; the key is for codes that are
+    re-seeded. Returned are the codebooks, and ``perplexity`` and ``codebook_usage`` of each level.
     """
     _, updates = model.apply(
         variables,

@@ -1,9 +1,8 @@
-"""Stage 2: restrictions, object-specific decoder and detector (DSR, section 3).
+"""Stage 2: restrictions, object-specific decoder and detector, jointly or in three parts.
 
-They are trained jointly, as in the paper, or one after the other, for a fraction of the arithmetic:
-the same losses and anomalies, but each module is trained when those that it depends on are done,
-the restrictions on the feature loss, a seventh of a joint step's arithmetic, then the object
-decoder on the image loss, then the detector on the focal loss.
+In parts, for a fraction of the arithmetic, losses and anomalies are the same, but each module is
+trained when those that it depends on are done: the restrictions on the feature loss, a seventh of a
+joint step's arithmetic, then the object-specific decoder on the image loss, then the detector.
 """
 
 import flax.struct
@@ -194,7 +193,7 @@ STAGE2 = Stage(
 def restrictions_loss(
     model: Dsr, variables: Variables, inputs: SurfaceInputs, settings: Settings
 ) -> tuple[jax.Array, Outcome]:
-    """mse(F~_hi, Q_hi) + mse(F~_lo, Q_lo); arguments and results as of ``detector_loss``."""
+    """mse(F~_hi, Q_hi) + mse(F~_lo, Q_lo), else as ``detector_loss`` (DSR: feature loss)."""
     _, batch, restored = restored_batch(model, variables, inputs)
     errors = feature_errors(restored, batch.encoding, inputs)
     loss = errors["features_hi"] + errors["features_lo"]
@@ -204,7 +203,7 @@ def restrictions_loss(
 def object_decoder_loss(
     model: Dsr, variables: Variables, inputs: SurfaceInputs, settings: Settings
 ) -> tuple[jax.Array, Outcome]:
-    """mse(I, I_spc), from restored codes; arguments and results as of ``detector_loss``."""
+    """mse(I, I_spc), from restored codes, else as ``detector_loss`` (DSR: image loss)."""
     net, batch, restored = restored_batch(model, variables, inputs)
     specific = net.decode_specific(jax.lax.stop_gradient(restored))
     loss = image_error(specific, inputs)
@@ -215,7 +214,7 @@ def object_decoder_loss(
 def detection_loss(
     model: Dsr, variables: Variables, inputs: SurfaceInputs, settings: Settings
 ) -> tuple[jax.Array, Outcome]:
-    """Focal loss of M; arguments and results as of ``detector_loss``."""
+    """Loss of M alone, else as ``detector_loss`` (DSR: focal loss)."""
     net, batch, restored = restored_batch(model, variables, inputs)
     specific = jax.lax.stop_gradient(net.decode_specific(restored))
     loss, images = detection(net, batch, specific, inputs)

@@ -46,7 +46,7 @@ def draw_upsampler_inputs(
 def upsampler_loss(
     model: Dsr, variables: Variables, inputs: UpsamplerInputs, settings: Settings | None = None
 ) -> tuple[jax.Array, Outcome]:
-    """Focal loss of M_up against the full-resolution mask; no settings are used."""
+    """Focal loss of M_up against the full-resolution mask (DSR: stage 3 loss)."""
     net = model.bind(variables)
     _, _, general, specific, logits = jax.lax.stop_gradient(net.compare(inputs.image))
     detector_mask = jax.nn.softmax(logits)
