@@ -20,10 +20,10 @@ def over_columns(
 ) -> jax.Array:
     """Applies a function to blocks of columns of feature maps, so that its memory stays bounded.
 
-    It makes of arrays [n, h, r, ...] one [n, h, r, ...], position by position, and needs a number
-    of elements at each, of which there may be ``limit`` at a time, or a column. Blocks are cut
-    along the width: batch and height may be split over devices. A batch of unknown size, as in an
-    exported program, is worked on image by image.
+    From arrays [n, h, r, ...] it makes one, position by position, each of which needs some
+    ``elements``; as many columns are worked on as keep within the ``limit``, at least one. Blocks
+    are cut along the width: batch and height may be split over devices. A batch of unknown size, as
+    in an exported program, is worked on image by image.
     """
     n, h, w = arrays[0].shape[:3]
     if not isinstance(n, int):

@@ -99,7 +99,10 @@ def draw_surface_inputs(
 def restored_batch(
     model: Dsr, variables: Variables, inputs: SurfaceInputs
 ) -> tuple[Dsr, Disturbed, Restored]:
-    """The network, bound; a batch whose codes were disturbed, or come from marks; them restored."""
+    """Encodes a batch, disturbs its codes or takes those of marked images, and restores them.
+
+    Returned are the network, bound to its variables, codes before and after, and the restored.
+    """
     net = model.bind(variables)
     encoding = net.autoencoder.encode(inputs.image)
     values_lo, values_hi, target = disturb(net, encoding, inputs.draws)
