@@ -138,10 +138,6 @@ def _conv_then_upsample(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return _interpolate(lambda tap, step: shift(rows[tap], -step, 1), h, axis=1).astype(x.dtype)
 
 
-def _conv_then_upsample_fwd(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple]:
-    return _conv_then_upsample(x, kernel), (x, kernel)
-
-
 def _conv_then_upsample_bwd(residuals: tuple, dy: jax.Array) -> tuple[jax.Array, jax.Array]:
     x, kernel = residuals
     ci, co = kernel.shape[2:]
@@ -153,4 +149,6 @@ def _conv_then_upsample_bwd(residuals: tuple, dy: jax.Array) -> tuple[jax.Array,
     return dx, jnp.stack(dkernel).transpose(2, 0, 1, 3)
 
 
-_conv_then_upsample.defvjp(_conv_then_upsample_fwd, _conv_then_upsample_bwd)
+_conv_then_upsample.defvjp(
+    lambda *args: (_conv_then_upsample(*args), args), _conv_then_upsample_bwd
+)
