@@ -27,7 +27,7 @@ def choose(
       plain: the few lines that say what the kernel computes.
       default: the form for XLA. What was never measured on GPUs and TPUs has CPU's form there.
       onnx: the form for ONNX, if not the plain one.
-      **platforms: other forms for some of XLA's platforms, ``cpu``, ``cuda``, ``rocm`` or ``tpu``.
+      **platforms: other forms for some of ``cpu``, ``cuda``, ``rocm`` and ``tpu``.
     """
     if kernels_for.value is not None:
         return {"plain": plain, "onnx": onnx or plain}[kernels_for.value](*args)

@@ -23,29 +23,20 @@ _CPU_OPTIONS = {
 
 @functools.cache
 def compiler_options(platform: str | None = None) -> dict[str, str]:
-    """Options for ``jax.jit(..., compiler_options=...)``, each tried on this version of XLA.
+    """Options for ``jax.jit(..., compiler_options=...)``, if this version of XLA knows them.
 
-    They are logged, once. The environment variable ``VQAD_COMPILER_OPTIONS=off`` leaves them out.
-
-    Args:
-      platform: of the devices that is compiled for; that of the default devices if None.
-
-    Returns:
-      Options for CPU as far as XLA knows them; none for other platforms.
+    They are logged, once. There are none but for CPU, and none where the environment has
+    ``VQAD_COMPILER_OPTIONS=off``. The platform is the default devices' if None.
     """
     if (platform or jax.default_backend()) != "cpu" or os.environ.get(SWITCH) == "off":
         return {}
-    known = {}
-    for name, value in _CPU_OPTIONS.items():
-        try:
-            jax.jit(lambda x: x, compiler_options={name: value})(0.0)
-        except jax.errors.JaxRuntimeError:
-            continue
-        known[name] = value
-    if known:
-        text = ", ".join(f"{name}={value}" for name, value in known.items())
-        logger.info("compiler options: %s (%s=off leaves them out)", text, SWITCH)
-    return known
+    try:
+        jax.jit(lambda x: x, compiler_options=_CPU_OPTIONS)(0.0)
+    except jax.errors.JaxRuntimeError:
+        return {}
+    text = ", ".join(f"{name}={value}" for name, value in _CPU_OPTIONS.items())
+    logger.info("compiler options: %s (%s=off leaves them out)", text, SWITCH)
+    return _CPU_OPTIONS
 
 
 def in_full_products(function: Callable) -> Callable:
