@@ -3,7 +3,9 @@
 The same as ``vqad train``, from a checkout; ``--help`` tells more.
 """
 
-from vqad.commands.train import launch
+import sys
+
+from vqad.cli import main
 
 if __name__ == "__main__":
-    launch()
+    sys.exit(main(["train", *sys.argv[1:]]))

@@ -1,127 +1,58 @@
-"""The command `vqad`: a subcommand for each thing done with a model beside training it."""
+"""The command `vqad`: what is done with data and models, a subcommand each."""
 
 import argparse
 import contextlib
+import inspect
 import io
 import logging
 import os
+import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from types import ModuleType
+from typing import NoReturn
 
 from vqad import __version__
-from vqad.commands.benchmark import benchmark_arguments, run_benchmark
-from vqad.commands.calibrate import calibrate_arguments, run_calibrate
-from vqad.commands.demo import demo_arguments, run_demo
-from vqad.commands.doctor import doctor_arguments, run_doctor
-from vqad.commands.export import export_arguments, run_export
-from vqad.commands.import_weights import import_weights_arguments, run_import_weights
-from vqad.commands.plan import plan_arguments, run_plan
-from vqad.commands.predict import predict_arguments, run_predict
-from vqad.commands.prepare import prepare_arguments, run_prepare
-from vqad.commands.report import report_arguments, run_report
-from vqad.commands.train import run_evaluate_command, run_train_command, usage_of_train
+from vqad.commands import (
+    benchmark,
+    calibrate,
+    demo,
+    doctor,
+    evaluate,
+    export,
+    import_weights,
+    plan,
+    predict,
+    prepare,
+    report,
+    train,
+)
 from vqad.errors import VqadError, printable
 
-
-@dataclass(frozen=True)
-class Command:
-    """A subcommand: what it does in a line, its arguments, and the function that runs it.
-
-    That function may return an exit code; None is 0. With ``takes_config`` it finds
-    arguments that are not its own, as ``--config=<file>``, in ``config_flags``.
-    """
-
-    help: str
-    arguments: Callable[[argparse.ArgumentParser], None]
-    run: Callable[[argparse.Namespace], int | None]
-    takes_config: bool = False
-
-
-@contextlib.contextmanager
-def _logging() -> Iterator[None]:
-    """Shows what the library logs, and of other libraries only errors."""
-    logging.getLogger("absl").setLevel(logging.ERROR)
-    logger = logging.getLogger("vqad")
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    before = logger.level, logger.propagate
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-        logger.setLevel(before[0])
-        logger.propagate = before[1]
-
-
-COMMANDS = {
-    "train": Command(
-        "train on a surface, or what a configuration says, then evaluate",
-        usage_of_train,
-        run_train_command,
-        takes_config=True,
-    ),
-    "evaluate": Command(
-        "evaluate a trained run again",
-        usage_of_train,
-        run_evaluate_command,
-        takes_config=True,
-    ),
-    "prepare": Command(
-        "prepare a public data set for training, from its archive or folder",
-        prepare_arguments,
-        run_prepare,
-    ),
-    "doctor": Command(
-        "examine images and masks and tell what training will do with them",
-        doctor_arguments,
-        run_doctor,
-    ),
-    "calibrate": Command(
-        "set the thresholds of a model by pictures of good parts that it was not trained on",
-        calibrate_arguments,
-        run_calibrate,
-    ),
-    "predict": Command(
-        "look for defects in pictures: scores, verdicts, masks and overlays",
-        predict_arguments,
-        run_predict,
-    ),
-    "demo": Command(
-        "open a page to drop an image on: score, verdict, mask, I_gen and I_spc",
-        demo_arguments,
-        run_demo,
-    ),
-    "report": Command(
-        "write what a run's judgement found as one HTML page, with all test images",
-        report_arguments,
-        run_report,
-    ),
-    "export": Command(
-        "write a model as one file for other programs, and compare it with the model",
-        export_arguments,
-        run_export,
-    ),
-    "benchmark": Command(
-        "time a model on this machine's CPU with JAX, ONNX Runtime and OpenVINO",
-        benchmark_arguments,
-        run_benchmark,
-    ),
-    "import-weights": Command(
-        "turn a PyTorch checkpoint of DSR into a vqad checkpoint",
-        import_weights_arguments,
-        run_import_weights,
-    ),
-    "plan": Command(
-        "predict a training step on TPUs, from the program compiled for them, without a TPU",
-        plan_arguments,
-        run_plan,
-        takes_config=True,
-    ),
+# A module's docstring is its help, `arguments` adds its arguments to a parser, and `run` takes what
+# was parsed and returns an exit code; None is 0. One with an argument `--config` also takes
+# `--config.<field>`, as `args.fields`.
+GROUPS = {
+    "data": (doctor, prepare),
+    "train": (train, plan),
+    "judge": (evaluate, calibrate, report, benchmark),
+    "use": (predict, demo),
+    "share": (export, import_weights),
 }
+COMMANDS: dict[str, ModuleType] = {
+    module.__name__.rpartition(".")[2].replace("_", "-"): module
+    for modules in GROUPS.values()
+    for module in modules
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Raises a VqadError, with the usage above it unless one value is bad."""
+        if not message.startswith("argument -"):
+            self.print_usage(sys.stderr)
+        message = re.sub(r"^argument (--[\w-]+): (\S+: )", r"\1=\2", message)
+        raise VqadError(f"{message}; see {self.prog} --help")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -134,24 +65,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: that of the subcommand, 2 after bad input, which is told in one line on
         standard error, or 130 after Ctrl-C.
     """
-    parser = argparse.ArgumentParser(
-        prog="vqad",
-        description="Surface defect detection with DSR.",
-    )
-    parser.add_argument("--version", action="version", version=f"vqad {__version__}")
-    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name, command in COMMANDS.items():
-        subparser = subparsers.add_parser(name, help=command.help, description=command.help)
-        command.arguments(subparser)
-    args, rest = parser.parse_known_args(argv)
-    if COMMANDS[args.command].takes_config:
-        args.config_flags = rest
-    elif rest:
-        subparsers.choices[args.command].error(f"unrecognized arguments: {' '.join(rest)}")
     if isinstance(sys.stdout, io.TextIOWrapper):  # names of files may hold anything
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        with _logging():
+        args = parse(sys.argv[1:] if argv is None else argv)
+        with _logging(args):
             code = COMMANDS[args.command].run(args) or 0
         sys.stdout.flush()
         return code
@@ -164,3 +82,84 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # what reads the output, as head, wants no more of it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """What a command line says: its ``command``, and the arguments of that.
+
+    Raises:
+        VqadError: It cannot be understood.
+    """
+    parser = _Parser(
+        prog="vqad",
+        usage="vqad COMMAND ...",
+        description=_overview(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="vqad COMMAND --help tells the rest. Flags may be written with _ for -.",
+    )
+    parser.add_argument("--version", action="version", version=f"vqad {__version__}")
+    subparsers = parser.add_subparsers(
+        prog="vqad", dest="command", metavar="COMMAND", required=True, help=argparse.SUPPRESS
+    )
+    for name, module in COMMANDS.items():
+        subparser = subparsers.add_parser(
+            name,
+            description=inspect.getdoc(module),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        module.arguments(subparser)
+    own, fields = split_fields(argv)
+    args, rest = parser.parse_known_args(own)
+    if hasattr(args, "config"):
+        args.fields = fields
+    else:
+        rest = fields + rest
+    if rest:
+        subparsers.choices[args.command].error(f"unrecognized arguments: {' '.join(rest)}")
+    return args
+
+
+def _overview() -> str:
+    lines = ["Finds defects on surfaces with DSR, which learns from pictures of good parts."]
+    for group, modules in GROUPS.items():
+        lines += ["", f"{group}:"]
+        names = (name for name, module in COMMANDS.items() if module in modules)
+        lines += [f"  {name:<16}{inspect.getdoc(COMMANDS[name]).splitlines()[0]}" for name in names]
+    return "\n".join(lines)
+
+
+def split_fields(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Parts a command line: flags, with hyphens for underscores, and ``--config.<field>=<value>``.
+
+    The value may also be the next argument.
+    """
+    own, fields, value_next = [], [], False
+    for arg in argv:
+        if re.match(r"--?(no)?config\.", arg) or (value_next and arg[:1] != "-"):
+            fields.append(arg)
+            value_next = not value_next and "=" not in arg
+        else:
+            own.append(re.sub(r"^--[\w-]+", lambda flag: flag[0].replace("_", "-"), arg))
+            value_next = False
+    return own, fields
+
+
+@contextlib.contextmanager
+def _logging(args: argparse.Namespace) -> Iterator[None]:
+    """Shows what the library logs, and of other libraries only errors."""
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    logger = logging.getLogger("vqad")
+    handler = logging.StreamHandler()
+    # Of what takes hours, lines tell the time.
+    told = "%(asctime)s %(message)s" if hasattr(args, "verbose") else "%(message)s"
+    handler.setFormatter(logging.Formatter(told, "%H:%M:%S"))
+    before = logger.level, logger.propagate
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG if getattr(args, "verbose", False) else logging.INFO)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before[0])
+        logger.propagate = before[1]

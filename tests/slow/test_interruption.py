@@ -107,12 +107,12 @@ from vqad.commands import train
 def interrupted(*args, **kwargs):
     raise KeyboardInterrupt
 
-train.run_train = interrupted
-runpy.run_path(sys.argv[1], run_name="__main__")
+train.load_config = interrupted
+runpy.run_path(sys.argv.pop(1), run_name="__main__")
 """
 
 
 def test_an_interrupt_before_the_run_listens_ends_in_one_line():
-    line = [sys.executable, "-c", INTERRUPTED, str(ROOT / "launch" / "main.py")]
+    line = [sys.executable, "-c", INTERRUPTED, str(ROOT / "launch" / "main.py"), "--config=demo"]
     result = subprocess.run(line, env=environment(), capture_output=True, text=True, timeout=120)
     assert (result.returncode, result.stderr) == (75, "stopped before the run began\n")

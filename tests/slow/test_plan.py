@@ -268,7 +268,7 @@ def test_sides_count_chips():
             ["--config.stage2.batch=8"],
             "--config.stage2.batch=8: the configuration has no such field",
         ),
-        (["--images_per_chip=0"], "--images_per_chip=0: must be at least 1"),
+        (["--images_per_chip=0"], "--images-per-chip=0: must be at least 1"),
         ([], "pip install 'vqad[tpu]'"),
     ],
 )
@@ -282,12 +282,10 @@ def test_bad_input_and_no_libtpu_are_told_in_a_line(flags, told, capsys, monkeyp
 
 def test_other_arguments_are_refused(capsys):
     assert main(["plan", DEMO, "--topology=v5e:2x4", "--chips=8"]) == 2
-    assert "Unknown command line flag 'chips'" in capsys.readouterr().err
+    assert "error: unrecognized arguments: --chips=8" in capsys.readouterr().err
     assert main(["plan", DEMO, "--topology=v5e:2x4", "more"]) == 2
-    assert capsys.readouterr().err.startswith("error: more: not a flag")
-    with pytest.raises(SystemExit) as stop:
-        main(["doctor", "folder", "--config.seed=1"])
-    assert stop.value.code == 2
+    assert "error: unrecognized arguments: more" in capsys.readouterr().err
+    assert main(["doctor", "folder", "--config.seed=1"]) == 2
     assert "unrecognized arguments: --config.seed=1" in capsys.readouterr().err
 
 

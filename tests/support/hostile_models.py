@@ -65,10 +65,10 @@ class Config:
     def read(self, sample, work, strict=False):
         from ml_collections import ConfigDict
 
-        from vqad.commands.train import train_flags
+        from vqad.commands.flags import load_config
 
         if isinstance(sample, tuple):
-            config = train_flags(["--workdir=run", sample[0], *sample[1]]).config
+            config = load_config([sample[0], *sample[1]])
         else:
             config = ConfigDict(sample)
         self._use(config, work, strict)

@@ -20,7 +20,7 @@ from raw_data import (
     write_pictures,
 )
 
-from vqad.commands.prepare import prepare_arguments, run_prepare
+from vqad.commands import prepare as prepare_command
 from vqad.data.builders import BUILDERS, Ksdd2, prepare
 from vqad.data.builders.ksdd2 import TEST_IDS, TRAIN_IDS, labelled_ids
 from vqad.data.decode import decode_image
@@ -270,14 +270,14 @@ def test_builders_are_found_by_name_and_survive_pickling(tmp_path):
 
 def run_command(*argv):
     parser = argparse.ArgumentParser()
-    prepare_arguments(parser)
-    run_prepare(parser.parse_args([str(arg) for arg in argv]))
+    prepare_command.arguments(parser)
+    prepare_command.run(parser.parse_args([str(arg) for arg in argv]))
 
 
 def test_command_says_what_can_be_read(tmp_path, capsys):
     write_ksdd2(tmp_path / "raw")
-    options = ("--data_dir", tmp_path / "tfds")
-    run_command("ksdd2", tmp_path / "raw", *options, "--allow_partial")
+    options = ("--data-dir", tmp_path / "tfds")
+    run_command("ksdd2", tmp_path / "raw", *options, "--allow-partial")
     folder = tmp_path / "tfds/ksdd2/unsupervised/1.0.0"
     assert capsys.readouterr().out == f"tfds:ksdd2/unsupervised in {folder}: 2 train, 2 test\n"
     with pytest.raises(VqadError, match="not the whole of ksdd2"):

@@ -1,10 +1,17 @@
+import re
 import subprocess
 import sys
 
 import pytest
 
 from vqad import __version__
-from vqad.cli import COMMANDS, main
+from vqad.cli import COMMANDS, GROUPS, main, parse
+from vqad.commands import train
+from vqad.commands.flags import load_config
+from vqad.errors import VqadError
+
+# Of ml_collections, which loads configurations so.
+pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
 
 
 def test_version(capsys):
@@ -19,17 +26,64 @@ def test_help_names_every_command(capsys):
         main(["--help"])
     assert stop.value.code == 0
     out = capsys.readouterr().out
-    for name, command in COMMANDS.items():
-        assert name in out
-        assert command.help.split()[0] in out
+    for group, modules in GROUPS.items():
+        assert f"\n{group}:\n" in out
+        for module in modules:
+            (name,) = (name for name, command in COMMANDS.items() if command is module)
+            assert re.search(rf"^  {name} +{module.__doc__[:9]}", out, re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_of_every_command(name, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([name, "--help"])
+    assert stop.value.code == 0
+    out = capsys.readouterr().out
+    assert out.startswith(f"usage: vqad {name} ")
+    assert max(map(len, out.splitlines())) <= 120
+    assert "_" not in "".join(re.findall(r"--(?!config)[\w-]+", out))
 
 
 @pytest.mark.parametrize("argv", [[], ["no-such-command"], ["import-weights"]])
 def test_wrong_usage_exits_with_2(argv, capsys):
-    with pytest.raises(SystemExit) as stop:
-        main(argv)
-    assert stop.value.code == 2
-    assert "usage: vqad" in capsys.readouterr().err
+    assert main(argv) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("usage: vqad")
+    assert told.splitlines()[-1].startswith("error: ")
+
+
+def test_underscores_and_hyphens_are_the_same():
+    for flag in ("--false-alarms=0.2", "--false_alarms=0.2"):
+        assert parse(["calibrate", "a_b", "c_d", flag]).false_alarms == 0.2
+    args = parse(["train", "my_tiles", "--workdir=x_y", "--config.seed=1"])
+    assert (args.surface, args.workdir) == ("my_tiles", "x_y")
+
+
+def test_fields_of_configurations_are_kept_as_they_are():
+    fields = ["--config.model.num_codes=8", "--config.stage1.batch_size", "4"]
+    args = parse(["plan", "--config", "demo", *fields, "--topology=v5e:2x4"])
+    assert (args.config, args.fields) == ("demo", fields)
+    config = load_config(["--config=demo", *args.fields])
+    assert (config.model.num_codes, config.stage1.batch_size) == (8, 4)
+
+
+def test_a_folder_is_trained_on_with_the_small_configuration():
+    def config(*argv):
+        args = parse(["train", *argv])
+        return train.configuration(args), args.workdir
+
+    found, workdir = config("data/tiles", "--pictures=photographs", "--config.seed=3")
+    assert (found.surface, found.pictures, found.seed) == ("data/tiles", "photographs", 3)
+    assert (found.image_size, workdir) == ((128, 128), "runs/tiles")
+    assert config("tiles", "--workdir=here")[1] == "here"
+    for argv, told in {
+        ("tiles", "--config=demo"): "--config.surface=tiles",
+        ("--pictures=x", "--config=demo"): "--config.pictures=x",
+        ("--config=demo",): "--workdir: missing",
+        ("--workdir=x",): "--config: missing",
+    }.items():
+        with pytest.raises(VqadError, match=told):
+            config(*argv)
 
 
 def test_bad_input_is_one_line(tmp_path, capsys):

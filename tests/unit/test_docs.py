@@ -21,9 +21,9 @@ from tiny import tiny_config
 
 import vqad
 from vqad.checkpoints import save_weights
-from vqad.cli import COMMANDS
+from vqad.cli import COMMANDS, parse
+from vqad.commands import train
 from vqad.commands.flags import load_config
-from vqad.commands.train import train_flags
 from vqad.config import base_config, model_from_config
 from vqad.data.builders import BUILDERS
 from vqad.data.builders.base import published
@@ -138,17 +138,13 @@ def check_launch(words):
 
 def check_vqad(words):
     """A command of vqad: a subcommand that takes these arguments."""
-    command = COMMANDS[words[1]]
-    parser = ArgumentParser(exit_on_error=False)
-    command.arguments(parser)
-    _, rest = parser.parse_known_args(words[2:])
+    args = parse(words[1:])
+    if (getattr(args, "config", None) or "").startswith("configs/"):
+        args.config = f"{ROOT}/{args.config}"
     if words[1] in ("train", "evaluate"):
-        train_flags(rest, words[1])
-    elif command.takes_config:
-        rest[0] = rest[0].replace("=configs/", f"={ROOT}/configs/")
-        load_config(rest)
-    else:
-        assert not rest
+        train.configuration(args)
+    elif hasattr(args, "config"):
+        load_config([f"--config={args.config}", *args.fields])
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
@@ -177,8 +173,8 @@ def test_names_in_the_text(page):
     for span in spans(page):
         if found := re.match(r"vqad ([a-z][\w-]*)", span):
             assert found[1] in COMMANDS, span
-            options = re.findall(r"(?<=\s)--(?!config\b)\w+", span)
-            assert set(options) <= known, span
+            options = re.findall(r"(?<=\s)--(?!config\b)[\w-]+", span)
+            assert {option.replace("_", "-") for option in options} <= known, span
         if span.endswith((".json", ".jsonl", ".py")):
             continue
         pattern = rf"--config\.([\w.]+)|config\.([a-z_.]+)|((?:{'|'.join(sections)})\.[a-z_]+)"

@@ -312,7 +312,7 @@ def test_commands_refuse_bad_arguments(folder, tmp_path, capsys):
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"")
     assert "no picture could be read" in refused("predict", str(folder), str(broken), *out)
-    assert "--false_alarms: 1" in refused("calibrate", str(folder), image, "--false_alarms=1")
+    assert "--false-alarms: 1" in refused("calibrate", str(folder), image, "--false_alarms=1")
     assert "1 good images are too few" in refused("calibrate", str(folder), image)
     assert "add --tile" in refused("calibrate", str(folder), image, "--overlap=3")
     assert not (folder / thresholds.FILE).exists()

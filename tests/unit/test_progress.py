@@ -1,7 +1,10 @@
 """What a run says of its progress."""
 
+import io
 import json
 import logging
+import re
+import sys
 
 import pytest
 
@@ -31,6 +34,24 @@ def test_a_loss_that_rises_tenfold_is_told_once(tmp_path, told):
     assert "a lower config.stage1.learning_rate" in message
     assert [entry["loss"] for entry in entries] == losses
     assert all(entry["seconds_left"] > 0 for entry in entries)
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_terminal_shows_a_bar_with_lines_above_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    logger = logging.getLogger("vqad")
+    monkeypatch.setattr(logger, "handlers", [logging.StreamHandler()])
+    logger.setLevel("INFO")
+    reported(tmp_path, 0, [0.5, 0.001, 0.25])
+    shown = re.split(r"[\r\n]", sys.stderr.getvalue())
+    assert any(line.startswith("stage1   0 %|") and line.endswith("compiling") for line in shown)
+    assert re.search(r"^stage1   3 %\|.*\| 3/100, loss 0.25, .+ images/s, .+ left", shown[-2])
+    assert any(line.startswith("warning: stage1 step 3") for line in shown)
+    assert not any("step 1/100" in line for line in shown)  # as it is told without a terminal
 
 
 def test_a_run_that_goes_on_knows_the_lowest_loss_before(tmp_path, told):

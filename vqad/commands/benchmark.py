@@ -1,44 +1,46 @@
-"""The subcommand `vqad benchmark`; what it needs is imported when it runs."""
+"""Time a model on this machine's CPU with JAX, ONNX Runtime and OpenVINO."""
 
 import argparse
 import os
 import re
 
-from vqad.commands.arguments import model_argument
-from vqad.errors import VqadError
+from vqad.commands.arguments import model_argument, number
 
 
-def benchmark_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments of the subcommand."""
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments."""
     model_argument(parser)
-    parser.add_argument("--batch", default="1,8", help="sizes of batches, by commas (1,8)")
     parser.add_argument(
-        "--seconds", type=float, default=10, help="time for each runtime and size of batch (10)"
+        "--batch", type=_sizes, default=[1, 8], metavar="N,...", help="sizes of batches (1,8)"
+    )
+    parser.add_argument(
+        "--seconds",
+        type=number(float, 0.01, 86400),
+        default=10,
+        metavar="S",
+        help="time for each runtime and size of batch (10)",
     )
 
 
-def run_benchmark(args: argparse.Namespace) -> int:
-    """Runs the subcommand.
+def _sizes(text: str) -> list[int]:
+    if not re.fullmatch(r"[1-9]\d{0,3}(,[1-9]\d{0,3})*", text, re.ASCII):
+        raise argparse.ArgumentTypeError(f"{text}: must be whole numbers from 1 to 9999, as 1,8")
+    return [int(size) for size in text.split(",")]
 
-    Returns:
-      The exit code, 0.
+
+def run(args: argparse.Namespace) -> None:
+    """Measures the runtimes that are installed and prints a table.
 
     Raises:
-      VqadError: bad arguments, or no model.
+      VqadError: no model.
     """
-    if not re.fullmatch(r"[1-9]\d{0,3}(,[1-9]\d{0,3})*", args.batch, re.ASCII):
-        raise VqadError(f"--batch={args.batch}: give whole numbers from 1 to 9999, as 1,8")
-    if not 0 < args.seconds <= 86400:
-        raise VqadError(f"--seconds={args.seconds:g}: give seconds above 0, up to a day")
     os.environ["JAX_PLATFORMS"] = "cpu"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from vqad.interop.benchmark import measure, table
     from vqad.interop.load import load
 
     trained = load(args.model)
-    batches = [int(size) for size in args.batch.split(",")]
-    timings = list(measure(trained, batches, args.seconds))
+    timings = list(measure(trained, args.batch, args.seconds))
     height, width = trained.image_size
     print(f"{height} x {width}, {os.cpu_count()} CPUs; runtimes took turns, warm-up is apart\n")
     print(table(timings))
-    return 0

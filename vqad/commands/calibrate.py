@@ -1,8 +1,10 @@
-"""The subcommand `vqad calibrate`; what it needs is imported when it runs."""
+"""Set the thresholds of a model by pictures of good parts that it was not trained on.
+
+Verdicts need thresholds; they promise how often a good part is called defective.
+"""
 
 import argparse
 import contextlib
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,8 +16,8 @@ if TYPE_CHECKING:
     from vqad.prediction.inputs import Input
 
 
-def calibrate_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments of the subcommand."""
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments."""
     model_argument(parser)
     parser.add_argument(
         "images",
@@ -24,16 +26,17 @@ def calibrate_arguments(parser: argparse.ArgumentParser) -> None:
         help="pictures of good parts that were not trained on: files, folders or patterns",
     )
     parser.add_argument(
-        "--false_alarms",
+        "--false-alarms",
         type=float,
         default=0.01,
+        metavar="SHARE",
         help="wanted share of good parts that are called defective (0.01)",
     )
     tiling_arguments(parser)
 
 
-def run_calibrate(args: argparse.Namespace) -> int:
-    """Runs the subcommand; returns 0.
+def run(args: argparse.Namespace) -> None:
+    """Sets and writes thresholds.
 
     Raises:
       VqadError: bad arguments, too few pictures, one that cannot be read, lies among defects or was
@@ -45,7 +48,7 @@ def run_calibrate(args: argparse.Namespace) -> int:
     from vqad.prediction import thresholds
     from vqad.prediction.inputs import gather, readable
 
-    thresholds.check_rate("--false_alarms", args.false_alarms)
+    thresholds.check_rate("--false-alarms", args.false_alarms)
     check_tiling(args)
     inputs = gather(args.images)
     thresholds.conformal_rank(len(inputs), args.false_alarms)  # too few are told before the work
@@ -56,8 +59,7 @@ def run_calibrate(args: argparse.Namespace) -> int:
             "folder that it came from, and export it again"
         )
     _check_good(inputs, detector.metadata)
-    hidden = not sys.stderr.isatty()
-    pictures = tqdm(readable(inputs), total=len(inputs), unit="image", disable=hidden)
+    pictures = tqdm(readable(inputs), total=len(inputs), unit="image", disable=None)
     kind = {"tile": args.tile, "overlap": args.overlap, "batch_size": args.batch}
     limits = detector.calibrate(pictures, args.false_alarms, **kind)
     path = thresholds.write(detector.metadata["folder"], limits)
@@ -66,7 +68,6 @@ def run_calibrate(args: argparse.Namespace) -> int:
         f"{limits.images}, at most a share of {limits.rate:.3g} is called defective, on average "
         f"over calibrations; written: {path}"
     )
-    return 0
 
 
 def _check_good(inputs: Sequence["Input"], metadata: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""The subcommand `vqad demo`, a page to drop images on; what it needs is imported when it runs."""
+"""Open a page to drop an image on: score, verdict, mask, I_gen and I_spc."""
 
 import argparse
 import logging
@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from vqad.commands.arguments import model_argument
+from vqad.commands.arguments import model_argument, number
 from vqad.errors import VqadError, printable, reason
 
 if TYPE_CHECKING:
@@ -24,23 +24,30 @@ HEIGHT = 280
 STYLE = ".image-frame img { width: 100%; height: 100%; object-fit: contain; }"
 
 
-def demo_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments of the subcommand."""
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments."""
     model_argument(parser)
     parser.add_argument(
-        "--host", default="127.0.0.1", help="address to listen on (127.0.0.1: this machine alone)"
+        "--host",
+        default="127.0.0.1",
+        metavar="ADDRESS",
+        help="address to listen on (127.0.0.1: this machine alone)",
     )
-    parser.add_argument("--port", type=int, default=7860, help="port to listen on (7860)")
+    parser.add_argument(
+        "--port",
+        type=number(int, 1, 65535),
+        default=7860,
+        metavar="N",
+        help="port to listen on (7860)",
+    )
 
 
-def run_demo(args: argparse.Namespace) -> int:
-    """Runs the subcommand until it is interrupted; returns 0.
+def run(args: argparse.Namespace) -> None:
+    """Serves the page until it is interrupted.
 
     Raises:
-      VqadError: bad arguments, no Gradio, no model there, or a port that is taken.
+      VqadError: no Gradio, no model there, or a port that is taken.
     """
-    if not 1 <= args.port <= 65535:
-        raise VqadError(f"--port={args.port}: must be between 1 and 65535")
     # Nothing is sent anywhere.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
@@ -71,7 +78,6 @@ def run_demo(args: argparse.Namespace) -> int:
     )
     print(f"http://{args.host}:{args.port} (Ctrl-C ends it)", flush=True)
     page.block_thread()
-    return 0
 
 
 def _check_free(host: str, port: int) -> None:

@@ -1,10 +1,15 @@
-"""The subcommand `vqad doctor`; what it needs is imported when it runs."""
+"""Examine images and masks and tell what training will do with them.
+
+Exits with 1 if training would not start.
+"""
 
 import argparse
 
+from vqad.commands.arguments import prepared_arguments
 
-def doctor_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments of the subcommand."""
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments."""
     parser.add_argument(
         "source", metavar="DIR", help="a folder, or tfds:<name>[/<config>] for a prepared data set"
     )
@@ -20,18 +25,11 @@ def doctor_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="examine what stage 1 reads, any tree of pictures, not a surface",
     )
-    parser.add_argument(
-        "--allow_partial", action="store_true", help="accept less or more than was published"
-    )
-    parser.add_argument("--data_dir", help="where TFDS keeps its data; TFDS_DATA_DIR by default")
+    prepared_arguments(parser)
 
 
-def run_doctor(args: argparse.Namespace) -> int:
-    """Runs the subcommand and prints the report.
-
-    Returns:
-      The exit code: 1 if training would not start, else 0.
-    """
+def run(args: argparse.Namespace) -> int:
+    """Prints what was found; returns 1 if training would not start, else 0."""
     from vqad.data.doctor import examine, to_json, to_table  # imports numpy and Pillow
 
     report = examine(

@@ -1,4 +1,4 @@
-"""The subcommand `vqad export`; what it needs is imported when it runs."""
+"""Write a model as one file for other programs, and compare it with the model."""
 
 import argparse
 import logging
@@ -11,8 +11,8 @@ logger = logging.getLogger(__name__)
 FORMATS = ("stablehlo", "onnx", "safetensors")
 
 
-def export_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments of the subcommand."""
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments."""
     model_argument(parser)
     parser.add_argument("out", metavar="OUT", help="the file to write; ends in .<format>")
     parser.add_argument("--format", required=True, choices=FORMATS, help="the file's format")
@@ -24,11 +24,8 @@ def export_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run_export(args: argparse.Namespace) -> int:
-    """Runs the subcommand.
-
-    Returns:
-      The exit code, 0.
+def run(args: argparse.Namespace) -> None:
+    """Writes the file and prints how it compares.
 
     Raises:
       VqadError: no model, pictures that cannot be read, or an export that fails its check.
@@ -62,4 +59,3 @@ def run_export(args: argparse.Namespace) -> int:
                 "parts and of defects"
             )
     print(f"written: {args.out} ({size / 1e6:.1f} MB)")
-    return 0

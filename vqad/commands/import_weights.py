@@ -1,10 +1,10 @@
-"""``vqad import-weights``: a PyTorch checkpoint of DSR to a vqad checkpoint."""
+"""Turn a PyTorch checkpoint of DSR into a vqad checkpoint."""
 
 import argparse
 
 
-def import_weights_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the arguments."""
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments."""
     parser.add_argument(
         "src",
         metavar="SRC",
@@ -14,7 +14,7 @@ def import_weights_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("out", metavar="OUT", help="the folder to write; new or empty")
 
 
-def run_import_weights(args: argparse.Namespace) -> None:
+def run(args: argparse.Namespace) -> None:
     """Reads a PyTorch checkpoint and writes a vqad checkpoint."""
     from vqad.interop.import_weights import import_weights
 

@@ -1,20 +1,23 @@
-"""The command `vqad plan`."""
+"""Predict a training step on TPUs, from the program compiled for them, without a TPU."""
 
 import argparse
 import logging
 import time
 
-from vqad.errors import VqadError
+from vqad.commands.arguments import number
+from vqad.commands.flags import CONFIG_HELP, NAMES, load_config
 
 logger = logging.getLogger(__name__)
 
 
-def plan_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the command's arguments."""
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments."""
     parser.usage = (
-        "vqad plan --config=FILE [--config.FIELD=VALUE ...] --topology=SLICE[,SLICE...] "
-        "[--images_per_chip=N] [--labelled]"
+        "vqad plan --config NAME [--config.FIELD=VALUE ...] --topology SLICE[,SLICE...] "
+        "[--images-per-chip N] [--labelled]"
     )
+    parser.epilog = f"NAME is a file, or one of {NAMES}."
+    parser.add_argument("--config", metavar="NAME", help=CONFIG_HELP)
     parser.add_argument(
         "--topology",
         required=True,
@@ -22,8 +25,8 @@ def plan_arguments(parser: argparse.ArgumentParser) -> None:
         help="a chip and the chips along each side, as v5e:16x16 or v4:2x2x4 (v4, v5e, v5p, v6e)",
     )
     parser.add_argument(
-        "--images_per_chip",
-        type=int,
+        "--images-per-chip",
+        type=number(int, 1),
         metavar="N",
         help="in place of the configuration's batch sizes",
     )
@@ -34,15 +37,12 @@ def plan_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run_plan(args: argparse.Namespace) -> None:
+def run(args: argparse.Namespace) -> None:
     """Compiles each stage's step for each slice and prints what it needs."""
-    from vqad.commands.flags import load_config
     from vqad.plan.chips import Topology
 
     topologies = [Topology.parse(name) for name in args.topology.split(",")]
-    if args.images_per_chip is not None and args.images_per_chip < 1:
-        raise VqadError(f"--images_per_chip={args.images_per_chip}: must be at least 1")
-    config = load_config(args.config_flags)
+    config = load_config([f"--config={args.config or ''}", *args.fields])
 
     from vqad.plan.compile import on_slice, plan_stage, use_libtpu
     from vqad.plan.report import FOOTER, describe, table

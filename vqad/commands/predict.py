@@ -1,10 +1,12 @@
-"""The subcommand `vqad predict`; what it needs is imported when it runs."""
+"""Look for defects in pictures: scores, verdicts, masks and overlays.
+
+Exits with 1 if a picture could not be read; it is named and skipped.
+"""
 
 import argparse
 import csv
 import json
 import logging
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,18 +23,20 @@ logger = logging.getLogger(__name__)
 FIELDS = ("file", "score", "verdict", "marked", "mask", "overlay", "error")
 
 
-def predict_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments of the subcommand."""
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments."""
     model_argument(parser)
     parser.add_argument(
         "images", metavar="IMAGES", nargs="+", help="pictures, folders of such, or patterns"
     )
-    parser.add_argument("--out", required=True, help="the folder to write; new or empty")
+    parser.add_argument(
+        "--out", required=True, metavar="FOLDER", help="the folder to write; new or empty"
+    )
     tiling_arguments(parser)
 
 
-def run_predict(args: argparse.Namespace) -> int:
-    """Runs the subcommand; returns 1 if a picture could not be read, else 0.
+def run(args: argparse.Namespace) -> int:
+    """Predicts and writes; returns 1 if a picture could not be read, else 0.
 
     Raises:
       VqadError: bad arguments, or no picture that can be read.
@@ -73,7 +77,7 @@ def run_predict(args: argparse.Namespace) -> int:
         with (
             open(out / "predictions.jsonl", "w", encoding="utf-8") as lines,
             open(out / "predictions.csv", "w", **csv_options) as table,
-            tqdm(total=len(inputs), unit="image", disable=not sys.stderr.isatty()) as bar,
+            tqdm(total=len(inputs), unit="image", disable=None) as bar,
         ):
             rows = csv.DictWriter(table, FIELDS)
             rows.writeheader()

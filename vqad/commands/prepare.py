@@ -1,10 +1,12 @@
-"""The subcommand `vqad prepare`; what it needs is imported when it runs."""
+"""Prepare a public data set for training, from its archive or folder."""
 
 import argparse
 
+from vqad.commands.arguments import prepared_arguments
 
-def prepare_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments of the subcommand."""
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments."""
     parser.add_argument(
         "name",
         metavar="NAME[/CONFIG]",
@@ -16,14 +18,11 @@ def prepare_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SRC",
         help="the archive, or the folder it was extracted to; `download` to download ksdd2",
     )
-    parser.add_argument("--data_dir", help="where TFDS keeps its data; TFDS_DATA_DIR by default")
-    parser.add_argument(
-        "--allow_partial", action="store_true", help="accept less or more than was published"
-    )
+    prepared_arguments(parser)
 
 
-def run_prepare(args: argparse.Namespace) -> None:
-    """Runs the subcommand and prints what can be read now.
+def run(args: argparse.Namespace) -> None:
+    """Prepares it and prints what can be read now.
 
     Raises:
       VqadError: As `vqad.data.builders.prepare`.

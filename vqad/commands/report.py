@@ -1,12 +1,12 @@
-"""The subcommand `vqad report`; what it needs is imported when it runs."""
+"""Write what a run's evaluation found as one HTML page, with all test images."""
 
 import argparse
 import dataclasses
 import logging
-import sys
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from vqad.commands.arguments import number
 from vqad.errors import VqadError
 
 if TYPE_CHECKING:
@@ -17,23 +17,29 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def report_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments of the subcommand."""
-    parser.add_argument("workdir", metavar="WORKDIR", help="a run's workdir, which was judged")
-    parser.add_argument("--out", help="the file to write (WORKDIR/report.html)")
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments."""
+    parser.add_argument("workdir", metavar="WORKDIR", help="a run's workdir, which was evaluated")
+    parser.add_argument("--out", metavar="FILE", help="the file to write (WORKDIR/report.html)")
     parser.add_argument(
-        "--surface", help="where the judged test images lie, if no longer where they were"
+        "--surface",
+        metavar="DIR",
+        help="where the test images lie, if no longer where they were",
     )
     parser.add_argument(
-        "--side", type=int, default=192, help="pixels of the pictures' longest side (192)"
+        "--side",
+        type=number(int, 16, 1024),
+        default=192,
+        metavar="PIXELS",
+        help="the pictures' longest side (192)",
     )
 
 
-def run_report(args: argparse.Namespace) -> int:
-    """Runs the subcommand; returns 0.
+def run(args: argparse.Namespace) -> None:
+    """Predicts the test images again and writes the page.
 
     Raises:
-      VqadError: bad arguments, nothing judged there, or other test images than were judged.
+      VqadError: nothing judged there, or other test images than were judged.
     """
     from etils import epath
 
@@ -47,8 +53,6 @@ def run_report(args: argparse.Namespace) -> int:
     out = epath.Path(args.out or epath.Path(args.workdir) / "report.html")
     if out.is_dir():
         raise VqadError(f"--out={out}: is a folder; give a file, as report.html")
-    if not 16 <= args.side <= 1024:
-        raise VqadError(f"--side={args.side}: must be between 16 and 1024")
     detector = load_folder(args.workdir)
     evaluation = read_evaluation(args.workdir, detector.metadata["step"])
     about, settings = evaluation["about"], detector.metadata.get("config")
@@ -81,7 +85,6 @@ def run_report(args: argparse.Namespace) -> int:
     content = render(evaluation, settings, source.classes, cards, limits)
     write_result(out, content)
     print(f"{len(cards)} images, {len(content) / 1e6:.1f} MB; written: {out}")
-    return 0
 
 
 def _data_dir(settings: Mapping[str, Any], surface: str) -> str | None:
@@ -112,7 +115,7 @@ def _cards(
     from vqad.report.page import Card
     from vqad.report.pictures import drawing, thumbnail
 
-    with tqdm(total=len(source), unit="image", disable=not sys.stderr.isatty()) as bar:
+    with tqdm(total=len(source), unit="image", disable=None) as bar:
         for batch in evaluation_batches(source, batch_size=batch_size):
             found = predict(batch["image"])
             for row in np.flatnonzero(batch["valid"]):

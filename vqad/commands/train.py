@@ -1,154 +1,127 @@
-"""``vqad train`` and ``vqad evaluate``; ``python launch/main.py`` is the same."""
+"""Train on a surface, or what a configuration says, then evaluate.
+
+DIR holds good parts of one surface in train/good; train learns stage 1 from any PICTURES. The
+configuration is then small, and the results go to runs/<name of DIR>. The same command continues
+a run that was interrupted.
+"""
 
 import argparse
 import logging
 import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
-from absl import flags
 from absl import logging as absl_logging
+from ml_collections import ConfigDict
 
-from vqad.commands.flags import define_config, parse
+from vqad.commands.flags import CONFIG_HELP, NAMES, load_config
 from vqad.errors import VqadError, printable
 
-USAGE = """\
-vqad train DIR --pictures=PICTURES [--workdir=RUN] [--config.FIELD=VALUE ...]
-       vqad train --config=NAME-OR-FILE --workdir=RUN [--config.FIELD=VALUE ...]
-       vqad evaluate --config=NAME-OR-FILE --workdir=RUN [--config.FIELD=VALUE ...]
+logger = logging.getLogger(__name__)
 
-DIR holds good parts of one surface in train/good, PICTURES any pictures for stage 1. They mean
---config=small --config.surface=DIR --config.pictures=PICTURES --workdir=runs/<name of DIR>.
-NAME is a configuration of the package: demo, small, pretrain:small, stage1, stage2, stage3 (the
-paper's). Any of its fields can be given: --config.stage2.steps=1000. The same command continues a
-run that was interrupted.
-
-Exit codes: 0 done, 2 bad input, 75 stopped by SIGTERM or SIGINT (what was trained is saved).
-"""
+STOPPED = 75  # as vqad.training.interruption has it, which imports JAX
 
 
-def run_train(argv: Sequence[str], mode: str = "train") -> int:
-    """Trains and evaluates, or only evaluates, as a command line says.
+def arguments(parser: argparse.ArgumentParser, mode: str = "train") -> None:
+    """Adds the arguments; of a command that does what a mode says."""
+    pictures = " --pictures PICTURES" if mode == "train" else ""
+    parser.usage = (
+        f"vqad {mode} DIR{pictures} [--workdir RUN] [--config.FIELD=VALUE ...]\n"
+        f"       vqad {mode} --config NAME --workdir RUN [--config.FIELD=VALUE ...]"
+    )
+    parser.add_argument(
+        "surface", nargs="?", metavar="DIR", help="the surface, in place of --config"
+    )
+    if mode == "train":
+        parser.add_argument("--pictures", help="with DIR: a folder of any pictures, for stage 1")
+    parser.add_argument("--config", metavar="NAME", help=CONFIG_HELP)
+    parser.add_argument("--workdir", metavar="RUN", help="the run's folder, or gs://")
+    parser.add_argument("--mode", choices=("train", "evaluate"), default=mode, help="what to do")
+    parser.add_argument(
+        "--verbose", action="store_true", help="tell of parameters, options and libraries too"
+    )
+    several = parser.add_argument_group("several processes")
+    several.add_argument(
+        "--distributed", action="store_true", help="the cluster tells who takes part"
+    )
+    several.add_argument(
+        "--coordinator", metavar="HOST:PORT", default="", help="the first process's address"
+    )
+    several.add_argument("--processes", type=int, metavar="N", default=0, help="how many there are")
+    several.add_argument("--process", type=int, metavar="I", default=-1, help="which one this is")
+    parser.epilog = (
+        f"NAME is a file, or one of {NAMES}.\n"
+        "Exit codes: 0 done, 2 bad input, 75 stopped by SIGTERM or Ctrl-C (what was trained is "
+        "saved)."
+    )
 
-    Args:
-      argv: the command line without the program's name; ``--mode`` may say otherwise than ``mode``.
-      mode: ``train`` or ``evaluate``.
 
-    Returns:
-      The exit code.
+def run(args: argparse.Namespace) -> int:
+    """Trains and evaluates, or only evaluates.
 
     Raises:
-      VqadError: a bad flag.
+      VqadError: a bad flag or configuration.
     """
-    given = train_flags(argv, mode)
-    _log(given.verbose)
-    from vqad.processes import join
-    from vqad.run import run
-    from vqad.training.interruption import EXIT_CODE, Interrupted, Interruption
+    try:
+        return _run(args, configuration(args))
+    except KeyboardInterrupt:  # before the run listened to signals
+        print("stopped before the run began", file=sys.stderr)
+        return STOPPED
 
-    if (given.processes or given.process >= 0) and not given.coordinator:
+
+def configuration(args: argparse.Namespace) -> ConfigDict:
+    """The configuration that is asked for; where a folder is, ``args.workdir`` gets its default.
+
+    Raises:
+      VqadError: a bad flag or configuration.
+    """
+    given, fields, folder = args.config, args.fields, args.surface
+    pictures = getattr(args, "pictures", None)
+    if folder and given:
+        raise VqadError(f"{folder}: not a flag; with --config give --config.surface={folder}")
+    if pictures and not folder:
+        raise VqadError(f"--pictures={pictures}: goes with DIR; give --config.pictures={pictures}")
+    if folder:
+        given = "small"
+        more = [f"--config.pictures={pictures}"] if pictures else []
+        fields = [f"--config.surface={folder}", *more, *fields]
+        name = Path(folder.rstrip("/")).name or "surface"
+        args.workdir = f"runs/{name}" if args.workdir is None else args.workdir
+    config = load_config([f"--config={given or ''}", *fields])
+    if not args.workdir:
+        raise VqadError("--workdir: missing; see vqad train --help")
+    return config
+
+
+def _run(args: argparse.Namespace, config: ConfigDict) -> int:
+    # The libraries below speak through absl, at length; vqad through the standard logger.
+    absl_logging.set_verbosity(absl_logging.ERROR)
+    from vqad.run import run
+    from vqad.training.interruption import Interrupted, Interruption
+    from vqad.processes import join
+
+    if (args.processes or args.process >= 0) and not args.coordinator:
         raise VqadError("--coordinator: missing, but --processes and --process go with it")
-    if given.distributed or given.coordinator:
-        join(given.coordinator, given.processes, given.process)
+    if args.distributed or args.coordinator:
+        join(args.coordinator, args.processes, args.process)
+    logger.info("results go to %s", args.workdir)
     interruption = Interruption()
     try:
         with interruption.heeded():
-            run(given.config, given.workdir, given.mode, interruption)
+            run(config, args.workdir, args.mode, interruption)
+        return 0
     except Interrupted as reason:
         print(f"stopped: {reason}; the same command goes on", file=sys.stderr)
-        if reason.alone:
-            _leave_others(EXIT_CODE)
-        return EXIT_CODE
+        code, alone = STOPPED, reason.alone
     except VqadError as error:
         print(f"error: {printable(str(error))}", file=sys.stderr)
-        _leave_others(2)
-        return 2
+        code, alone = 2, True
     except Exception:
-        logging.getLogger("vqad").exception("unexpected error")
-        _leave_others(1)
-        return 1
-    return 0
-
-
-def train_flags(argv: Sequence[str], mode: str = "train") -> flags.FlagValues:
-    """The flags of a command line; arguments and errors as of ``run_train``."""
-    values = flags.FlagValues()
-    argv = ["vqad", *_from_folder(list(argv))]
-    config = define_config(values, argv)
-    kind = {"flag_values": values}
-    workdir = flags.DEFINE_string("workdir", None, "Folder of the run.", **kind)
-    flags.DEFINE_bool("distributed", False, "Run with other processes.", **kind)
-    flags.DEFINE_string("coordinator", "", "Address and port of the first process.", **kind)
-    flags.DEFINE_integer("processes", 0, "How many, with --coordinator.", **kind)
-    flags.DEFINE_integer("process", -1, "Which of them this is, with --coordinator.", **kind)
-    flags.DEFINE_enum("mode", mode, ["train", "evaluate"], "What to do.", **kind)
-    flags.DEFINE_bool("verbose", False, "Tell of parameters and libraries too.", **kind)
-    rest = parse(values, argv, [config, workdir])
-    if rest[1:]:
-        raise VqadError(f"{' '.join(rest[1:])}: not a flag; settings look like --config.seed=1")
-    return values
-
-
-def usage_of_train(parser: argparse.ArgumentParser) -> None:
-    """Says how to use both commands; their flags are read by ``train_flags``."""
-    parser.usage = USAGE
-
-
-def run_train_command(args: argparse.Namespace) -> int:
-    """Runs ``vqad train``."""
-    return run_train(args.config_flags)
-
-
-def run_evaluate_command(args: argparse.Namespace) -> int:
-    """Runs ``vqad evaluate``."""
-    return run_train(args.config_flags, "evaluate")
-
-
-def launch() -> None:
-    """What ``launch/main.py`` does: ``run_train`` for a process of its own."""
-    if any(flag in sys.argv[1:] for flag in ("--help", "-h")):
-        print(f"usage: {USAGE}")
-        sys.exit(0)
-    try:
-        sys.exit(run_train(sys.argv[1:]))
-    except VqadError as error:  # of the flags
-        print(f"error: {printable(str(error))}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:  # before the run listened to signals
-        print("stopped before the run began", file=sys.stderr)
-        sys.exit(75)
-
-
-def _from_folder(argv: list[str]) -> list[str]:
-    """A command line with a folder in it, as one without."""
-    if not argv or argv[0].startswith("-"):
-        return argv
-    folder, *rest = argv
-    if any(arg.startswith("--config=") for arg in rest):
-        raise VqadError(f"{folder}: not a flag; with --config give --config.surface={folder}")
-    pictures = [arg for arg in rest if arg.startswith("--pictures=")]
-    rest = [arg for arg in rest if arg not in pictures]
-    name = Path(folder.rstrip("/")).name or "surface"
-    workdir = [] if any(arg.startswith("--workdir=") for arg in rest) else [f"runs/{name}"]
-    return [
-        "--config=small",
-        f"--config.surface={folder}",
-        *(f"--config.pictures={arg.removeprefix('--pictures=')}" for arg in pictures),
-        *(f"--workdir={each}" for each in workdir),
-        *rest,
-    ]
-
-
-def _log(verbose: bool) -> None:
-    # The libraries below speak through absl, at length; vqad through the standard logger.
-    absl_logging.set_verbosity(absl_logging.ERROR)
-    logger = logging.getLogger("vqad")
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
-    logger.handlers = [handler]
-    logger.setLevel(logging.DEBUG if verbose else logging.INFO)
-    logger.propagate = False
+        logger.exception("unexpected error")
+        code, alone = 1, True
+    if alone:
+        _leave_others(code)
+    return code
 
 
 def _leave_others(code: int) -> None:

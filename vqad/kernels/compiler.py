@@ -35,7 +35,7 @@ def compiler_options(platform: str | None = None) -> dict[str, str]:
     except jax.errors.JaxRuntimeError:
         return {}
     text = ", ".join(f"{name}={value}" for name, value in _CPU_OPTIONS.items())
-    logger.info("compiler options: %s (%s=off leaves them out)", text, SWITCH)
+    logger.debug("compiler options: %s (%s=off leaves them out)", text, SWITCH)
     return _CPU_OPTIONS
 
 

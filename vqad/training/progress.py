@@ -1,9 +1,9 @@
 """What a run shows: progress bar or plain lines, TensorBoard files, metrics.jsonl."""
 
+import contextlib
 import json
 import logging
 import math
-import sys
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from etils import epath
 from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from vqad.paths import append, write_atomic
 
@@ -23,8 +24,8 @@ DIVERGED = 10.0
 class Progress:
     """Reports a stage's progress to the terminal, to TensorBoard and to ``metrics.jsonl``.
 
-    On a terminal it is a bar; elsewhere one plain line for each report. Only the first process
-    writes anything.
+    On a terminal it is a bar, with other lines above it; elsewhere one plain line for each report.
+    Only the first process writes anything.
     """
 
     def __init__(
@@ -42,8 +43,7 @@ class Progress:
           primary: whether this process writes.
         """
         self.stage, self.total, self.batch_size = stage, total, batch_size
-        self.writer = None
-        self.bar = None
+        self._ending = contextlib.ExitStack()
         self.begun = self.last = (start, time.perf_counter())
         self.lowest, self.told = math.inf, False
         folder = epath.Path(workdir)
@@ -56,8 +56,20 @@ class Progress:
         folder.mkdir(parents=True, exist_ok=True)
         self._go_on_after(start)
         self.writer = open_writer(folder / "tensorboard" / stage, start + 1)
-        if sys.stderr.isatty():
-            self.bar = tqdm(total=total, initial=start, desc=stage, unit="step", dynamic_ncols=True)
+        self._ending.callback(self.writer.close)
+        self.bar = tqdm(
+            total=total,
+            initial=start,
+            desc=stage,
+            dynamic_ncols=True,
+            disable=None,  # where there is no terminal
+            bar_format="{desc} {percentage:3.0f} %|{bar}| {n_fmt}/{total_fmt}{postfix}",
+            postfix="compiling",
+        )
+        self._ending.enter_context(contextlib.closing(self.bar))
+        if not self.bar.disable:
+            redirected = logging_redirect_tqdm([logging.getLogger("vqad")])
+            self._ending.enter_context(redirected)
 
     def _go_on_after(self, start: int) -> None:
         """Drops later lines; of the others, takes the lowest loss of the stage."""
@@ -95,21 +107,14 @@ class Progress:
         append(self.jsonl, json.dumps({"stage": self.stage, "step": step, **values}) + "\n")
         for name, value in values.items():
             self.writer.add_scalar(f"{self.stage}/{name}", value, step)
-        if self.bar:
-            self.bar.update(step - self.bar.n)
-            self.bar.set_postfix_str(
-                f"loss {values['loss']:.4g}, {values['images_per_second']:.1f} images/s"
-            )
+        left = tqdm.format_interval(values["seconds_left"])
+        told = f"loss {values['loss']:.4g}, {values['images_per_second']:.1f} images/s, {left} left"
+        if self.bar.disable:
+            logger.info("%s step %d/%d: %s", self.stage, step, self.total, told)
         else:
-            logger.info(
-                "%s step %d/%d: loss %.4g, %.1f images/s, %s left",
-                self.stage,
-                step,
-                self.total,
-                values["loss"],
-                values["images_per_second"],
-                tqdm.format_interval(values["seconds_left"]),
-            )
+            self.bar.set_postfix_str(told, refresh=False)
+            self.bar.n = step
+            self.bar.refresh()
         self._warn_if_diverged(step, values["loss"])
 
     def _warn_if_diverged(self, step: int, loss: float) -> None:
@@ -143,6 +148,8 @@ class Progress:
     def compiled(self, step: int) -> None:
         """Starts the clock of images/s anew behind the first step, which compiles."""
         self.last = (step, time.perf_counter())
+        if self.primary:
+            self.bar.set_postfix_str("")
 
     def show(self, step: int, images: Mapping[str, np.ndarray]) -> None:
         """Writes images, float [n, h, w, 3 or 1] in [0, 1], to TensorBoard."""
@@ -153,7 +160,4 @@ class Progress:
 
     def close(self) -> None:
         """Flushes and closes everything."""
-        if self.bar:
-            self.bar.close()
-        if self.writer:
-            self.writer.close()
+        self._ending.close()
