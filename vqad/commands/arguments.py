@@ -1,15 +1,44 @@
-"""Arguments that several subcommands take."""
+"""How subcommands declare their arguments, and those that several take."""
 
 import argparse
 import math
 from collections.abc import Callable
+from typing import Any
 
 from vqad.errors import VqadError
 
+Parser = argparse.ArgumentParser
 
-def number(
-    kind: type[int] | type[float], low: float, high: float = math.inf
-) -> Callable[[str], float]:
+
+def add(parser: Parser, spec: str, text: str, default: Any = None, **more: Any) -> None:
+    """Adds an argument.
+
+    Args:
+      parser: the subcommand's parser, or a group in it.
+      spec: a flag and what its value is called, as ``--port N``; without that it is on or off; or
+        an argument without a flag, as ``MODEL``, of which there are several in ``IMAGES...``.
+      text: what it is, for the help; the default is told behind it.
+      default: its value where it is not given.
+      **more: as ``add_argument`` takes it.
+    """
+    name, _, value = spec.partition(" ")
+    if not name.startswith("-"):
+        word, dots = name.removesuffix("..."), name.endswith("...")
+        parser.add_argument(
+            more.pop("dest", word.lower()),
+            metavar=word,
+            help=text,
+            **({"nargs": "+"} if dots else {}),
+            **more,
+        )
+    elif not (value or "choices" in more):
+        parser.add_argument(name, action="store_true", help=text)
+    else:
+        told = text if default is None else f"{text} ({default})"
+        parser.add_argument(name, metavar=value or None, default=default, help=told, **more)
+
+
+def number(kind: type, low: float, high: float = math.inf) -> Callable[[str], float]:
     """The type of an argument: a number of a kind, from ``low`` to ``high``."""
     bounds = f"at least {low}" if high == math.inf else f"between {low} and {high}"
 
@@ -19,49 +48,41 @@ def number(
         except ValueError:
             value = math.nan
         if not low <= value <= high:
-            what = "a whole number, " if kind is int and math.isnan(value) else ""
-            raise argparse.ArgumentTypeError(f"{text}: must be {what}{bounds}")
+            raise argparse.ArgumentTypeError(f"{text}: must be {bounds}")
         return value
 
     return parse
 
 
-def model_argument(parser: argparse.ArgumentParser) -> None:
+def add_model(parser: Parser) -> None:
     """Adds MODEL, for ``vqad.load``."""
-    text = "a run's workdir, a checkpoint folder, or what vqad export wrote"
-    parser.add_argument("model", metavar="MODEL", help=text)
+    add(parser, "MODEL", "a run's workdir, a checkpoint folder, or what vqad export wrote")
 
 
-def prepared_arguments(parser: argparse.ArgumentParser) -> None:
+def add_prepared(parser: Parser) -> None:
     """Adds ``--data-dir`` and ``--allow-partial``, of prepared data sets."""
-    parser.add_argument(
-        "--data-dir", metavar="DIR", help="where TFDS keeps its data (TFDS_DATA_DIR)"
-    )
-    parser.add_argument(
-        "--allow-partial", action="store_true", help="accept less or more than was published"
-    )
+    add(parser, "--data-dir DIR", "where TFDS keeps its data (TFDS_DATA_DIR)")
+    add(parser, "--allow-partial", "accept less or more than was published")
 
 
-def tiling_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds ``--tile``, ``--overlap`` and ``--batch``."""
-    parser.add_argument(
+def add_tiling(parser: Parser) -> None:
+    """Adds ``--tile``, ``--overlap`` and ``--batch``; see ``tiling``."""
+    add(
+        parser,
         "--tile",
-        action="store_true",
-        help="cut images that are larger than the model's into tiles, in place of resizing them; "
-        "each is looked at alone",
+        "cut images that are larger than the model's into tiles, in place of resizing them; each "
+        "is looked at alone",
     )
-    parser.add_argument(
-        "--overlap",
-        type=int,
-        metavar="PIXELS",
-        help="what neighbouring tiles share (a quarter of a tile)",
-    )
-    parser.add_argument(
-        "--batch", type=number(int, 1), default=8, metavar="N", help="images or tiles at a time (8)"
-    )
+    add(parser, "--overlap N", "pixels that neighbouring tiles share (a quarter)", type=int)
+    add(parser, "--batch N", "images or tiles at a time", 8, type=number(int, 1))
 
 
-def check_tiling(args: argparse.Namespace) -> None:
-    """Raises a VqadError for an overlap of what is not tiled."""
+def tiling(args: argparse.Namespace) -> dict[str, Any]:
+    """``tile``, ``overlap`` and ``batch_size``, as a ``Detector`` takes them.
+
+    Raises:
+      VqadError: an overlap of what is not tiled.
+    """
     if args.overlap is not None and not args.tile:
         raise VqadError(f"--overlap={args.overlap}: is of tiles; add --tile")
+    return {"tile": args.tile, "overlap": args.overlap, "batch_size": args.batch}

@@ -4,22 +4,15 @@ import argparse
 import os
 import re
 
-from vqad.commands.arguments import model_argument, number
+from vqad.commands.arguments import Parser, add, add_model, number
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
+def arguments(parser: Parser) -> None:
     """Adds the arguments."""
-    model_argument(parser)
-    parser.add_argument(
-        "--batch", type=_sizes, default=[1, 8], metavar="N,...", help="sizes of batches (1,8)"
-    )
-    parser.add_argument(
-        "--seconds",
-        type=number(float, 0.01, 86400),
-        default=10,
-        metavar="S",
-        help="time for each runtime and size of batch (10)",
-    )
+    add_model(parser)
+    add(parser, "--batch N,...", "sizes of batches", "1,8", type=_sizes)
+    seconds = number(float, 0.01, 86400)
+    add(parser, "--seconds S", "time for each runtime and size of batch", 10.0, type=seconds)
 
 
 def _sizes(text: str) -> list[int]:

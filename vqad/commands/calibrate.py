@@ -9,30 +9,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vqad.commands.arguments import check_tiling, model_argument, tiling_arguments
+from vqad.commands.arguments import Parser, add, add_model, add_tiling, tiling
 from vqad.errors import VqadError
 
 if TYPE_CHECKING:
     from vqad.prediction.inputs import Input
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
+def arguments(parser: Parser) -> None:
     """Adds the arguments."""
-    model_argument(parser)
-    parser.add_argument(
-        "images",
-        metavar="GOOD",
-        nargs="+",
-        help="pictures of good parts that were not trained on: files, folders or patterns",
-    )
-    parser.add_argument(
-        "--false-alarms",
-        type=float,
-        default=0.01,
-        metavar="SHARE",
-        help="wanted share of good parts that are called defective (0.01)",
-    )
-    tiling_arguments(parser)
+    add_model(parser)
+    text = "pictures of good parts that were not trained on: files, folders or patterns"
+    add(parser, "GOOD...", text, dest="images")
+    text = "wanted share of good parts that are called defective"
+    add(parser, "--false-alarms SHARE", text, 0.01, type=float)
+    add_tiling(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -49,7 +40,7 @@ def run(args: argparse.Namespace) -> None:
     from vqad.prediction.inputs import gather, readable
 
     thresholds.check_rate("--false-alarms", args.false_alarms)
-    check_tiling(args)
+    how = tiling(args)
     inputs = gather(args.images)
     thresholds.conformal_rank(len(inputs), args.false_alarms)  # too few are told before the work
     detector = load(args.model)
@@ -60,8 +51,7 @@ def run(args: argparse.Namespace) -> None:
         )
     _check_good(inputs, detector.metadata)
     pictures = tqdm(readable(inputs), total=len(inputs), unit="image", disable=None)
-    kind = {"tile": args.tile, "overlap": args.overlap, "batch_size": args.batch}
-    limits = detector.calibrate(pictures, args.false_alarms, **kind)
+    limits = detector.calibrate(pictures, args.false_alarms, **how)
     path = thresholds.write(detector.metadata["folder"], limits)
     print(
         f"score {limits.score:.6g}, pixel {limits.pixel:.6g}: of good images like these "

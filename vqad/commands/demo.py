@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from vqad.commands.arguments import model_argument, number
+from vqad.commands.arguments import Parser, add, add_model, number
 from vqad.errors import VqadError, printable, reason
 
 if TYPE_CHECKING:
@@ -24,22 +24,11 @@ HEIGHT = 280
 STYLE = ".image-frame img { width: 100%; height: 100%; object-fit: contain; }"
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
+def arguments(parser: Parser) -> None:
     """Adds the arguments."""
-    model_argument(parser)
-    parser.add_argument(
-        "--host",
-        default="127.0.0.1",
-        metavar="ADDRESS",
-        help="address to listen on (127.0.0.1: this machine alone)",
-    )
-    parser.add_argument(
-        "--port",
-        type=number(int, 1, 65535),
-        default=7860,
-        metavar="N",
-        help="port to listen on (7860)",
-    )
+    add_model(parser)
+    add(parser, "--host ADDRESS", "where to listen; that is this machine alone", "127.0.0.1")
+    add(parser, "--port N", "port to listen on", 7860, type=number(int, 1, 65535))
 
 
 def run(args: argparse.Namespace) -> None:

@@ -3,13 +3,12 @@
 The flags are those of vqad train; the configuration says what is judged, and on what.
 """
 
-import argparse
-
 from vqad.commands import train
+from vqad.commands.arguments import Parser
 
 run = train.run
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
+def arguments(parser: Parser) -> None:
     """Adds the arguments."""
     train.arguments(parser, mode="evaluate")

@@ -4,24 +4,20 @@ import argparse
 import logging
 import os
 
-from vqad.commands.arguments import model_argument
+from vqad.commands.arguments import Parser, add, add_model
 
 logger = logging.getLogger(__name__)
 
 FORMATS = ("stablehlo", "onnx", "safetensors")
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
+def arguments(parser: Parser) -> None:
     """Adds the arguments."""
-    model_argument(parser)
-    parser.add_argument("out", metavar="OUT", help="the file to write; ends in .<format>")
-    parser.add_argument("--format", required=True, choices=FORMATS, help="the file's format")
-    parser.add_argument(
-        "--images",
-        nargs="+",
-        metavar="IMAGES",
-        help="pictures, folders or patterns to compare export and model on (drawn surfaces)",
-    )
+    add_model(parser)
+    add(parser, "OUT", "the file to write; ends in .<format>")
+    add(parser, "--format", "the file's format", required=True, choices=FORMATS)
+    text = "pictures, folders or patterns to compare export and model on (drawn surfaces)"
+    add(parser, "--images IMAGES", text, nargs="+")
 
 
 def run(args: argparse.Namespace) -> None:

@@ -8,10 +8,17 @@ from pathlib import Path
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
+from vqad.commands.arguments import Parser, add
 from vqad.errors import VqadError
 
 NAMES = "demo, small, pretrain:small, stage1, stage2, stage3"
-CONFIG_HELP = "the configuration; any of its fields can be given, as --config.stage2.steps=1000"
+
+
+def add_config(parser: Parser) -> None:
+    """Adds ``--config``; its fields are no arguments of the parser's, but given to it."""
+    text = "the configuration; any of its fields can be given, as --config.stage2.steps=1000"
+    add(parser, "--config NAME", text)
+    parser.epilog = f"NAME is a file, or one of {NAMES}."
 
 
 def config_file(name: str) -> str:

@@ -2,16 +2,14 @@
 
 import argparse
 
+from vqad.commands.arguments import Parser, add
 
-def arguments(parser: argparse.ArgumentParser) -> None:
+
+def arguments(parser: Parser) -> None:
     """Adds the arguments."""
-    parser.add_argument(
-        "src",
-        metavar="SRC",
-        help="the authors' checkpoint directory or stage-1 file, or a Lightning checkpoint or "
-        "state dict of anomalib",
-    )
-    parser.add_argument("out", metavar="OUT", help="the folder to write; new or empty")
+    text = "the authors' checkpoint directory or stage-1 file, or anomalib's checkpoint or state"
+    add(parser, "SRC", f"{text} dict")
+    add(parser, "OUT", "the folder to write; new or empty")
 
 
 def run(args: argparse.Namespace) -> None:

@@ -4,37 +4,20 @@ import argparse
 import logging
 import time
 
-from vqad.commands.arguments import number
-from vqad.commands.flags import CONFIG_HELP, NAMES, load_config
+from vqad.commands.arguments import Parser, add, number
+from vqad.commands.flags import add_config, load_config
 
 logger = logging.getLogger(__name__)
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
+def arguments(parser: Parser) -> None:
     """Adds the arguments."""
-    parser.usage = (
-        "vqad plan --config NAME [--config.FIELD=VALUE ...] --topology SLICE[,SLICE...] "
-        "[--images-per-chip N] [--labelled]"
-    )
-    parser.epilog = f"NAME is a file, or one of {NAMES}."
-    parser.add_argument("--config", metavar="NAME", help=CONFIG_HELP)
-    parser.add_argument(
-        "--topology",
-        required=True,
-        metavar="SLICE[,SLICE...]",
-        help="a chip and the chips along each side, as v5e:16x16 or v4:2x2x4 (v4, v5e, v5p, v6e)",
-    )
-    parser.add_argument(
-        "--images-per-chip",
-        type=number(int, 1),
-        metavar="N",
-        help="in place of the configuration's batch sizes",
-    )
-    parser.add_argument(
-        "--labelled",
-        action="store_true",
-        help="the surface has labelled defects, which stages 2 and 3 train with",
-    )
+    add_config(parser)
+    text = "a chip and the chips along each side, as v5e:16x16 or v4:2x2x4 (v4, v5e, v5p, v6e)"
+    add(parser, "--topology SLICE[,SLICE...]", text, required=True)
+    text = "in place of the configuration's batch sizes"
+    add(parser, "--images-per-chip N", text, type=number(int, 1))
+    add(parser, "--labelled", "the surface has labelled defects, which stages 2 and 3 train with")
 
 
 def run(args: argparse.Namespace) -> None:

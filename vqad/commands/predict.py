@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vqad.commands.arguments import check_tiling, model_argument, tiling_arguments
+from vqad.commands.arguments import Parser, add, add_model, add_tiling, tiling
 from vqad.errors import VqadError, reason
 
 if TYPE_CHECKING:
@@ -23,16 +23,12 @@ logger = logging.getLogger(__name__)
 FIELDS = ("file", "score", "verdict", "marked", "mask", "overlay", "error")
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
+def arguments(parser: Parser) -> None:
     """Adds the arguments."""
-    model_argument(parser)
-    parser.add_argument(
-        "images", metavar="IMAGES", nargs="+", help="pictures, folders of such, or patterns"
-    )
-    parser.add_argument(
-        "--out", required=True, metavar="FOLDER", help="the folder to write; new or empty"
-    )
-    tiling_arguments(parser)
+    add_model(parser)
+    add(parser, "IMAGES...", "pictures, folders of such, or patterns")
+    add(parser, "--out FOLDER", "the folder to write; new or empty", required=True)
+    add_tiling(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -50,12 +46,11 @@ def run(args: argparse.Namespace) -> int:
     check_local(args.out)
     out = Path(args.out)
     try:
-        taken = out.exists() and (not out.is_dir() or any(out.iterdir()))
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise VqadError(f"--out={out}: exists and is not an empty folder; give a new one")
     except OSError as error:
         raise VqadError(f"--out={out}: cannot be read ({error.strerror}); give another") from error
-    if taken:
-        raise VqadError(f"--out={out}: exists and is not an empty folder; give a new one")
-    check_tiling(args)
+    how = tiling(args)
     inputs = gather(args.images)
     detector = load(args.model)
     if not detector.has_thresholds(args.tile, args.overlap):
@@ -67,8 +62,9 @@ def run(args: argparse.Namespace) -> int:
             kind,
         )
     # Tiles of one image are many already.
-    size = args.batch if args.tile else min(args.batch, len(inputs))
-    together = 1 if args.tile else size
+    if not args.tile:
+        how["batch_size"] = min(args.batch, len(inputs))
+    together = 1 if args.tile else how["batch_size"]
     done, seconds, timed = 0, 0.0, 0
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -83,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
             rows.writeheader()
             begun = time.perf_counter()
             for batch in groups(decoded(inputs), together):
-                for entry in _entries(detector, batch, out, args, size):
+                for entry in _entries(detector, batch, out, how):
                     if entry["error"]:
                         logger.warning("skipped: %s", entry["error"])
                     done += not entry["error"]
@@ -112,7 +108,7 @@ def _cell(value: Any) -> Any:
 
 
 def _entries(
-    detector: "Detector", batch: Sequence[tuple], out: Path, args: argparse.Namespace, size: int
+    detector: "Detector", batch: Sequence[tuple], out: Path, how: dict[str, Any]
 ) -> Iterator[dict[str, Any]]:
     """Predicts and writes the pictures that `decoded` gave; yields what is told of each."""
     from PIL import Image
@@ -120,9 +116,7 @@ def _entries(
     from vqad.prediction.pictures import overlay
 
     good = [image for _, image in batch if not isinstance(image, VqadError)]
-    if good:
-        options = {"tile": args.tile, "overlap": args.overlap, "batch_size": size}
-        found = detector.predict(good, **options)
+    found = detector.predict(good, **how) if good else None
     number = 0
     for one, image in batch:
         entry = {**dict.fromkeys(FIELDS), "file": one.path}

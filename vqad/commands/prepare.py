@@ -2,23 +2,15 @@
 
 import argparse
 
-from vqad.commands.arguments import prepared_arguments
+from vqad.commands.arguments import Parser, add, add_prepared
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
+def arguments(parser: Parser) -> None:
     """Adds the arguments."""
-    parser.add_argument(
-        "name",
-        metavar="NAME[/CONFIG]",
-        help="ksdd2[/supervised_N], mvtec_ad/<category>, visa/<object>, kolektor_sdd, "
-        "magnetic_tile or natural_images",
-    )
-    parser.add_argument(
-        "src",
-        metavar="SRC",
-        help="the archive, or the folder it was extracted to; `download` to download ksdd2",
-    )
-    prepared_arguments(parser)
+    names = "mvtec_ad/<category>, visa/<object>, kolektor_sdd, magnetic_tile or natural_images"
+    add(parser, "NAME[/CONFIG]", f"ksdd2[/supervised_N], {names}", dest="name")
+    add(parser, "SRC", "the archive, or its folder; `download` to download ksdd2")
+    add_prepared(parser)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from vqad.commands.arguments import number
+from vqad.commands.arguments import Parser, add, number
 from vqad.errors import VqadError
 
 if TYPE_CHECKING:
@@ -17,22 +17,13 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
+def arguments(parser: Parser) -> None:
     """Adds the arguments."""
-    parser.add_argument("workdir", metavar="WORKDIR", help="a run's workdir, which was evaluated")
-    parser.add_argument("--out", metavar="FILE", help="the file to write (WORKDIR/report.html)")
-    parser.add_argument(
-        "--surface",
-        metavar="DIR",
-        help="where the test images lie, if no longer where they were",
-    )
-    parser.add_argument(
-        "--side",
-        type=number(int, 16, 1024),
-        default=192,
-        metavar="PIXELS",
-        help="the pictures' longest side (192)",
-    )
+    add(parser, "WORKDIR", "a run's workdir, which was evaluated")
+    add(parser, "--out FILE", "the file to write (WORKDIR/report.html)")
+    add(parser, "--surface DIR", "where the test images lie, if no longer where they were")
+    text = "pixels of the pictures' longest side"
+    add(parser, "--side N", text, 192, type=number(int, 16, 1024))
 
 
 def run(args: argparse.Namespace) -> None:

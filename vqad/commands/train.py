@@ -14,7 +14,8 @@ from pathlib import Path
 from absl import logging as absl_logging
 from ml_collections import ConfigDict
 
-from vqad.commands.flags import CONFIG_HELP, NAMES, load_config
+from vqad.commands.arguments import Parser, add
+from vqad.commands.flags import add_config, load_config
 from vqad.errors import VqadError, printable
 
 logger = logging.getLogger(__name__)
@@ -22,38 +23,30 @@ logger = logging.getLogger(__name__)
 STOPPED = 75  # as vqad.training.interruption has it, which imports JAX
 
 
-def arguments(parser: argparse.ArgumentParser, mode: str = "train") -> None:
+def arguments(parser: Parser, mode: str = "train") -> None:
     """Adds the arguments; of a command that does what a mode says."""
     pictures = " --pictures PICTURES" if mode == "train" else ""
     parser.usage = (
         f"vqad {mode} DIR{pictures} [--workdir RUN] [--config.FIELD=VALUE ...]\n"
         f"       vqad {mode} --config NAME --workdir RUN [--config.FIELD=VALUE ...]"
     )
-    parser.add_argument(
-        "surface", nargs="?", metavar="DIR", help="the surface, in place of --config"
-    )
-    if mode == "train":
-        parser.add_argument("--pictures", help="with DIR: a folder of any pictures, for stage 1")
-    parser.add_argument("--config", metavar="NAME", help=CONFIG_HELP)
-    parser.add_argument("--workdir", metavar="RUN", help="the run's folder, or gs://")
-    parser.add_argument("--mode", choices=("train", "evaluate"), default=mode, help="what to do")
-    parser.add_argument(
-        "--verbose", action="store_true", help="tell of parameters, options and libraries too"
-    )
-    several = parser.add_argument_group("several processes")
-    several.add_argument(
-        "--distributed", action="store_true", help="the cluster tells who takes part"
-    )
-    several.add_argument(
-        "--coordinator", metavar="HOST:PORT", default="", help="the first process's address"
-    )
-    several.add_argument("--processes", type=int, metavar="N", default=0, help="how many there are")
-    several.add_argument("--process", type=int, metavar="I", default=-1, help="which one this is")
-    parser.epilog = (
-        f"NAME is a file, or one of {NAMES}.\n"
-        "Exit codes: 0 done, 2 bad input, 75 stopped by SIGTERM or Ctrl-C (what was trained is "
+    add(parser, "DIR", "the surface, in place of --config", dest="surface", nargs="?")
+    if pictures:
+        add(parser, "--pictures DIR", "with DIR: a folder of any pictures, for stage 1")
+    add_config(parser)
+    parser.epilog += (
+        "\nExit codes: 0 done, 2 bad input, 75 stopped by SIGTERM or Ctrl-C (what was trained is "
         "saved)."
     )
+    add(parser, "--workdir RUN", "the run's folder, or gs://")
+    add(parser, "--mode", "what to do", mode, choices=("train", "evaluate"))
+    add(parser, "--verbose", "tell of parameters, options and libraries too")
+    several = parser.add_argument_group("several processes")
+    add(several, "--distributed", "the cluster tells who takes part")
+    add(several, "--coordinator HOST:PORT", "the first process's address")
+    add(several, "--processes N", "how many there are", type=int)
+    add(several, "--process I", "which one this is", type=int)
+    parser.set_defaults(coordinator="", processes=0, process=-1)
 
 
 def run(args: argparse.Namespace) -> int:
