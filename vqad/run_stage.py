@@ -36,7 +36,13 @@ def takes_random_crops(config: ConfigDict, stage: Stage) -> bool:
     return stage.source == "pictures" or config.crop == "random"
 
 
-def make_trainer(config: ConfigDict, stage: Stage, model: Dsr, labelled: bool) -> Trainer:
+def make_trainer(
+    config: ConfigDict,
+    stage: Stage,
+    model: Dsr,
+    labelled: bool,
+    shardings: Shardings | None = None,
+) -> Trainer:
     """The trainer of a stage of a run.
 
     Args:
@@ -44,6 +50,7 @@ def make_trainer(config: ConfigDict, stage: Stage, model: Dsr, labelled: bool) -
       stage: the stage.
       model: the network.
       labelled: whether its source has labelled defects.
+      shardings: where arrays live; over all devices if None.
     """
     return Trainer(
         model,
@@ -52,7 +59,7 @@ def make_trainer(config: ConfigDict, stage: Stage, model: Dsr, labelled: bool) -
         image_size=config.image_size,
         seed=config.seed,
         labelled=labelled and config.labelled_share > 0,
-        shardings=Shardings.over_devices(**config.mesh),
+        shardings=shardings or Shardings.over_devices(**config.mesh),
     )
 
 

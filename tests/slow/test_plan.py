@@ -16,9 +16,9 @@ from vqad.plan.hlo import Array, parse
 from vqad.plan.predict import HOP_SECONDS, exchange_seconds, predict
 from vqad.plan.report import Plan, describe, table
 from vqad.plan.work import Collective, Work, total_bytes, work
+from vqad.run_stage import make_trainer
 from vqad.stages import STAGES
 from vqad.training.initialization import variable_shapes
-from vqad.training.sharding import Shardings
 
 # Of ml_collections, which reads the file.
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
@@ -170,7 +170,8 @@ def test_a_train_step_only_sums_over_devices(stage):
     with config.unlocked():
         config[stage.name].batch_size = 8
     labelled = stage.source == "surface"
-    compiled = compile_step(config, stage, Shardings.over_devices(), labelled)
+    trainer = make_trainer(config, stage, model_from_config(config), labelled)
+    compiled = compile_step(trainer)
     found = work(parse(compiled.as_text()), devices=8).collectives
     assert {one.kind for one in found} == {"all-reduce"}
     assert {(one.group, one.times) for one in found} == {(8, 1)}

@@ -9,23 +9,14 @@ from vqad.errors import VqadError
 
 @dataclasses.dataclass(frozen=True)
 class Chip:
-    """A chip's published figures; it is one device to JAX.
+    """A chip's published figures; it is one device to JAX."""
 
-    Attributes:
-      flops: bfloat16 operations a second.
-      hbm_bytes: main memory.
-      hbm_bandwidth: bytes a second of main memory.
-      link_bandwidth: bytes a second of one link to a neighbour, in one direction.
-      dimensions: of the torus that slices are cut from.
-      libtpu_config: what libtpu calls two cores as one device, where it has to be told.
-    """
-
-    flops: float
-    hbm_bytes: int
-    hbm_bandwidth: float
-    link_bandwidth: float
-    dimensions: int
-    libtpu_config: str = "default"
+    flops: float  # bfloat16 operations a second
+    hbm_bytes: int  # main memory
+    hbm_bandwidth: float  # bytes a second of main memory
+    link_bandwidth: float  # bytes a second of one link to a neighbour, in one direction
+    dimensions: int  # of the torus that slices are cut from
+    libtpu_config: str = "default"  # what libtpu calls two cores as one device
 
 
 _GIB = 2**30
@@ -46,17 +37,11 @@ CHIPS = {
 
 @dataclasses.dataclass(frozen=True)
 class Topology:
-    """A slice.
+    """A slice."""
 
-    Attributes:
-      name: chip and sides, as ``v5e:16x16``.
-      chip: its chips.
-      sides: chips along each side.
-    """
-
-    name: str
+    name: str  # chip and sides, as v5e:16x16
     chip: Chip
-    sides: tuple[int, ...]
+    sides: tuple[int, ...]  # chips along each side
 
     @classmethod
     def parse(cls, name: str) -> "Topology":
@@ -69,14 +54,13 @@ class Topology:
         chip = CHIPS.get(kind)
         if chip is None:
             raise VqadError(
-                f"--topology={name}: the chips known are {', '.join(CHIPS)}; give one with the "
-                "chips along each side of the slice, as v5e:2x4 or v4:2x2x4"
+                f"--topology={name}: no such chip; give {', '.join(CHIPS)} with the chips along "
+                "each side of the slice, as v5e:2x4 or v4:2x2x4"
             )
         if not re.fullmatch(rf"[1-9]\d{{0,3}}(x[1-9]\d{{0,3}}){{{chip.dimensions - 1}}}", shape):
             example = "x".join(["2", "2", "4"][-chip.dimensions :])
             raise VqadError(
-                f"--topology={name}: {kind} has {chip.dimensions} dimensions; write it as "
-                f"{kind}:{example}"
+                f"--topology={name}: {kind} has {chip.dimensions} dimensions, as {kind}:{example}"
             )
         return cls(name, chip, tuple(int(side) for side in shape.split("x")))
 

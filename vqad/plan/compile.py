@@ -2,21 +2,17 @@
 
 import importlib.util
 import os
+from collections.abc import Sequence
 
 import jax
 from jax.experimental import topologies
-from ml_collections import ConfigDict
 
-from vqad.config import model_from_config, validate_values
 from vqad.errors import VqadError, reason
 from vqad.plan.chips import Topology
 from vqad.plan.hlo import parse
 from vqad.plan.predict import predict
 from vqad.plan.report import Plan
 from vqad.plan.work import work
-from vqad.stages import STAGES
-from vqad.stages.stage import Stage
-from vqad.training.sharding import Shardings
 from vqad.training.trainer import Trainer
 
 _LIBTPU_VARIABLES = {
@@ -39,69 +35,43 @@ def use_libtpu() -> None:
       VqadError: libtpu is not installed.
     """
     if importlib.util.find_spec("libtpu") is None:
-        raise VqadError(
-            "vqad plan: the package libtpu, which compiles for TPUs, is not installed; "
-            "pip install 'vqad[tpu]'"
-        )
+        raise VqadError("vqad plan: needs libtpu, which compiles for TPUs; pip install 'vqad[tpu]'")
     for name, value in _LIBTPU_VARIABLES.items():
         os.environ.setdefault(name, value)
     # With libtpu installed JAX would look for TPUs of its own.
     jax.config.update("jax_platforms", "cpu")
 
 
-def on_slice(
-    config: ConfigDict, topology: Topology, images_per_chip: int | None = None
-) -> tuple[ConfigDict, Shardings]:
-    """A run's configuration with its batch sizes, or these images, and its shardings over chips.
+def chips_of(topology: Topology) -> Sequence[jax.Device]:
+    """The chips of a slice, as devices to compile for.
 
     Raises:
-      VqadError: a bad value in the configuration, no such slice, a mesh that does not fit it, a
-        batch that the chips cannot share evenly.
+      VqadError: no such slice.
     """
-    validate_values(config)
-    config = config.copy_and_resolve_references()
     try:
-        found = topologies.get_topology_desc(
+        return topologies.get_topology_desc(
             platform="tpu",
             topology_name=topology.name,
             chip_config_name=topology.chip.libtpu_config,
-        )
+        ).devices
     except jax.errors.JaxRuntimeError as error:
         raise VqadError(f"--topology={topology.name}: {reason(error)}") from error
-    shardings = Shardings.over_devices(devices=found.devices, **config.mesh)
-    for name in config.stages:
-        settings, field = config[name], f"config.{name}.batch_size"
-        if images_per_chip:
-            field = f"--images_per_chip={images_per_chip}"
-            settings.batch_size = images_per_chip * topology.chips
-        shardings.check_batch_size(field, settings.batch_size, settings.accumulate_steps)
-    return config, shardings
 
 
-def plan_stage(
-    config: ConfigDict, name: str, topology: Topology, shardings: Shardings, labelled: bool
-) -> Plan:
-    """Compiles a stage's step for a slice and reads what it needs.
-
-    Args:
-      config: the run's configuration ``on_slice``.
-      name: the stage.
-      topology: the slice.
-      shardings: over its chips.
-      labelled: whether the surface has labelled defects to train with.
+def plan_stage(trainer: Trainer, topology: Topology) -> Plan:
+    """Compiles the step of a trainer over a slice's chips and reads what it needs.
 
     Raises:
       VqadError: the step does not fit the chips' memory.
     """
-    stage, settings = STAGES[name], config[name]
-    compiled = compile_step(config, stage, shardings, labelled)
+    compiled = compile_step(trainer)
     memory, done = compiled.memory_analysis(), work(parse(compiled.as_text()), topology.chips)
     results = memory.output_size_in_bytes - memory.alias_size_in_bytes  # that are no new state
     return Plan(
-        stage=name,
+        stage=trainer.stage.name,
         topology=topology,
-        images=settings.batch_size,
-        steps=settings.steps,
+        images=trainer.settings["batch_size"],
+        steps=trainer.settings["steps"],
         memory={
             "state and batch": memory.argument_size_in_bytes,
             "temporary": memory.temp_size_in_bytes + results,
@@ -112,29 +82,19 @@ def plan_stage(
     )
 
 
-def compile_step(
-    config: ConfigDict, stage: Stage, shardings: Shardings, labelled: bool
-) -> jax.stages.Compiled:
-    """Compiles the step that training would run, of a batch that the devices share evenly.
+def compile_step(trainer: Trainer) -> jax.stages.Compiled:
+    """Compiles the step that training would run.
 
     Raises:
-      VqadError: the step does not fit the devices' memory.
+      VqadError: it does not fit the devices' memory.
     """
-    trainer = Trainer(
-        model_from_config(config),
-        stage,
-        config[stage.name].to_dict(),
-        image_size=config.image_size,
-        seed=config.seed,
-        labelled=labelled and stage.source == "surface" and config.labelled_share > 0,
-        shardings=shardings,
-    )
     try:
         return trainer.lower().compile()
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
+        name = trainer.stage.name
         raise VqadError(
-            f"{stage.name}: the step does not fit the chips' memory ({reason(error)}); give "
-            f"fewer images per chip, or a larger config.{stage.name}.accumulate_steps"
+            f"{name}: the step does not fit the chips' memory ({reason(error)}); give fewer images "
+            f"per chip, or a larger config.{name}.accumulate_steps"
         ) from error

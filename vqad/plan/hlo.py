@@ -18,17 +18,11 @@ _RUNNING_OTHERS = ("while", "call", "conditional", "async-start")
 
 @dataclasses.dataclass(frozen=True)
 class Array:
-    """An array as an instruction takes or gives it.
+    """An array as an instruction takes or gives it."""
 
-    Attributes:
-      dtype: as HLO writes it: ``f32``, ``bf16``, ``u8``, ``pred``, ...
-      shape: sides.
-      layout: what stands in braces behind it: order of the sides, tiles, memory.
-    """
-
-    dtype: str
+    dtype: str  # as HLO writes it: f32, bf16, u8, pred, ...
     shape: tuple[int, ...]
-    layout: str = ""
+    layout: str = ""  # what stands in braces behind it: order of the sides, tiles, memory
 
     @property
     def element_bytes(self) -> int:
@@ -61,27 +55,16 @@ class Array:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Instruction:
-    """One instruction of a computation.
-
-    Attributes:
-      name: its name.
-      opcode: ``fusion``, ``convolution``, ``all-reduce``, ...
-      results: what it gives, a tuple flattened.
-      operands: the instructions that it takes from.
-      arguments: what stands in the parentheses, as the number of a parameter.
-      attributes: what stands behind them.
-      called: the computations that it calls; of a loop its condition and its body.
-      root: whether its computation gives what it gives.
-    """
+    """One instruction of a computation."""
 
     name: str
-    opcode: str
-    results: tuple[Array, ...]
+    opcode: str  # fusion, convolution, all-reduce, ...
+    results: tuple[Array, ...]  # a tuple flattened
     operands: tuple["Instruction", ...]
-    arguments: str
-    attributes: str
-    called: Sequence["Computation"]
-    root: bool
+    arguments: str  # what stands in the parentheses, as the number of a parameter
+    attributes: str  # what stands behind them
+    called: Sequence["Computation"]  # of a loop its condition and its body
+    root: bool  # whether its computation gives what it gives
 
     def inside(self) -> Iterator["Instruction"]:
         """The instructions that a fusion is made of; of any other, itself."""

@@ -7,26 +7,17 @@ import numpy as np
 from vqad.plan.chips import Topology
 from vqad.plan.work import Collective, Work
 
-HOP_SECONDS = 1e-6
-"""From a chip to its neighbour, whatever the size.
-
-After https://jax-ml.github.io/scaling-book/sharding/.
-"""
+# From a chip to its neighbour, whatever the size.
+HOP_SECONDS = 1e-6  # after https://jax-ml.github.io/scaling-book/sharding/
 
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
-    """Seconds of a step on each of the limits.
+    """Seconds of a step on each of the limits."""
 
-    Attributes:
-      products: matrix units at their peak.
-      memory: main memory at its peak.
-      exchange: collectives, none of them hidden behind other work.
-    """
-
-    products: float
-    memory: float
-    exchange: float
+    products: float  # matrix units at their peak
+    memory: float  # main memory at its peak
+    exchange: float  # collectives, none of them hidden behind other work
 
     @property
     def step(self) -> float:
@@ -53,12 +44,8 @@ def exchange_seconds(one: Collective, topology: Topology) -> float:
     """Seconds of a collective over a ring through its devices, in both directions at once.
 
     A ring uses two of a chip's four or six links, so that it is there in any slice. What is small
-    goes along one side of the slice after the other. A permutation is taken for one among
-    neighbours, each of which sends everything over one link.
-
-    Args:
-      one: the collective; what it exchanges goes round once, or twice in an all-reduce.
-      topology: the slice.
+    goes along one side of the slice after the other; round once, or twice in an all-reduce. A
+    permutation is taken for one among neighbours, each of which sends everything over one link.
     """
     if one.group == 1:
         return 0.0

@@ -1,6 +1,7 @@
 """A plan in words and as a row of a table."""
 
 import dataclasses
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from vqad.plan.chips import Topology
@@ -16,23 +17,13 @@ nothing hides. Not counted: other arithmetic, matrix units that are not filled, 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """A stage's step on a slice.
-
-    Attributes:
-      stage: the stage's name.
-      topology: the slice.
-      images: images in a step.
-      steps: steps that the configuration asks for.
-      memory: bytes of a chip's main memory, by what they hold.
-      work: what a chip does and exchanges.
-      prediction: seconds of a step.
-    """
+    """A stage's step on a slice."""
 
     stage: str
     topology: Topology
-    images: int
-    steps: int
-    memory: Mapping[str, int]
+    images: int  # in a step
+    steps: int  # that the configuration asks for
+    memory: Mapping[str, int]  # bytes of a chip's main memory, by what they hold
     work: Work
     prediction: Prediction
 
@@ -83,9 +74,14 @@ def table(plans: Sequence[Plan]) -> str:
 def _cells(plan: Plan) -> dict[str, str]:
     work, seconds, chip = plan.work, plan.prediction, plan.topology.chip
     whole = plan.steps * seconds.step
-    kinds = {one.kind: [] for one in work.collectives}
+    kinds = defaultdict(list)
     for one in work.collectives:
         kinds[one.kind].append(one)
+    collectives = (
+        f"{sum(one.times for one in those)} {kind}, {total_bytes(those) / 1e6:.1f} MB"
+        for kind, those in kinds.items()
+    )
+    hours = f"{whole / 3600:.1f} h" if whole >= 3600 else f"{whole / 60:.1f} min"
     return {
         "stage": plan.stage,
         "slice": plan.topology.name,
@@ -93,16 +89,11 @@ def _cells(plan: Plan) -> dict[str, str]:
         "GiB per chip": f"{_gib(sum(plan.memory.values()))} of {_gib(chip.hbm_bytes)}",
         "GFLOP, as bfloat16": f"{work.flops / 1e9:.0f}, {work.products / 1e9:.0f}",
         "GB moved": f"{work.hbm_bytes / 1e9:.2f}",
-        "collectives": "; ".join(
-            f"{sum(one.times for one in those)} {kind}, {total_bytes(those) / 1e6:.1f} MB"
-            for kind, those in kinds.items()
-        )
-        or "none",
+        "collectives": "; ".join(collectives) or "none",
         "step, ms": _ms(seconds.step),
         "bound by": seconds.limit,
         "images/s": f"{plan.images / seconds.step:,.0f}",
-        "all steps": f"{plan.steps:,} in "
-        + (f"{whole / 3600:.1f} h" if whole >= 3600 else f"{whole / 60:.1f} min"),
+        "all steps": f"{plan.steps:,} in {hours}",
     }
 
 

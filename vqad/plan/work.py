@@ -35,20 +35,12 @@ _PARTS = ("dynamic-slice", "slice", "gather")
 
 @dataclasses.dataclass(frozen=True)
 class Collective:
-    """One collective of a program.
+    """One collective of a program."""
 
-    Attributes:
-      kind: ``all-reduce``, ``all-gather``, ``collective-permute``, ...
-      arrays: the whole arrays: what an all-reduce gives, an all-gather gives, a reduce-scatter
-        takes.
-      group: devices that exchange among themselves.
-      times: how often it runs in a step; more than once in a loop.
-    """
-
-    kind: str
-    arrays: tuple[Array, ...]
-    group: int
-    times: int = 1
+    kind: str  # all-reduce, all-gather, collective-permute, ...
+    arrays: tuple[Array, ...]  # whole: what is given, or what a reduce-scatter takes
+    group: int  # devices that exchange among themselves
+    times: int = 1  # how often it runs in a step; more than once in a loop
 
     @property
     def nbytes(self) -> int:
@@ -70,21 +62,13 @@ def total_bytes(found: Iterable[Collective]) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class Work:
-    """Of one device, in one step.
+    """Of one device, in one step."""
 
-    Attributes:
-      flops: multiplications and additions of convolutions and matrix products.
-      products: the same in bfloat16 passes: six times as many where float32 is asked for in full.
-      hbm_bytes: bytes read from and written to the device's main memory.
-      collectives: what it exchanges, in the program's order.
-      unknown_loops: loops that are counted once, for want of their number of turns.
-    """
-
-    flops: int
-    products: int
-    hbm_bytes: int
-    collectives: Sequence[Collective] = ()
-    unknown_loops: Sequence[str] = ()
+    flops: int  # multiplications and additions of convolutions and matrix products
+    products: int  # in bfloat16 passes: six times as many where float32 is asked for in full
+    hbm_bytes: int  # read from and written to the device's main memory
+    collectives: Sequence[Collective] = ()  # in the program's order
+    unknown_loops: Sequence[str] = ()  # counted once, for want of their number of turns
 
 
 def work(program: Computation, devices: int) -> Work:
