@@ -3,6 +3,7 @@
 import dataclasses
 import re
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -22,8 +23,6 @@ from vqad.config.fields import (
 from vqad.errors import VqadError
 from vqad.models.dsr import Dsr
 from vqad.stages import STAGES
-
-KSDD2_SIZE = (640, 224)
 
 _STAGE = {
     "learning_rate": positive(2e-4),
@@ -56,19 +55,15 @@ _DISTURBED_STAGE = {"steps": whole(100_000), **_SURFACE_STAGE, "min_strength": s
 
 def _model() -> dict[str, Field]:
     """The fields of ``Dsr``, with its defaults."""
+    kinds = {int: partial(whole, low=1, high=WIDEST), float: number, bool: Field}
     checks = {
-        "hiddens": lambda default: whole(default, 2, WIDEST),
-        "restriction_width": lambda default: whole(default, 0, WIDEST),
-        "num_codes": lambda default: whole(default, 8, WIDEST),
+        "hiddens": partial(whole, low=2, high=WIDEST),
+        "restriction_width": partial(whole, high=WIDEST),
+        "num_codes": partial(whole, low=8, high=WIDEST),
         "score_window": odd,
-        "decay": lambda default: share(default, 0.999999),
+        "decay": partial(share, high=0.999999),
         "reseed_below": share,
         "dtype": lambda default: choice("float32", "bfloat16"),
-    }
-    kinds = {
-        int: lambda default: whole(default, 1, WIDEST),
-        float: number,
-        bool: Field,
     }
     return {
         field.name: checks.get(field.name, kinds.get(field.type))(field.default)
@@ -178,12 +173,11 @@ def base_config(surface: str = "") -> ConfigDict:
     """All fields of a configuration, with the paper's settings.
 
     Args:
-      surface: a data set of a surface, as ``ksdd2`` (640 x 224 in place of 256 x 256),
-        ``ksdd2_supervised_16`` or ``mvtec_ad/bottle``, which becomes ``config.surface``; ``folder``
-        or nothing for a folder, to be given as ``config.surface``.
+      surface: a data set, which becomes ``config.surface``, as ``ksdd2`` (640 x 224 in place of
+        256 x 256) or ``mvtec_ad/bottle``; ``folder`` or nothing for a folder, to be given there.
 
     Returns:
-      An unlocked ConfigDict; files in ``configs/`` change it and return it.
+      An unlocked ConfigDict, which files in ``configs/`` change and return.
 
     Raises:
       VqadError: no such surface.
@@ -191,7 +185,7 @@ def base_config(surface: str = "") -> ConfigDict:
     config = ConfigDict(_defaults(fields()))
     config.surface = _surface_source(surface)
     if config.surface.startswith("tfds:ksdd2/"):
-        config.image_size = KSDD2_SIZE
+        config.image_size = (640, 224)
     return config
 
 
@@ -220,17 +214,13 @@ def model_from_config(config: ConfigDict) -> Dsr:
     """
     import jax.numpy as jnp
 
-    fields = dict(config.model)
-    fields["dtype"] = jnp.dtype(fields["dtype"])
-    return Dsr(**fields)
+    return Dsr(**{**config.model, "dtype": jnp.dtype(config.model.dtype)})
 
 
 def where_data_is(config: ConfigDict, field: str = "surface") -> dict[str, Any]:
     """What ``open_source`` is told of data sets that TFDS prepares.
 
-    Args:
-      config: the configuration.
-      field: ``surface`` or ``pictures``; of a run that needs both, ``manual_dir`` is the surface's.
+    Of ``surface`` or ``pictures``; where a run needs both, ``manual_dir`` is the surface's.
     """
     where = {"data_dir": config.data_dir or None}
     if field == "surface" or all(STAGES[name].source == field for name in config.stages):

@@ -13,11 +13,7 @@ from vqad.stages import MODULES, PAPER, STAGES
 
 
 def validate(config: ConfigDict, training: bool = True) -> None:
-    """Checks every value of a configuration before anything starts.
-
-    Args:
-      config: the configuration.
-      training: whether it is to be trained, and so needs its sources.
+    """Checks every value of a configuration; where it is to be trained, its sources too.
 
     Raises:
       VqadError: the first bad value, named.
@@ -39,13 +35,13 @@ def validate_values(config: ConfigDict) -> None:
     if not config.stages or any(name not in STAGES for name in config.stages):
         raise VqadError(f"config.stages: {config.stages}; give some of {', '.join(STAGES)}")
     _check_order(config.stages)
-    for name in ("warm_start", "evaluation.reinitialize"):
-        value = config.warm_start if name == "warm_start" else config.evaluation.reinitialize
-        for module in filter(None, value.split(",") if isinstance(value, str) else value):
-            if module not in MODULES:
-                raise VqadError(
-                    f"config.{name}: no module {module}; there are {', '.join(MODULES)}"
-                )
+    for name, modules in {
+        "warm_start": config.warm_start,
+        "evaluation.reinitialize": filter(None, config.evaluation.reinitialize.split(",")),
+    }.items():
+        if unknown := [module for module in modules if module not in MODULES]:
+            known = ", ".join(MODULES)
+            raise VqadError(f"config.{name}: no module {unknown[0]}; there are {known}")
     if len(config.image_size) != 2:
         raise VqadError(f"config.image_size: {config.image_size}; give (height, width)")
     check_image_size(config.image_size, "config.image_size")
@@ -103,13 +99,13 @@ def _check_sources(config: ConfigDict) -> None:
                 f"as in --config.{field}=/data/{field}"
             )
     first = STAGES[config.stages[0]]
-    if config.init_from and not first.needs and not config.warm_start:
+    wants = config.warm_start or first.needs
+    if config.init_from and not wants:
         raise VqadError(
             f"config.init_from: {config.init_from}, but stage1 starts from nothing; leave it out, "
             "or leave stage1 out of config.stages"
         )
-    if (first.needs or config.warm_start) and not config.init_from:
-        wants = config.warm_start or first.needs
+    if wants and not config.init_from:
         raise VqadError(
             f"config.init_from: empty, but {first.name} starts from a checkpoint that holds "
             f"{', '.join(wants)}; give its folder, as in --config.init_from=runs/stage1"

@@ -1,8 +1,8 @@
 """A field of a configuration: its default, and what may stand in it, said once."""
 
-import dataclasses
+import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from vqad.errors import VqadError
 
@@ -18,22 +18,18 @@ _KINDS = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class Field:
-    """A field.
-
-    Attributes:
-      default: its value unless another is given; values must be of its kind.
-      check: (name, value), raises ``VqadError`` where the value may not stand.
-    """
+class Field(NamedTuple):
+    """A field; values are of its default's kind, and such that ``allows`` is true of them."""
 
     default: Any
-    check: Callable[[str, Any], None] = lambda name, value: None
+    allows: Callable[[Any], bool] = lambda value: True
+    what: str = ""  # what is said of others
 
     def __call__(self, name: str, value: Any) -> None:
-        """Refuses a value of another kind than the default's, or that ``check`` refuses."""
+        """Refuses a value, with a VqadError that calls the field by a name."""
         check_kind(name, value, self.default)
-        self.check(name, value)
+        if not self.allows(value):
+            raise VqadError(f"{name}: {value!r}; {self.what}")
 
 
 def check_kind(name: str, value: Any, default: Any) -> None:
@@ -47,23 +43,15 @@ def check_kind(name: str, value: Any, default: Any) -> None:
 
 def whole(default: int, low: int = 0, high: int = MOST) -> Field:
     """A whole number between ``low`` and ``high``."""
-
-    def check(name: str, value: int) -> None:
-        if not low <= value <= high:
-            what = f"at least {low}" if value < low else f"at most {high}"
-            raise VqadError(f"{name}: {value!r}; must be a whole number of {what}")
-
-    return Field(default, check)
+    most = "" if high == MOST else f" and at most {high}"
+    what = f"must be a whole number of at least {low}{most}"
+    return Field(default, lambda value: low <= value <= high, what)
 
 
-def number(default: float, low: float = 0.0, high: float = float("inf")) -> Field:
+def number(default: float, low: float = 0.0, high: float = math.inf) -> Field:
     """A finite number between ``low`` and ``high``."""
-
-    def check(name: str, value: float) -> None:
-        if not low <= value <= high or value == float("inf"):
-            raise VqadError(f"{name}: {value!r}; must be between {low:g} and {high:g}")
-
-    return Field(default, check)
+    what = f"must be between {low:g} and {high:g}"
+    return Field(default, lambda value: low <= value <= high and value < math.inf, what)
 
 
 def share(default: float, high: float = 1.0) -> Field:
@@ -73,42 +61,22 @@ def share(default: float, high: float = 1.0) -> Field:
 
 def positive(default: float) -> Field:
     """A finite number above 0."""
-
-    def check(name: str, value: float) -> None:
-        if not 0 < value < float("inf"):
-            raise VqadError(f"{name}: {value}; must be above 0")
-
-    return Field(default, check)
+    return Field(default, lambda value: 0 < value < math.inf, "must be above 0")
 
 
 def choice(default: str, *others: str) -> Field:
     """One of several words."""
     allowed = (default, *others)
-
-    def check(name: str, value: str) -> None:
-        if value not in allowed:
-            raise VqadError(f"{name}: {value!r}; give one of {', '.join(allowed)}")
-
-    return Field(default, check)
+    return Field(default, lambda value: value in allowed, f"give one of {', '.join(allowed)}")
 
 
 def power_of_two(default: int) -> Field:
     """A power of two up to the default."""
-
-    def check(name: str, value: int) -> None:
-        whole(default, 1).check(name, value)
-        if default % value:
-            raise VqadError(f"{name}: {value}; give a power of two up to {default}")
-
-    return Field(default, check)
+    what = f"must be a power of two up to {default}, at least 1"
+    return Field(default, lambda value: value > 0 and default % value == 0, what)
 
 
 def odd(default: int) -> Field:
     """An odd number above 0."""
-
-    def check(name: str, value: int) -> None:
-        whole(default, 1, WIDEST).check(name, value)
-        if value % 2 == 0:
-            raise VqadError(f"{name}: {value}; must be odd")
-
-    return Field(default, check)
+    what = f"must be odd, between 1 and {WIDEST}"
+    return Field(default, lambda value: 0 < value <= WIDEST and value % 2 == 1, what)
