@@ -21,7 +21,7 @@ from vqad.data.layouts import DEFECT, GOOD, Layout, Record
 from vqad.errors import VqadError
 
 ALLOW_PARTIAL = (
-    "allow partial data (--config.allow_partial=True in training, --allow_partial in vqad prepare)"
+    "allow partial data (--config.allow_partial=True in training, --allow-partial in vqad prepare)"
 )
 
 
@@ -32,8 +32,7 @@ def published() -> Mapping[str, Mapping[str, Any]]:
     `NUMBERS` are of pictures, by configuration ('' where there are none) and by class, by 'train
     good', 'test defective' and so on; under `defects` are the classes of defects.
     """
-    text = resources.files("vqad.data.builders").joinpath("published.json").read_text("utf-8")
-    return json.loads(text)
+    return json.loads(resources.files("vqad.data.builders").joinpath("published.json").read_bytes())
 
 
 class FilesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
@@ -70,8 +69,7 @@ class FilesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         super().__init_subclass__(**kwargs)
         for attribute, value in published()[cls.name].items():
             setattr(cls, attribute, value)
-        named = [name for name in cls.NUMBERS if name]
-        cls.BUILDER_CONFIGS = [tfds.core.BuilderConfig(name=name) for name in named]
+        cls.BUILDER_CONFIGS = [tfds.core.BuilderConfig(name=name) for name in cls.NUMBERS if name]
 
     def __init__(
         self,
@@ -112,10 +110,8 @@ class FilesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     def difference(self, records: Sequence[Record]) -> str:
         """How `records` differ from the published data, in words; '' if they do not."""
-        found: Counter[str] = Counter()
-        for record in records:
-            kind = GOOD if record.label == GOOD else "defective"
-            found.update((record.label, f"{record.split} {kind}"))
+        found = Counter(record.label for record in records)
+        found.update(f"{r.split} {GOOD if r.label == GOOD else 'defective'}" for r in records)
         return ", ".join(
             f"{found[key]} {key} instead of {number}"
             for key, number in self.expected().items()
@@ -130,11 +126,10 @@ class FilesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         """Reads, checks and encodes one picture and its mask."""
         picture, size = encode_picture(files.read(record.name), files.path(record.name))
         example = {"image": picture, "id": record.name}
-        if not self.LAYOUT.masks:
-            return example
-        black = np.zeros(size, np.uint8)
-        mask = black if record.mask is None else files.mask(record.mask, size)
-        return example | {"mask": encode_png(255 * mask), "label": record.label}
+        if self.LAYOUT.masks:
+            mask = files.mask(record.mask, size) if record.mask else np.zeros(size, np.uint8)
+            example |= {"mask": encode_png(255 * mask), "label": record.label}
+        return example
 
     def _info(self) -> tfds.core.DatasetInfo:
         features = {"image": tfds.features.Image(shape=(None, None, 3)), "id": tfds.features.Text()}
@@ -168,25 +163,24 @@ class FilesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             self._check(files, record)
         difference = self.difference(records)
         if difference and not self._allow_partial:
-            raise VqadError(
-                f"{files.source}: not the whole of {self.name}: {difference}; complete it, "
-                f"or {ALLOW_PARTIAL}"
-            )
+            what = f"not the whole of {self.name}: {difference}"
+            raise VqadError(f"{files.source}: {what}; complete it, or {ALLOW_PARTIAL}")
         self.info.metadata.update(source=files.source, difference=difference)
-        splits: dict[str, list[Record]] = {"train": [], "test": []}
-        for record in filter(self.is_kept, records):
-            splits[record.split].append(record)
-        if not any(splits.values()):
+        kept = list(filter(self.is_kept, records))
+        if not kept:
             raise VqadError(f"{files.source}: no picture for {self.info.full_name}; check the path")
-        return {split: self._generate_examples(files, r) for split, r in splits.items() if r}
+        return {
+            split: self._generate_examples(files, [r for r in kept if r.split == split])
+            for split in ("train", "test")
+            if any(record.split == split for record in kept)
+        }
 
     def _check(self, files: Files, record: Record) -> None:
         path = files.path(record.name)
         if record.label not in ("", *self.classes()):
-            raise VqadError(
-                f"{path}: {record.label} is no defect of {self.info.full_name} "
-                f"({', '.join(self.classes())}); take it out or rename it"
-            )
+            what = f"{record.label} is no defect of {self.info.full_name}"
+            known = ", ".join(self.classes())
+            raise VqadError(f"{path}: {what} ({known}); take it out or rename it")
         if record.label != GOOD and record.mask not in files:
             mask = record.mask or self.LAYOUT.mask_of(record.name)
             raise VqadError(f"{path}: no mask for it; add {mask}")
@@ -203,11 +197,10 @@ class FilesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             return open_files(self.raw, *how)
         try:
             return open_files(dl_manager.manual_dir, *how)
-        except AssertionError as error:  # TFDS: the folder is missing or empty
-            if self.URL is None:
+        except (AssertionError, LayoutError) as error:
+            if self.URL is None and isinstance(error, LayoutError):
+                raise  # the folder may hold the raw files of several data sets
+            if self.URL is None:  # TFDS: the folder is missing or empty
                 get_it = self.MANUAL_DOWNLOAD_INSTRUCTIONS
                 raise VqadError(f"{self.name}: no raw data given; {get_it}") from error
-        except LayoutError:  # a folder for the raw files of several data sets
-            if self.URL is None:
-                raise
         return open_files(download_archive(dl_manager, self.URL), *how)

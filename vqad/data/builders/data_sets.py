@@ -2,6 +2,7 @@
 
 import csv
 import re
+from typing import NoReturn
 
 from vqad.data.builders.base import FilesBuilder
 from vqad.data.builders.files import Files
@@ -38,16 +39,18 @@ class Visa(FilesBuilder):
         rows = csv.DictReader(files.read(self.SPLITS).decode("utf-8-sig", "replace").splitlines())
         columns = {"object", "split", "label", "image", "mask"}
         labels = {"normal": GOOD, "anomaly": DEFECT}
-        if missing := sorted(columns.difference(rows.fieldnames or ())):
-            what = f"no column {' or '.join(missing)}"
+
+        def refuse(what: str) -> NoReturn:
             raise VqadError(f"{files.path(self.SPLITS)}: {what}; get the published file")
+
+        if missing := sorted(columns.difference(rows.fieldnames or ())):
+            refuse(f"no column {' or '.join(missing)}")
         records = []
         for row in rows:
             if row["object"] != self.builder_config.name:
                 continue
             if row["split"] not in ("train", "test") or row["label"] not in labels:
-                what = f"a row with split '{row['split']}' and label '{row['label']}'"
-                raise VqadError(f"{files.path(self.SPLITS)}: {what}; get the published file")
+                refuse(f"a row with split '{row['split']}' and label '{row['label']}'")
             label = labels[row["label"]]
             mask = (row["mask"] or "it to the table") if label == DEFECT else None
             records.append(Record(row["image"] or "picture", mask, label, row["split"]))
@@ -89,14 +92,15 @@ class MagneticTile(FilesBuilder):
         """Keeps the pictures of a tile together."""
         tile = {record.name: int(re.search(r"_num_(\d+)", record.name)[1]) for record in records}
         damaged = {tile[record.name] for record in records if record.label != "Free"}
-        arranged = []
-        for record in records:
-            if record.label == "Free":
-                record = record._replace(label=GOOD, mask=None)
+
+        def arranged(record: Record) -> Record:
             number = tile[record.name]
             split = "test" if number in damaged or number % 4 == 0 else "train"
-            arranged.append(record._replace(label=record.label.lower(), split=split))
-        return arranged
+            if record.label == "Free":
+                return record._replace(label=GOOD, mask=None, split=split)
+            return record._replace(label=record.label.lower(), split=split)
+
+        return list(map(arranged, records))
 
 
 class NaturalImages(FilesBuilder):

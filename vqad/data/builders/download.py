@@ -26,9 +26,8 @@ def download_archive(dl_manager: tfds.download.DownloadManager, url: str) -> Pat
         path = Path(dl_manager.download(url))
     except (OSError, ValueError, tfds.download.DownloadError, NonMatchingChecksumError) as error:
         # OSError is of requests too; ValueError: another file than its .INFO in the cache tells of
-        raise VqadError(
-            f"{url}: cannot be downloaded ({reason(error)}); get it otherwise and give its path"
-        ) from error
+        what = f"cannot be downloaded ({reason(error)})"
+        raise VqadError(f"{url}: {what}; get it otherwise and give its path") from error
     if not is_archive(path):
         _forget(path)
         raise VqadError(f"{url}: gave no archive; try again later, or get it and give its path")
@@ -37,10 +36,8 @@ def download_archive(dl_manager: tfds.download.DownloadManager, url: str) -> Pat
     info = checksums.compute_url_info(path)
     if url not in known:
         checksums.save_url_infos(record, {url: info})
-        found = (
-            f"SHA-256 {info.checksum}, {int(info.size)} bytes; not verified, for none is known here"
-        )
-        logger.warning("%s: %s. Recorded in %s; later downloads must equal it", url, found, record)
+        what = f"SHA-256 {info.checksum}, {int(info.size)} bytes; not verified, none is known here"
+        logger.warning("%s: %s. Recorded in %s; later downloads must equal it", url, what, record)
     elif known[url].checksum != info.checksum:
         _forget(path)
         raise VqadError(

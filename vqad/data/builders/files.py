@@ -35,15 +35,10 @@ class LayoutError(VqadError):
 
 
 class Files:
-    """The files of one layout; names are those of the layout, with slashes.
-
-    Attributes:
-      source: The folder or archive they come from.
-      names: All names, sorted.
-    """
+    """The files of one layout; names are those of the layout, with slashes."""
 
     def __init__(self, source: Path, found: dict[str, tuple[Path, str]]) -> None:
-        self.source = str(source)
+        self.source = str(source)  # the folder or archive they come from
         self.names = tuple(sorted(found))
         self._found = found
 
@@ -52,18 +47,19 @@ class Files:
 
     def read(self, name: str) -> bytes:
         """The bytes of a file, which has to be there."""
-        path = self.path(name)
+        told = self.path(name)
+        path = self._found[name][0]
         try:
-            if not self._found[name][0].is_file():  # a pipe, say, on which a reader would wait
+            if not path.is_file():  # a pipe, say, on which a reader would wait
                 raise OSError("not a plain file")
-            return self._found[name][0].read_bytes()
+            return path.read_bytes()
         except OSError as error:
-            raise VqadError(f"{path}: cannot be read ({reason(error)}); replace it") from error
+            raise VqadError(f"{told}: cannot be read ({reason(error)}); replace it") from error
 
     def mask(self, name: str, size: tuple[int, int] | None = None) -> np.ndarray:
         """A file as `decode_mask` reads it."""
-        path = self.path(name)
-        return decode_mask(self._found[name][0], path, size)
+        told = self.path(name)
+        return decode_mask(self._found[name][0], told, size)
 
     def path(self, name: str) -> str:
         """What errors call a file, which has to be there: its path, or `<archive>:<member>`."""

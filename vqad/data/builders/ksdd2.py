@@ -15,10 +15,9 @@ TEST_IDS = range(20000, 21004)
 
 @cache
 def labelled_ids() -> Mapping[int, frozenset[int]]:
-    """The defective training images whose masks may be used when N of them are labelled.
+    """Ids of the N defective training images with masks that count as labelled.
 
-    Returns:
-      Their ids for N = 16, 53, 126 and 246; each set holds the smaller ones, the last is all.
+    For N = 16, 53, 126 and 246; each set holds the smaller ones, the last is all.
     """
     text = resources.files("vqad.data.builders").joinpath("ksdd2_labelled.json").read_text()
     labelled, ids = {}, frozenset()

@@ -36,13 +36,13 @@ def prepare(
 
     Args:
       name: One of `BUILDERS`.
-      config: Its configuration; may be None where there is a default or none.
-      raw: The folder or the archive of the raw data. If None, what is in the `manual_dir` of TFDS
-        (`<data_dir>/downloads/manual`), else what can be downloaded.
-      data_dir: Where TFDS keeps its data; its own default (TFDS_DATA_DIR) if None. For a remote
-        one it is prepared on this machine and copied.
+      config: Its configuration; None for the default, or where there are none.
+      raw: Folder or archive of the raw data. If None, what is in the `manual_dir` of TFDS
+        (`<data_dir>/downloads/manual`), else what can be downloaded; neither without `fetch`.
+      data_dir: Where TFDS keeps its data (TFDS_DATA_DIR); what belongs in a bucket is prepared on
+        this machine and copied.
       allow_partial: Accept data that is not the whole of what was published.
-      fetch: Prepare it also if `raw` is None.
+      fetch: Whether to prepare it where `raw` is None.
 
     Raises:
       VqadError: There is no such data set, or its raw data is missing, damaged, not in its layout
@@ -65,22 +65,23 @@ def prepare(
         check_files(name, data_dir)
         how = {"raw": raw, "allow_partial": allow_partial}
         builder = BUILDERS[name](config=config, data_dir=data_dir, **how)
+        full_name, folder = builder.info.full_name, builder.data_path
         prepared = builder.is_prepared()
         if prepared:
-            logger.info("%s is prepared in %s", builder.info.full_name, builder.data_path)
+            logger.info("%s is prepared in %s", full_name, folder)
             _check_source(builder)
+    if not prepared and raw is None and not fetch:
+        raise VqadError(
+            f"tfds:{name}: not prepared in {folder.parent}; give its archive or folder as "
+            f"--config.manual_dir, or run `vqad prepare {name} SRC`"
+        )
     if not prepared:
-        if raw is None and not fetch:
-            raise VqadError(
-                f"tfds:{name}: not prepared in {builder.data_path.parent}; give its archive or "
-                f"folder as --config.manual_dir, or run `vqad prepare {name} SRC`"
-            )
         builder = write(builder, str(builder.raw or "the manual or the download folder of TFDS"))
     if difference := builder.info.metadata.get("difference", ""):
-        problem = f"{builder.info.full_name}: prepared in {builder.data_path} from a part only"
         if not allow_partial:
-            raise VqadError(f"{problem}: {difference}; delete that folder, or {ALLOW_PARTIAL}")
-        logger.warning("%s is not whole: %s", builder.info.full_name, difference)
+            problem = f"prepared in {folder} from a part only: {difference}"
+            raise VqadError(f"{full_name}: {problem}; delete that folder, or {ALLOW_PARTIAL}")
+        logger.warning("%s is not whole: %s", full_name, difference)
     return builder
 
 
@@ -89,10 +90,9 @@ def _check_source(builder: FilesBuilder) -> None:
     source = Path(builder.info.metadata.get("source", ""))
     any_pictures = builder.info.metadata.get("difference", "") or not builder.expected()
     if builder.raw and any_pictures and builder.raw not in (source, source.parent):
-        raise VqadError(
-            f"{builder.info.full_name}: prepared in {builder.data_path} already, but from {source};"
-            " delete that folder or give another data_dir"
-        )
+        what = f"prepared in {builder.data_path} already, but from {source}"
+        advice = "delete that folder or give another data_dir"
+        raise VqadError(f"{builder.info.full_name}: {what}; {advice}")
 
 
 def write(builder: tfds.core.DatasetBuilder, origin: str) -> tfds.core.DatasetBuilder:
@@ -130,9 +130,9 @@ def known_config(builder_type: type[tfds.core.DatasetBuilder], config: str | Non
       VqadError: There is no such configuration.
     """
     config = config or builder_type.DEFAULT_BUILDER_CONFIG_NAME
-    name = f"{builder_type.name}/{config}" if config else builder_type.name
-    known = [f"{builder_type.name}/{each.name}" for each in builder_type.BUILDER_CONFIGS]
-    if name not in (known or [builder_type.name]):
-        choice = ", ".join(known or [builder_type.name])
-        raise VqadError(f"{name}: no such configuration; choose {choice}")
+    plain = builder_type.name
+    name = f"{plain}/{config}" if config else plain
+    known = [f"{plain}/{each.name}" for each in builder_type.BUILDER_CONFIGS] or [plain]
+    if name not in known:
+        raise VqadError(f"{name}: no such configuration; choose {', '.join(known)}")
     return config
