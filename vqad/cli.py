@@ -30,8 +30,9 @@ from vqad.commands import (
 from vqad.errors import VqadError, printable
 
 # A module's docstring is its help, `arguments` adds its arguments to a parser, and `run` takes what
-# was parsed and returns an exit code; None is 0. One with an argument `--config` also takes
-# `--config.<field>`, as `args.fields`.
+# was parsed, returns an exit code (None is 0) and raises a VqadError for bad input. One with an
+# argument `--config` also takes `--config.<field>`, as `args.fields`. What else a module imports,
+# it imports when it runs, so that `vqad --help` is quick.
 GROUPS = {
     "data": (doctor, prepare),
     "train": (train, plan),

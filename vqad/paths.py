@@ -1,6 +1,7 @@
 """What epath leaves open of paths to folders of this machine and to buckets (gs://)."""
 
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,20 +26,15 @@ def is_remote(path: str | os.PathLike) -> bool:
 def check_reachable(path: str | os.PathLike, name: str | None = None) -> None:
     """Checks that the bucket of a remote path can be looked into; to be called before other uses.
 
-    Args:
-      path: any path; those of this machine are fine.
-      name: what a message calls it; the path by default.
-
     Raises:
       VqadError: it is of a storage that is not known, or its bucket cannot be looked into.
     """
     if not is_remote(path):
         return
-    name, path = name or os.fspath(path), os.fspath(path)
-    scheme, _, rest = path.partition("://")
+    name = name or os.fspath(path)
+    scheme, bucket = re.match("(.*?)://([^/]*)", os.fspath(path)).groups()
     if scheme != "gs":
         raise VqadError(f"{name}: no such storage; give a folder, or gs://<bucket>/<folder>")
-    bucket = rest.partition("/")[0]
     try:
         epath.Path(f"gs://{bucket}").stat()
     except ImportError as error:

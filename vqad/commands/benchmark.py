@@ -8,7 +8,6 @@ from vqad.commands.arguments import Parser, add, add_model, number
 
 
 def arguments(parser: Parser) -> None:
-    """Adds the arguments."""
     add_model(parser)
     add(parser, "--batch N,...", "sizes of batches", "1,8", type=_sizes)
     seconds = number(float, 0.01, 86400)
@@ -22,11 +21,7 @@ def _sizes(text: str) -> list[int]:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Measures the runtimes that are installed and prints a table.
-
-    Raises:
-      VqadError: no model.
-    """
+    """Measures the runtimes that are installed and prints a table."""
     os.environ["JAX_PLATFORMS"] = "cpu"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from vqad.interop.benchmark import measure, table

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 
 def arguments(parser: Parser) -> None:
-    """Adds the arguments."""
     add_model(parser)
     text = "pictures of good parts that were not trained on: files, folders or patterns"
     add(parser, "GOOD...", text, dest="images")
@@ -27,12 +26,7 @@ def arguments(parser: Parser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Sets and writes thresholds.
-
-    Raises:
-      VqadError: bad arguments, too few pictures, one that cannot be read, lies among defects or was
-        trained on.
-    """
+    """Sets and writes thresholds."""
     from tqdm import tqdm
 
     from vqad.interop.load import load

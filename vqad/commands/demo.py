@@ -25,18 +25,13 @@ STYLE = ".image-frame img { width: 100%; height: 100%; object-fit: contain; }"
 
 
 def arguments(parser: Parser) -> None:
-    """Adds the arguments."""
     add_model(parser)
     add(parser, "--host ADDRESS", "where to listen; that is this machine alone", "127.0.0.1")
     add(parser, "--port N", "port to listen on", 7860, type=number(int, 1, 65535))
 
 
 def run(args: argparse.Namespace) -> None:
-    """Serves the page until it is interrupted.
-
-    Raises:
-      VqadError: no Gradio, no model there, or a port that is taken.
-    """
+    """Serves the page until it is interrupted."""
     # Nothing is sent anywhere.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"

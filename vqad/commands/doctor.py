@@ -9,7 +9,6 @@ from vqad.commands.arguments import Parser, add, add_prepared
 
 
 def arguments(parser: Parser) -> None:
-    """Adds the arguments."""
     text = "a folder, or tfds:<name>[/<config>] for a prepared data set"
     add(parser, "DIR", text, dest="source")
     add(parser, "--json", "print JSON, with every finding")

@@ -10,5 +10,4 @@ run = train.run
 
 
 def arguments(parser: Parser) -> None:
-    """Adds the arguments."""
     train.arguments(parser, mode="evaluate")

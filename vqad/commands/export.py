@@ -12,7 +12,6 @@ FORMATS = ("stablehlo", "onnx", "safetensors")
 
 
 def arguments(parser: Parser) -> None:
-    """Adds the arguments."""
     add_model(parser)
     add(parser, "OUT", "the file to write; ends in .<format>")
     add(parser, "--format", "the file's format", required=True, choices=FORMATS)
@@ -21,11 +20,7 @@ def arguments(parser: Parser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Writes the file and prints how it compares.
-
-    Raises:
-      VqadError: no model, pictures that cannot be read, or an export that fails its check.
-    """
+    """Writes the file and prints how it compares."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from vqad.interop.write import export
     from vqad.prediction.inputs import gather, readable

@@ -6,7 +6,6 @@ from vqad.commands.arguments import Parser, add
 
 
 def arguments(parser: Parser) -> None:
-    """Adds the arguments."""
     text = "the authors' checkpoint directory or stage-1 file, or anomalib's checkpoint or state"
     add(parser, "SRC", f"{text} dict")
     add(parser, "OUT", "the folder to write; new or empty")

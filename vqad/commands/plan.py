@@ -18,7 +18,6 @@ logger = logging.getLogger(__name__)
 
 
 def arguments(parser: Parser) -> None:
-    """Adds the arguments."""
     add_config(parser)
     text = "a chip and the chips along each side, as v5e:16x16 or v4:2x2x4 (v4, v5e, v5p, v6e)"
     add(parser, "--topology SLICE[,SLICE...]", text, required=True)
@@ -28,12 +27,7 @@ def arguments(parser: Parser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Compiles each stage's step for each slice and prints what it needs.
-
-    Raises:
-      VqadError: a bad flag or configuration, no such slice, a mesh that does not fit it, a batch
-        that the chips cannot share evenly, a step that does not fit their memory.
-    """
+    """Compiles each stage's step for each slice and prints what it needs."""
     from vqad.plan.chips import Topology
 
     topologies = [Topology.parse(name) for name in args.topology.split(",")]

@@ -24,7 +24,6 @@ FIELDS = ("file", "score", "verdict", "marked", "mask", "overlay", "error")
 
 
 def arguments(parser: Parser) -> None:
-    """Adds the arguments."""
     add_model(parser)
     add(parser, "IMAGES...", "pictures, folders of such, or patterns")
     add(parser, "--out FOLDER", "the folder to write; new or empty", required=True)
@@ -32,11 +31,7 @@ def arguments(parser: Parser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Predicts and writes; returns 1 if a picture could not be read, else 0.
-
-    Raises:
-      VqadError: bad arguments, or no picture that can be read.
-    """
+    """Predicts and writes; returns 1 if a picture could not be read, else 0."""
     from tqdm import tqdm
 
     from vqad.interop.load import load

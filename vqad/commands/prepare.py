@@ -6,7 +6,6 @@ from vqad.commands.arguments import Parser, add, add_prepared
 
 
 def arguments(parser: Parser) -> None:
-    """Adds the arguments."""
     names = "mvtec_ad/<category>, visa/<object>, kolektor_sdd, magnetic_tile or natural_images"
     add(parser, "NAME[/CONFIG]", f"ksdd2[/supervised_N], {names}", dest="name")
     add(parser, "SRC", "the archive, or its folder; `download` to download ksdd2")
@@ -14,11 +13,7 @@ def arguments(parser: Parser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Prepares it and prints what can be read now.
-
-    Raises:
-      VqadError: As `vqad.data.builders.prepare`.
-    """
+    """Prepares it and prints what can be read now."""
     from vqad.data.builders import prepare  # imports TFDS, slow
 
     name, _, config = args.name.removeprefix("tfds:").partition("/")

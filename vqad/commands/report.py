@@ -18,7 +18,6 @@ logger = logging.getLogger(__name__)
 
 
 def arguments(parser: Parser) -> None:
-    """Adds the arguments."""
     add(parser, "WORKDIR", "a run's workdir, which was evaluated")
     add(parser, "--out FILE", "the file to write (WORKDIR/report.html)")
     add(parser, "--surface DIR", "where the test images lie, if no longer where they were")
@@ -27,11 +26,7 @@ def arguments(parser: Parser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Predicts the test images again and writes the page.
-
-    Raises:
-      VqadError: nothing judged there, or other test images than were judged.
-    """
+    """Predicts the test images again and writes the page."""
     from etils import epath
 
     from vqad.data.sources import open_source
@@ -46,20 +41,15 @@ def run(args: argparse.Namespace) -> None:
         raise VqadError(f"--out={out}: is a folder; give a file, as report.html")
     detector = load_folder(args.workdir)
     evaluation = read_evaluation(args.workdir, detector.metadata["step"])
-    about, settings = evaluation["about"], detector.metadata.get("config")
-    settings = settings or {"model": detector.metadata["model"]}
+    about = evaluation["about"]
+    settings = detector.metadata.get("config") or {"model": detector.metadata["model"]}
     size, surface = tuple(about["image_size"]), args.surface or about["surface"]
-    source = open_source(
-        surface,
-        "test",
-        size,
-        data_dir=_data_dir(settings, surface),
-        cache_bytes=0,  # each image is read once
-    )
+    where = {"data_dir": _data_dir(settings, surface)}
+    source = open_source(surface, "test", size, cache_bytes=0, **where)  # each is read once
     if len(source) != evaluation["images"]:
         raise VqadError(
             f"{source.name}: {len(source)} test images, but {evaluation['images']} were judged; "
-            "judge again with --mode=evaluate, or give the same ones with --surface"
+            "judge again with vqad evaluate, or give the same ones with --surface"
         )
     judged = detector.model.clone(score_window=about["score_window"])
     same_scores = judged == detector.model

@@ -24,7 +24,6 @@ STOPPED = 75  # as vqad.training.interruption has it, which imports JAX
 
 
 def arguments(parser: Parser, mode: str = "train") -> None:
-    """Adds the arguments; of a command that does what a mode says."""
     pictures = " --pictures PICTURES" if mode == "train" else ""
     parser.usage = (
         f"vqad {mode} DIR{pictures} [--workdir RUN] [--config.FIELD=VALUE ...]\n"
@@ -50,11 +49,7 @@ def arguments(parser: Parser, mode: str = "train") -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Trains and evaluates, or only evaluates.
-
-    Raises:
-      VqadError: a bad flag or configuration.
-    """
+    """Trains and evaluates, or only evaluates."""
     try:
         return _run(args, configuration(args))
     except KeyboardInterrupt:  # before the run listened to signals

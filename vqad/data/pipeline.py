@@ -65,7 +65,10 @@ def training_batches(
     Raises:
       VqadError: `batch_size` cannot be divided among the processes, or a picture cannot be read.
     """
-    local = _local_size(batch_size, process_count)
+    if batch_size < 1 or batch_size % process_count:
+        what = f"cannot be divided among {process_count} processes"
+        raise VqadError(f"batch_size {batch_size}: {what}; choose a multiple of {process_count}")
+    local = batch_size // process_count
     share = labelled_share if source.num_labelled else 0.0
     num_good = len(source) - source.num_labelled
     good = _endless_order(num_good, seed)
@@ -107,39 +110,26 @@ def _endless_order(count: int, seed: int) -> grain.MapDataset:
     return grain.MapDataset.range(count).seed(seed).shuffle().repeat()
 
 
-def evaluation_batches(
-    source: Source,
-    *,
-    batch_size: int,
-    process_index: int = 0,
-    process_count: int = 1,
-    num_threads: int = NUM_THREADS,
-) -> Iterator[Batch]:
+def evaluation_batches(source: Source, batch_size: int) -> Iterator[Batch]:
     """Every image of a test split once, in order, in batches of one size.
 
-    The last batch is filled up with copies of the last image that are not valid. All processes
-    yield the same number of batches.
-
-    `source`, opened with an `image_size`, and the others are as in `training_batches`.
+    The last batch is filled up with copies of the last image that are not valid.
 
     Yields:
-      With b = batch_size / process_count: `image` uint8 [b, h, w, 3], `mask` uint8 [b, h, w] of 0
-      and 1, `label`, `class_id` and `index` (into the source) int32 [b], `valid` bool [b].
-
-    Raises:
-      VqadError: As `training_batches`.
+      For a source opened with an `image_size`: `image` uint8 [batch_size, h, w, 3], `mask` uint8
+      [batch_size, h, w] of 0 and 1, `label`, `class_id` and `index` (into the source) int32
+      [batch_size], `valid` bool [batch_size].
     """
-    local = _local_size(batch_size, process_count)
 
     def load(step: int) -> Batch:
-        wanted = step * batch_size + process_index * local + np.arange(local)
+        wanted = step * batch_size + np.arange(batch_size)
         index = np.minimum(wanted, len(source) - 1).astype(np.int32)
         examples = [source[int(i)] for i in index]
         batch = {key: np.stack([example[key] for example in examples]) for key in examples[0]}
         return batch | {"index": index, "valid": wanted < len(source)}
 
     batches = grain.MapDataset.range(-(-len(source) // batch_size)).map(load)
-    return iter(_loaded(batches, num_threads))
+    return iter(_loaded(batches, NUM_THREADS))
 
 
 def _random_view(image: np.ndarray, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
@@ -157,13 +147,6 @@ def _random_view(image: np.ndarray, size: tuple[int, int], rng: np.random.Genera
     box = (left, top, left + part_width, top + part_height)
     view = resize_image(image, size, box)
     return view[:, ::-1] if rng.random() < 0.5 else view
-
-
-def _local_size(batch_size: int, process_count: int) -> int:
-    if batch_size < 1 or batch_size % process_count:
-        what = f"cannot be divided among {process_count} processes"
-        raise VqadError(f"batch_size {batch_size}: {what}; choose a multiple of {process_count}")
-    return batch_size // process_count
 
 
 def _loaded(batches: grain.MapDataset, num_threads: int) -> grain.IterDataset:

@@ -15,7 +15,7 @@ _ABOUT = {"checkpoint": str, "step": int, "surface": str, "image_size": list, "s
 _COMPARED = ("image_auroc", "image_ap")
 _NEAR = 1e-3  # of a figure
 _ROUNDING = 1e-4  # of a score, computed on another device or in other batches
-_AGAIN = "judge with python launch/main.py --config=... --workdir=... --mode=evaluate"
+_AGAIN = "judge with vqad evaluate"
 
 
 def read_evaluation(workdir: str, step: int) -> dict[str, Any]:
@@ -65,7 +65,7 @@ def check_cards(cards: Sequence[Card], overall: Mapping[str, Any], name: str) ->
             )
             raise VqadError(
                 f"{name}: other images or labels than were judged, whose {key} was {was} and here "
-                f"is {now}; judge again with --mode=evaluate, or give the same ones with --surface"
+                f"is {now}; judge again with vqad evaluate, or give the same ones with --surface"
             )
 
 

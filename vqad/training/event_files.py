@@ -9,6 +9,7 @@ import io
 import logging
 import sys
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 from etils import epath
 
@@ -79,33 +80,18 @@ class _Object:
         self.flush()
 
 
-class _Files:
-    """What tensorboardX asks for of paths with a prefix."""
-
-    open = _File
-
-    @staticmethod
-    def directory_check(path: str) -> None:
-        """Makes the folder."""
-        epath.Path(_without_prefix(path)).mkdir(parents=True, exist_ok=True)
-
-
-class _Objects:
-    """The same of buckets."""
-
-    open = _Object
-
-    @staticmethod
-    def directory_check(path: str) -> None:
-        """A bucket needs no folders."""
-
-
 def _without_prefix(path: str) -> str:
     return path.removeprefix("disk:")
 
 
-register_writer_factory("disk", _Files)
-register_writer_factory("gs", _Objects)
+def _make_folder(path: str) -> None:
+    if not is_remote(path):  # a bucket needs none
+        epath.Path(_without_prefix(path)).mkdir(parents=True, exist_ok=True)
+
+
+# tensorboardX chooses by what a path begins with.
+register_writer_factory("disk", SimpleNamespace(open=_File, directory_check=_make_folder))
+register_writer_factory("gs", SimpleNamespace(open=_Object, directory_check=_make_folder))
 
 
 def open_writer(folder: epath.Path, first_step: int) -> SummaryWriter:

@@ -31,16 +31,10 @@ class Progress:
     def __init__(
         self, workdir: str, stage: str, start: int, total: int, batch_size: int, primary: bool
     ) -> None:
-        """Opens the outputs.
+        """Opens the outputs of a stage of ``total`` steps.
 
-        Args:
-          workdir: the run's folder.
-          stage: name of the stage.
-          start: step at which this run of it starts; lines of later steps, which an interrupted
-            run may have left, are dropped.
-          total: steps of the stage.
-          batch_size: images a step.
-          primary: whether this process writes.
+        Lines of steps behind ``start``, which an interrupted run may have left, are dropped. Only
+        the ``primary`` process writes.
         """
         self.stage, self.total, self.batch_size = stage, total, batch_size
         self._ending = contextlib.ExitStack()

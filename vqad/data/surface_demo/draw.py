@@ -27,9 +27,9 @@ class Tile(NamedTuple):
     mask: np.ndarray
 
 
-def draw_tile(number: int, class_name: str = GOOD, seed: int = SEED) -> Tile:
+def draw_tile(number: int, class_name: str = GOOD) -> Tile:
     """Draws a metal tile, damaged as `class_name` says; each number is another tile."""
-    rng = np.random.default_rng((seed, _TILE, number))
+    rng = np.random.default_rng((SEED, _TILE, number))
     surface = metal_tile(rng, SIZE)
     clean = _to_uint8(surface)
     if class_name == GOOD:
@@ -38,9 +38,9 @@ def draw_tile(number: int, class_name: str = GOOD, seed: int = SEED) -> Tile:
     return Tile(np.where(mask[..., None], _to_uint8(painted), clean), clean, mask.astype(np.uint8))
 
 
-def draw_picture(number: int, seed: int = SEED) -> np.ndarray:
+def draw_picture(number: int) -> np.ndarray:
     """Draws a picture of anything, uint8 [128, 128, 3]; each number is another one."""
-    return _to_uint8(picture(np.random.default_rng((seed, _PICTURE, number)), SIZE))
+    return _to_uint8(picture(np.random.default_rng((SEED, _PICTURE, number)), SIZE))
 
 
 def _to_uint8(image: np.ndarray) -> np.ndarray:
