@@ -84,9 +84,9 @@ def configuration(args: argparse.Namespace) -> ConfigDict:
 def _run(args: argparse.Namespace, config: ConfigDict) -> int:
     # The libraries below speak through absl, at length; vqad through the standard logger.
     absl_logging.set_verbosity(absl_logging.ERROR)
+    from vqad.processes import join
     from vqad.run import run
     from vqad.training.interruption import Interrupted, Interruption
-    from vqad.processes import join
 
     if (args.processes or args.process >= 0) and not args.coordinator:
         raise VqadError("--coordinator: missing, but --processes and --process go with it")
