@@ -137,7 +137,12 @@ def copy_tree(source: str | os.PathLike, target: str | os.PathLike) -> None:
 
 
 def names_below(
-    root: epath.Path, prefix: str = "", *, hidden: bool = True, folders: bool = False
+    root: epath.Path,
+    prefix: str = "",
+    *,
+    hidden: bool = True,
+    folders: bool = False,
+    unreadable: list[OSError] | None = None,
 ) -> Iterator[str]:
     """Relative names of the files below a folder, with slashes; links to folders are not followed.
 
@@ -146,13 +151,16 @@ def names_below(
       prefix: only what lies below this folder of it, given with a slash at its end.
       hidden: list also what is called with a full stop, or lies in folders called so.
       folders: list folders too, with links to such; their names end with a slash.
+      unreadable: gets the errors of folders in it that cannot be read, which are left out then.
 
     Raises:
       OSError: a folder cannot be read.
     """
 
     def fail(error: OSError) -> None:
-        raise error
+        if unreadable is None or not prefix:
+            raise error
+        unreadable.append(error)
 
     # Of folders of this machine epath's own walk would take links to folders for files.
     folder = root / prefix
@@ -164,7 +172,8 @@ def names_below(
         if folders:
             yield f"{prefix}{name}/"
         if not os.path.islink(folder / name):
-            yield from names_below(root, f"{prefix}{name}/", hidden=hidden, folders=folders)
+            how = {"hidden": hidden, "folders": folders, "unreadable": unreadable}
+            yield from names_below(root, f"{prefix}{name}/", **how)
 
 
 def _entries_below(root: str | os.PathLike) -> Iterator[str]:

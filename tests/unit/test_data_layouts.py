@@ -1,3 +1,5 @@
+import logging
+import os
 import re
 
 import numpy as np
@@ -172,3 +174,24 @@ def test_a_folder_that_may_not_be_read_is_named(tmp_path, monkeypatch):
     (tmp_path / "surface").mkdir()
     monkeypatch.setattr(type(epath.Path()), "is_dir", refuse)
     refused(tmp_path / "surface", "train", r"surface: cannot be read \(Permission denied\)")
+
+
+def test_closed_folders_stop_only_what_reads_them(tmp_path, monkeypatch, caplog):
+    write_mvtec(tmp_path)
+    (tmp_path / "lost+found").mkdir()
+    closed, scandir = set(), os.scandir
+
+    def scan(path="."):
+        if os.path.basename(path) in closed:
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", scan)
+    monkeypatch.setattr(logging.getLogger("vqad"), "propagate", True)
+    closed.add("lost+found")
+    assert len(open_source(str(tmp_path), "train", None)) == 3
+    assert len(open_source(str(tmp_path), "test", None)) > 0
+    assert "lost+found: cannot be read (Permission denied)" in caplog.text
+    closed.add("crack")
+    assert len(open_source(str(tmp_path), "train", None)) == 3
+    refused(tmp_path, "test", r"crack: cannot be read \(Permission denied\); check it")

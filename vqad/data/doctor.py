@@ -31,12 +31,8 @@ def examine(
 ) -> Report:
     """Examines both splits of a source, as the training of a surface with the defaults reads it.
 
-    Args:
-      spec: The path of a folder, or `tfds:<name>[/<config>]` for a prepared data set.
-      data_dir: Where TFDS keeps its data; its own default if None.
-      quick: Look no closer than training does before it starts: see `examine_split`.
-      allow_partial: Whether a public data set may be less or more than what was published.
-      pictures: Examine only what stage 1 reads, which may be any tree of pictures.
+    The arguments are those of `find_source` and `examine_split`; of `pictures`, which may lie in
+    any tree, only what stage 1 reads is examined.
     """
     sources: dict[str, Source] = {}
     findings: list[Finding] = []

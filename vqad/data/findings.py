@@ -26,6 +26,7 @@ CHECKS = {
     "too-deep": Check("no pictures in it; move the pictures of {} up into it"),
     "outside": Check("a link that leads out of {}; put the file itself there"),
     "unreadable": Check(),
+    "folder-unreadable": Check("cannot be read ({}); check it and its permissions"),
     "mask-missing": Check("no mask for this image; {}"),
     "mask-size": Check(),
     "names-collide": Check("{} has the same name and mask; rename one and give it its own mask"),
@@ -40,6 +41,7 @@ CHECKS = {
         "shows next to nothing, all nearly one colour; check it", "takes it as it is"
     ),
     "dark": Check("no value above a quarter of its 16 bits; scale it", "takes it as nearly black"),
+    "folder-closed": Check("cannot be read ({}), nor is it of this split", "leaves it out"),
     "class-empty": Check("no pictures in it (nor links followed); fill it", "leaves it out"),
     "deeper": Check("more lie deeper; move the pictures of {} up into it", "leaves them out"),
     "unused": Check("belongs to no image of this layout", "leaves it out"),

@@ -37,7 +37,8 @@ class FolderSource(Source):
         super().__init__(str(path), split)
         root = Path(path).expanduser()
         self._where = f"{root}/"
-        names = _listed(root)
+        closed: list[OSError] = []
+        names = _listed(root, closed)
         if not tree and (advice := misplaced(root, names)):
             raise VqadError(f"{root}: layout not recognised; {advice}; expected {IN_WORDS}")
         kind = kind_of(names)
@@ -49,6 +50,11 @@ class FolderSource(Source):
             for p in links_out_of(root, hidden=False)
             if is_picture(p) or os.path.isdir(p)
         ]
+        wanted = (f"{split}/", *(["ground_truth/"] if labelled or split == "test" else []))
+        for error in closed:
+            needed = f"{os.path.relpath(error.filename, root)}/".startswith(wanted if kind else "")
+            check = "folder-unreadable" if needed else "folder-closed"
+            findings.append(Finding.of(check, error.filename, reason(error)))
         if kind is None:
             records = [Record(name) for name in sorted(filter(is_picture, names))]
         else:
@@ -78,13 +84,13 @@ class FolderSource(Source):
         return self.entries[index].name
 
 
-def _listed(root: Path) -> list[str]:
+def _listed(root: Path, closed: list[OSError]) -> list[str]:
     try:
         if not root.exists():
             raise VqadError(f"{root}: no such folder; give the path of a folder of pictures")
         if not root.is_dir():
             raise VqadError(f"{root}: a file, not a folder; give the folder with the pictures")
-        return list(names_below(root, hidden=False, folders=True))
+        return list(names_below(root, hidden=False, folders=True, unreadable=closed))
     except OSError as error:
         why = f"cannot be read ({reason(error)}); check it and its permissions"
         raise VqadError(f"{error.filename or root}: {why}") from error

@@ -75,11 +75,10 @@ def bucket_of(data_dir: str | os.PathLike | None) -> str:
 
 
 def fetched(data_dir: str | os.PathLike | None, name: str) -> str | os.PathLike | None:
-    """Copies `<name>[/<config>]` to this machine, or what is new of it, if it is in a bucket.
+    """The folder that TFDS reads `<name>[/<config>]` from.
 
-    Returns:
-      The folder that TFDS reads it from: `data_dir` itself, or its copy below `~/.cache/vqad`
-      (XDG_CACHE_HOME).
+    That is `data_dir` itself or, of a bucket, a folder below `~/.cache/vqad` (XDG_CACHE_HOME), to
+    which what is new is copied first.
 
     Raises:
       VqadError: there is no such bucket, or its path leads out of it.

@@ -25,26 +25,17 @@ class Source:
     into `classes`). The arrays are read-only. Several threads may read at once.
 
     A subclass, for folders or for prepared data sets, lists its images and reads them undecoded.
-
-    Attributes:
-      name: What it was opened by.
-      split: 'train' or 'test'.
-      layout: How the images are kept.
-      classes: Names of the classes, 'good' first.
-      num_labelled: How many of the images, the last ones, are labelled defects to train with.
-      findings: What is wrong with names alone.
-      entries: What tells the images; of a folder, its records.
-      unread: Paths of the files that belong to no image.
-      image_size: Height and width of every image, or None where each keeps its own.
     """
 
-    classes: tuple[str, ...] = (GOOD,)
-    layout: str = ""
-    num_labelled: int = 0
-    findings: Sequence[Finding] = ()
-    unread: frozenset[str] = frozenset()
-    image_size: tuple[int, int] | None = None
-    entries: Sequence[Any]
+    name: str  # what it was opened by
+    split: Split
+    layout: str = ""  # how the images are kept
+    classes: tuple[str, ...] = (GOOD,)  # names, "good" first
+    num_labelled: int = 0  # how many of the images, the last ones, are defects to train with
+    findings: Sequence[Finding] = ()  # what is wrong with names alone
+    entries: Sequence[Any]  # what tells the images; of a folder, its records
+    unread: frozenset[str] = frozenset()  # paths of the files that belong to no image
+    image_size: tuple[int, int] | None = None  # height and width; None where each keeps its own
 
     def __init__(self, name: str, split: Split) -> None:
         self.name, self.split, self._where = name, split, f"{name}: "
@@ -81,10 +72,9 @@ class Source:
         return len(self.entries)
 
     def hold_out(self, share: float) -> tuple[Self, Self]:
-        """Takes a share, in [0, 1), of the good images out of training, always the same ones.
+        """This source without a share, in [0, 1), of its good images, and they alone.
 
-        Returns:
-          This source without them, and they alone, which are not kept in memory.
+        They are always the same ones, and are not kept in memory.
         """
         good = len(self) - self.num_labelled
         order = np.random.default_rng(0).permutation(good)

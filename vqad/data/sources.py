@@ -28,14 +28,11 @@ def find_source(
     Args:
       spec: The path of a folder, also gs://, or `tfds:<name>[/<config>]` for a prepared TFDS data
         set; `tfds:surface_demo/tiles` and `tfds:surface_demo/pictures` are drawn where missing.
-      split: 'train' for images to train with (or pictures of anything), 'test' for images with
-        masks, labels and classes.
-      labelled: Whether a training split is to have its labelled defective images too, after the
-        good ones.
+      split: 'train', or 'test' for images with masks, labels and classes.
+      labelled: Whether labelled defects to train with are to come after the good images.
       tree: Whether a folder may be any tree of pictures, however its folders are called.
-      data_dir: Where TFDS keeps its data; its own default (TFDS_DATA_DIR) if None.
-      manual_dir: Archive or folder to prepare a public data set from (`vqad.data.builders`), where
-        it is not prepared yet.
+      data_dir: Where TFDS keeps its data (TFDS_DATA_DIR).
+      manual_dir: What a public data set (`vqad.data.builders`) that is missing is prepared from.
       allow_partial: Whether that may be less or more than what was published.
 
     Raises:
@@ -63,7 +60,7 @@ def open_source(
     """Opens the images that `spec` names and checks them, as `vqad doctor` does, but quickly.
 
     They are resized to the height and width `image_size`, unless that is None, and kept in memory
-    up to `cache_bytes`. The other arguments are those of `find_source`.
+    up to `cache_bytes`; `how` is as of `find_source`.
 
     Raises:
       VqadError: There is no such data, or what is there cannot be used (`vqad.data.findings`).

@@ -121,13 +121,13 @@ def open_files(
     """Finds the files of a layout in a folder or in an archive.
 
     Args:
-      path: An archive; a folder in the layout, or one that holds such a folder; or a folder that
-        holds an archive with one of the names `archives`.
+      path: An archive; a folder in the layout, or one that holds such a folder; or one that holds
+        an archive called as one of `archives` says (with wildcards).
       pattern: What a whole path is matched against, `<stem of path>/<path within>`; its group
         `name` is the name in the layout, what stands before it must be the same for all files.
       layout: The layout in words, for errors.
       scratch: An empty folder to extract to what was matched in an archive.
-      archives: File names, with wildcards.
+      archives: Names of archives.
 
     Raises:
       LayoutError: Nothing there is in this layout.
