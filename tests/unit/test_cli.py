@@ -1,3 +1,4 @@
+import json
 import re
 import subprocess
 import sys
@@ -31,6 +32,28 @@ def test_help_names_every_command(capsys):
         for module in modules:
             (name,) = (name for name, command in COMMANDS.items() if command is module)
             assert re.search(rf"^  {name} +{module.__doc__[:9]}", out, re.MULTILINE)
+
+
+def test_a_run_is_evaluated_by_its_own_configuration(tmp_path, monkeypatch, capsys):
+    trained = load_config(["--config=demo", "--config.stages=('stage3',)", "--config.seed=5"])
+    kept = {key: value for key, value in trained.to_dict().items() if key != "crop"}
+    (tmp_path / "config.json").write_text(json.dumps(kept))
+    asked = []
+    monkeypatch.setattr(train, "_run", lambda args, config: asked.append((args, config)))
+    assert main(["evaluate", str(tmp_path), "--config.seed=6"]) == 0
+    ((args, config),) = asked
+    assert (args.mode, args.workdir, config.seed) == ("evaluate", str(tmp_path), 6)
+    assert {**config.to_dict(), "seed": 5} == trained.to_dict()
+    for argv, told in {
+        (str(tmp_path / "none"),): "config.json: no such file",
+        (str(tmp_path), "--workdir=x"): "give RUN alone",
+        ("--workdir=x",): "--config: missing",
+    }.items():
+        assert main(["evaluate", *argv]) == 2
+        assert told in capsys.readouterr().err
+    (tmp_path / "config.json").write_text('{"seed": "a"}')
+    assert main(["evaluate", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 @pytest.mark.parametrize("name", COMMANDS)

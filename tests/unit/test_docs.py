@@ -141,7 +141,7 @@ def check_vqad(words):
     args = parse(words[1:])
     if (getattr(args, "config", None) or "").startswith("configs/"):
         args.config = f"{ROOT}/{args.config}"
-    if words[1] in ("train", "evaluate"):
+    if words[1] == "train":
         train.configuration(args)
     elif hasattr(args, "config"):
         load_config([f"--config={args.config}", *args.fields])

@@ -1,13 +1,31 @@
 """Evaluate a trained run again.
 
-The flags are those of vqad train; the configuration says what is judged, and on what.
+It is judged as RUN's configuration says, or as another one does: --config.surface=DIR for another
+test split, --config.evaluation.split=images to share the work among devices.
 """
 
-from vqad.commands import train
-from vqad.commands.arguments import Parser
+import argparse
 
-run = train.run
+from vqad.commands import train
+from vqad.commands.arguments import Parser, add
+from vqad.errors import VqadError
 
 
 def arguments(parser: Parser) -> None:
-    train.arguments(parser, mode="evaluate")
+    fields = "[--config.FIELD=VALUE ...]"
+    parser.usage = (
+        f"vqad evaluate RUN {fields}\n       vqad evaluate --config NAME --workdir FOLDER {fields}"
+    )
+    add(parser, "RUN", "a run's workdir", nargs="?")
+    train.add_run(parser)
+    parser.set_defaults(mode="evaluate", surface=None, pictures=None)
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.run:
+        if args.config or args.workdir:
+            raise VqadError(f"{args.run}: give RUN alone, or --config and --workdir")
+        from vqad.config import stored
+
+        args.config, args.workdir = f"{stored.__file__}:{args.run}", args.run
+    return train.run(args)

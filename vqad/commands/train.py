@@ -23,22 +23,26 @@ logger = logging.getLogger(__name__)
 STOPPED = 75  # as vqad.training.interruption has it, which imports JAX
 
 
-def arguments(parser: Parser, mode: str = "train") -> None:
-    pictures = " --pictures PICTURES" if mode == "train" else ""
+def arguments(parser: Parser) -> None:
+    fields = "[--config.FIELD=VALUE ...]"
     parser.usage = (
-        f"vqad {mode} DIR{pictures} [--workdir RUN] [--config.FIELD=VALUE ...]\n"
-        f"       vqad {mode} --config NAME --workdir RUN [--config.FIELD=VALUE ...]"
+        f"vqad train DIR --pictures PICTURES [--workdir RUN] {fields}\n"
+        f"       vqad train --config NAME --workdir RUN {fields}"
     )
     add(parser, "DIR", "the surface, in place of --config", dest="surface", nargs="?")
-    if pictures:
-        add(parser, "--pictures DIR", "with DIR: a folder of any pictures, for stage 1")
+    add(parser, "--pictures DIR", "with DIR: a folder of any pictures, for stage 1")
+    add_run(parser)
+    add(parser, "--mode", "what to do", "train", choices=("train", "evaluate"))
+
+
+def add_run(parser: Parser) -> None:
+    """Adds what runs take that train or evaluate."""
     add_config(parser)
     parser.epilog += (
         "\nExit codes: 0 done, 2 bad input, 75 stopped by SIGTERM or Ctrl-C (what was trained is "
         "saved)."
     )
     add(parser, "--workdir RUN", "the run's folder, or gs://")
-    add(parser, "--mode", "what to do", mode, choices=("train", "evaluate"))
     add(parser, "--verbose", "tell of parameters, options and libraries too")
     several = parser.add_argument_group("several processes")
     add(several, "--distributed", "the cluster tells who takes part")
@@ -63,8 +67,7 @@ def configuration(args: argparse.Namespace) -> ConfigDict:
     Raises:
       VqadError: a bad flag or configuration.
     """
-    given, fields, folder = args.config, args.fields, args.surface
-    pictures = getattr(args, "pictures", None)
+    given, fields, folder, pictures = args.config, args.fields, args.surface, args.pictures
     if folder and given:
         raise VqadError(f"{folder}: not a flag; with --config give --config.surface={folder}")
     if pictures and not folder:

@@ -1,0 +1,23 @@
+"""A run's own configuration, as its workdir has it: ``--config=<this file>:<workdir>``."""
+
+import json
+
+from etils import epath
+from ml_collections import ConfigDict
+
+from vqad.config.base import base_config
+from vqad.errors import VqadError
+
+
+def get_config(workdir: str) -> ConfigDict:
+    """The configuration that a run was started with, and defaults of fields that came later.
+
+    Raises:
+      VqadError: there is none.
+    """
+    path = epath.Path(workdir) / "config.json"
+    if not path.is_file():
+        raise VqadError(f"{path}: no such file; give a run's workdir, or --config and --workdir")
+    config = base_config()
+    config.update(json.loads(path.read_text()))
+    return config
