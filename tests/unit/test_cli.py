@@ -27,6 +27,7 @@ def test_help_names_every_command(capsys):
         main(["--help"])
     assert stop.value.code == 0
     out = capsys.readouterr().out
+    assert max(map(len, out.splitlines())) <= 80
     for group, modules in GROUPS.items():
         assert f"\n{group}:\n" in out
         for module in modules:

@@ -1,4 +1,7 @@
-"""Time a model on this machine's CPU with JAX, ONNX Runtime and OpenVINO."""
+"""Time a model on this CPU: JAX, ONNX Runtime, OpenVINO.
+
+Those that are not installed are left out.
+"""
 
 import argparse
 import os

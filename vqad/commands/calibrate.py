@@ -1,6 +1,7 @@
-"""Set the thresholds of a model by pictures of good parts that it was not trained on.
+"""Set a model's thresholds by pictures of good parts.
 
-Verdicts need thresholds; they promise how often a good part is called defective.
+The model was not trained on them. Verdicts need thresholds; these promise how often a good part is
+called defective.
 """
 
 import argparse

@@ -1,4 +1,7 @@
-"""Open a page to drop an image on: score, verdict, mask, I_gen and I_spc."""
+"""Open a page to drop an image on.
+
+It shows score, verdict, mask, I_gen and I_spc; nothing leaves this machine.
+"""
 
 import argparse
 import logging

@@ -1,4 +1,4 @@
-"""Examine images and masks and tell what training will do with them.
+"""Examine images and masks; tell what training does with them.
 
 Exits with 1 if training would not start.
 """

@@ -1,7 +1,7 @@
 """Evaluate a trained run again.
 
-It is judged as RUN's configuration says, or as another one does: --config.surface=DIR for another
-test split, --config.evaluation.split=images to share the work among devices.
+It is judged as its own configuration says. Fields can be given anew: --config.surface=DIR takes
+another test split, --config.evaluation.split=images shares the work among devices.
 """
 
 import argparse

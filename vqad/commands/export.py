@@ -1,4 +1,7 @@
-"""Write a model as one file for other programs, and compare it with the model."""
+"""Write a model as one file for other programs.
+
+It is compared with the model before it is written.
+"""
 
 import argparse
 import logging

@@ -1,4 +1,8 @@
-"""Predict a training step on TPUs, from the program compiled for them, without a TPU."""
+"""Predict a training step on TPUs, without having one.
+
+The step is compiled for the chips, which takes minutes, and what it needs is read from the
+program.
+"""
 
 import argparse
 import logging

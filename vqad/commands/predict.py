@@ -1,6 +1,7 @@
-"""Look for defects in pictures: scores, verdicts, masks and overlays.
+"""Look for defects in pictures: scores, verdicts, overlays.
 
-Exits with 1 if a picture could not be read; it is named and skipped.
+Verdicts need thresholds (vqad calibrate). Exits with 1 if a picture could not be read; it is named
+and skipped.
 """
 
 import argparse

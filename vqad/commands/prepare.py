@@ -1,4 +1,7 @@
-"""Prepare a public data set for training, from its archive or folder."""
+"""Prepare a public data set from its archive or folder.
+
+Training reads it as --config.surface=tfds:<name>.
+"""
 
 import argparse
 

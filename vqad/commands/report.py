@@ -1,4 +1,7 @@
-"""Write what a run's evaluation found as one HTML page, with all test images."""
+"""Write what an evaluation found as one HTML page.
+
+It has figures, curves, a threshold to move and all test images.
+"""
 
 import argparse
 import dataclasses

@@ -1,4 +1,4 @@
-"""Train on a surface, or what a configuration says, then evaluate.
+"""Train on a surface or as a configuration says, then evaluate.
 
 DIR holds good parts of one surface in train/good; train learns stage 1 from any PICTURES. The
 configuration is then small, and the results go to runs/<name of DIR>. The same command continues
