@@ -29,6 +29,7 @@ from vqad.data.builders import BUILDERS
 from vqad.data.builders.base import published
 from vqad.data.builders.ksdd2 import labelled_ids
 from vqad.data.surface_demo.builder import PICTURES, TEST_TILES, TRAIN_TILES
+from vqad.data.surface_demo.folders import write_tiles
 from vqad.prediction import jitted
 
 DOCS = sorted((ROOT / "docs").rglob("*.md"))
@@ -91,7 +92,7 @@ def compiled_once():
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A folder with what the examples take for granted: a model in runs/demo, and pictures."""
+    """A folder with what examples take for granted: a model in runs/demo, pictures and tiles."""
     folder = tmp_path_factory.mktemp("docs")
     write_model(folder / "runs" / "demo")
     (folder / "pictures").mkdir()
@@ -99,6 +100,7 @@ def place(tmp_path_factory):
     for i in (1, 2):
         image = rng.integers(0, 256, (96, 80, 3), dtype=np.uint8)
         Image.fromarray(image).save(folder / "pictures" / f"{i}.png")
+    write_tiles(folder / "tiles", train=1, good=2, defective=1)
     return folder
 
 
@@ -112,10 +114,11 @@ def test_examples_in_docstrings(module, place, monkeypatch):
 
 
 def test_the_api_in_python_has_examples():
-    from vqad.interop.load import load
     from vqad.prediction.detector import Detector
 
-    assert all(">>> " in inspect.getdoc(each) for each in (load, Detector.predict))
+    assert ">>> " in inspect.getdoc(Detector.predict)
+    for each in (vqad.load, vqad.evaluate, vqad.Trainer, vqad.train):
+        assert re.search(r">>> import vqad|```python\nimport vqad", inspect.getdoc(each))
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "python")], ids=name)

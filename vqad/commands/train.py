@@ -22,6 +22,14 @@ logger = logging.getLogger(__name__)
 
 STOPPED = 75  # as vqad.training.interruption has it, which imports JAX
 
+FOLDER_CONFIG = "small"
+"""The configuration that a folder of good parts is trained with."""
+
+
+def default_workdir(folder: str) -> str:
+    """Where a folder of good parts is trained, if nobody says where."""
+    return f"runs/{Path(folder.rstrip('/')).name or 'surface'}"
+
 
 def arguments(parser: Parser) -> None:
     fields = "[--config.FIELD=VALUE ...]"
@@ -73,11 +81,10 @@ def configuration(args: argparse.Namespace) -> ConfigDict:
     if pictures and not folder:
         raise VqadError(f"--pictures={pictures}: goes with DIR; give --config.pictures={pictures}")
     if folder:
-        given = "small"
+        given = FOLDER_CONFIG
         more = [f"--config.pictures={pictures}"] if pictures else []
         fields = [f"--config.surface={folder}", *more, *fields]
-        name = Path(folder.rstrip("/")).name or "surface"
-        args.workdir = f"runs/{name}" if args.workdir is None else args.workdir
+        args.workdir = default_workdir(folder) if args.workdir is None else args.workdir
     config = load_config([f"--config={given or ''}", *fields])
     if not args.workdir:
         raise VqadError("--workdir: missing; see vqad train --help")

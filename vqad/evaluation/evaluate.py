@@ -10,12 +10,12 @@ from ml_collections import ConfigDict
 from vqad import checkpoints
 from vqad.config import model_from_config, where_data_is
 from vqad.data.pipeline import evaluation_batches
-from vqad.data.sources import open_source
+from vqad.data.sources import Source, open_source
 from vqad.evaluation.cases import contact_sheet
 from vqad.evaluation.predictions import Evaluation, evaluate_predictions
 from vqad.evaluation.report import format_table, write_json
 from vqad.models.image_shape import SIDE_MULTIPLE
-from vqad.prediction.jitted import make_predict, shardings_for
+from vqad.prediction.jitted import Predict, make_predict, shardings_for
 from vqad.prediction.results import read_json
 from vqad.stages.stage3 import STAGE3
 from vqad.training.initialization import fresh_variables, variable_shapes
@@ -61,12 +61,11 @@ def evaluate(config: ConfigDict, workdir: str, folder: str) -> Evaluation:
         **where_data_is(config),
         cache_bytes=0,  # each image is read once
     )
-    evaluation = evaluate_predictions(
+    evaluation = evaluate_source(
         make_predict(model, variables, config.evaluation.split),
-        evaluation_batches(source, batch_size=config.evaluation.batch_size),
-        source.classes,
-        [source.names(i) for i in range(len(source))],
-        k=config.evaluation.cases,
+        source,
+        config.evaluation.batch_size,
+        config.evaluation.cases,
     )
     sheet, figures = _files(config, workdir)
     contact_sheet(evaluation.cases, sheet)
@@ -74,6 +73,27 @@ def evaluate(config: ConfigDict, workdir: str, folder: str) -> Evaluation:
     logger.info("\n%s", format_table(evaluation))
     logger.info("written: %s, %s", figures, sheet)
     return evaluation
+
+
+def evaluate_source(predict: Predict, source: Source, batch_size: int, cases: int) -> Evaluation:
+    """Evaluates predictions on an opened test split.
+
+    Args:
+      predict: as of ``vqad.prediction.jitted.make_predict``.
+      source: the test split, with images of the size that ``predict`` takes.
+      batch_size: images at a time.
+      cases: how many of the most telling images of each kind to keep.
+
+    Raises:
+      VqadError: as ``evaluate_predictions``.
+    """
+    return evaluate_predictions(
+        predict,
+        evaluation_batches(source, batch_size=batch_size),
+        source.classes,
+        [source.names(i) for i in range(len(source))],
+        k=cases,
+    )
 
 
 def is_evaluated(config: ConfigDict, workdir: str, folder: str) -> bool:
