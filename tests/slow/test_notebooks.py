@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from importlib import metadata
 
 import pytest
 from command_line import ROOT, environment
@@ -98,7 +99,7 @@ def test_train_and_judge(trained):
     (report,) = (page for page in shown(outputs, "text/html") if "iframe" in page)
     assert len(report) > (workdir / "report.html").stat().st_size
     told = "".join(output.text for output in outputs if output.output_type == "stream")
-    assert "training starts" in told
+    assert "stage3: first step after" in told
     auroc = json.loads((workdir / "evaluation.json").read_text())["overall"]["image_auroc"]
     assert f"image_auroc         {auroc:.3f}" in told
 
@@ -111,8 +112,8 @@ def test_without_thresholds_there_are_no_verdicts(trained, tmp_path):
         tmp_path,
         "titles",
         without=[
-            "vqad.cli",
-            "run(config",
+            "doctor",
+            "vqad.train(",
             "metrics.jsonl",
             "evaluation.json",
             "contact_sheet",
@@ -167,7 +168,7 @@ sys.modules |= {"google": types.ModuleType("google"), "google.colab": colab}
 """
 
 
-def find_repository(folder, source="", before=""):
+def find_repository(folder, source="", before="", after=""):
     """What the first code cell says in a folder that is none; both notebooks begin with it."""
     first, other = (
         next(cell.source for cell in notebook(name).cells if cell.cell_type == "code")
@@ -175,7 +176,7 @@ def find_repository(folder, source="", before=""):
     )
     assert first == other
     return subprocess.run(
-        [sys.executable, "-c", before + first],
+        [sys.executable, "-c", before + first + after],
         cwd=folder,
         env=environment(VQAD_SOURCE=source),
         capture_output=True,
@@ -240,21 +241,39 @@ subprocess.run = lambda command, check: print(*command[3:])
 """
 
 
-@pytest.mark.parametrize("gpu", [False, True])
-def test_it_is_installed_in_its_own_folder_as_well(tmp_path, monkeypatch, gpu):
-    if gpu:
+@pytest.mark.parametrize("chip", ["", "jax[cuda12]", "jax[tpu]"])
+def test_it_is_installed_beside_what_is_there(tmp_path, monkeypatch, chip):
+    if "cuda" in chip:
         (tmp_path / "nvidia-smi").touch(0o755)
+    if "tpu" in chip:
+        monkeypatch.setenv("COLAB_TPU_1VM", "1")
     monkeypatch.setenv("PATH", str(tmp_path))
     told = find_repository(ROOT, before=NOT_INSTALLED).stdout.splitlines()
-    assert told[0] == f"install -q {ROOT}[notebooks]" + (" jax[cuda12]" if gpu else "")
+    install, quiet, what, *more = told[0].split()
+    assert (install, quiet, what) == ("install", "-q", f"{ROOT}[notebooks]")
+    assert [word for word in more if word.startswith("jax[")] == ([chip] if chip else [])
+    assert f"numpy=={metadata.version('numpy')}" in more
+    assert f"jax=={metadata.version('jax')}" in more
 
 
-@pytest.mark.parametrize("module", ["numpy", "PIL"])
-def test_what_was_loaded_before_an_upgrade_is_told(module):
-    before = f"import sys, types\nsys.modules[{module!r}] = types.ModuleType({module!r})\n"
-    before += f"sys.modules[{module!r}].__version__ = '1.0'\n"
-    result = find_repository(ROOT, before=before)
-    assert "is installed, but 1.0 still in use: Runtime > Restart session" in result.stderr
+def test_runs_are_kept_in_a_drive(tmp_path, monkeypatch):
+    monkeypatch.setenv("VQAD_DRIVE", "vqad")
+    drive = (
+        "drive = types.ModuleType('google.colab.drive')\n"
+        "drive.mount = lambda place: print('mounted', place)\n"
+        "colab.drive = drive\n"
+    )
+    before = STAND_IN % "" + drive
+    after = "\nprint(RUNS)"
+    result = find_repository(tmp_path, str(ROOT), before, after)
+    told = ["mounted /content/drive", f"vqad: {ROOT}", "/content/drive/MyDrive/vqad/runs"]
+    assert result.stdout.splitlines() == told, result.stderr
+    for name, folder in (
+        ("train_and_judge", 'RUNS / "notebook"'),
+        ("what_dsr_sees", 'RUNS / "demo"'),
+    ):
+        code = [cell.source for cell in notebook(f"{name}.ipynb").cells if cell.cell_type == "code"]
+        assert sum(f"= {folder}" in source for source in code) == 1
 
 
 def test_without_a_repository_it_says_so(tmp_path):
