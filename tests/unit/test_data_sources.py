@@ -138,13 +138,26 @@ source = open_source(sys.argv[1], "train", (32, 64))
 options = {"batch_size": 2, "image_size": (32, 64), "seed": 0, "random_crop": True}
 batches = training_batches(source, **options)
 print([next(batches)["image"].shape for _ in range(2)])
+try:
+    open_source("tfds:surface_demo/tiles", "train", None)
+except vqad.VqadError as error:
+    print(error)
+from vqad.cli import main
+print(main(["prepare", "ksdd2", "gone.zip"]))
 """
 
 
 def test_training_from_a_folder_needs_nothing_that_windows_lacks(folder):
     line = [sys.executable, "-c", WITHOUT, folder]
     result = subprocess.run(line, capture_output=True, text=True)
-    assert result.stdout == "[(2, 32, 64, 3), (2, 32, 64, 3)]\n", result.stderr
+    shapes, *told, code = result.stdout.splitlines()
+    assert shapes == "[(2, 32, 64, 3), (2, 32, 64, 3)]", result.stderr
+    # What does need it says so.
+    (refused,) = told
+    assert refused.startswith("tfds:surface_demo/tiles: needs tensorflow-datasets, which cannot")
+    assert code == "2"
+    assert "error: vqad prepare: needs tensorflow-datasets, which" in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_data_stands_on_errors_and_paths_alone():

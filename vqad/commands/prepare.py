@@ -17,6 +17,9 @@ def arguments(parser: Parser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Prepares it and prints what can be read now."""
+    from vqad.data.tfds_installed import check_tfds_installed
+
+    check_tfds_installed("vqad prepare")
     from vqad.data.builders import prepare  # imports TFDS, slow
 
     name, _, config = args.name.removeprefix("tfds:").partition("/")

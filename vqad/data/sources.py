@@ -7,6 +7,7 @@ from vqad.data.findings import act_on
 from vqad.data.folders import FolderSource
 from vqad.data.layouts import Split
 from vqad.data.source import CACHE_BYTES, Source
+from vqad.data.tfds_installed import check_tfds_installed
 from vqad.errors import VqadError
 from vqad.paths import check_reachable
 
@@ -36,12 +37,13 @@ def find_source(
       allow_partial: Whether that may be less or more than what was published.
 
     Raises:
-      VqadError: There is no such data.
+      VqadError: There is no such data, or TFDS is not installed and it is TFDS's.
       NoTestSplit: There is nothing to test on.
     """
     if not spec:
         raise VqadError("data: no source given; give a folder or tfds:<name>[/<config>]")
     if spec.startswith(TFDS_PREFIX):
+        check_tfds_installed(spec)
         from vqad.data.tfds_source import TfdsSource  # imports TFDS, slow, and array_record
 
         return TfdsSource(spec, split, labelled, data_dir, manual_dir, allow_partial)
