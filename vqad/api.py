@@ -62,7 +62,7 @@ def train(
         the step was finished and saved, and the same call goes on. Not an ``Exception``, like
         ``KeyboardInterrupt``.
 
-    Example:
+    Examples:
       ```python
       import vqad
 
@@ -122,7 +122,7 @@ def evaluate(
       VqadError: no whole model, a StableHLO export (its program draws no I_gen), no test split or
         bad test data.
 
-    Example:
+    Examples:
       >>> import vqad
       >>> evaluation = vqad.evaluate("runs/demo", "tiles")
       >>> sorted(evaluation.classes), 0 <= evaluation.overall.image_auroc <= 1

@@ -14,7 +14,8 @@ from vqad import checkpoints
 from vqad.config import model_from_config, validate, where_data_is
 from vqad.data.checks import leaks
 from vqad.data.findings import NoTestSplit, act_on
-from vqad.data.sources import Source, open_source
+from vqad.data.source import Source
+from vqad.data.sources import open_source
 from vqad.errors import VqadError, printable
 from vqad.evaluation.evaluate import check_split, evaluate, is_evaluated
 from vqad.evaluation.observe import observer
@@ -99,7 +100,7 @@ def _told(error: OSError, workdir: str) -> str:
 
 def _keep_compiled(folder: epath.Path) -> None:
     """Keeps what is compiled for the next start, if no place for it was given to JAX."""
-    if jax.config.jax_compilation_cache_dir is None:
+    if jax.config.values["jax_compilation_cache_dir"] is None:
         jax.config.update("jax_compilation_cache_dir", str(absolute(folder)))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
         if is_remote(folder):  # XLA writes its own ones without epath

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from vqad import checkpoints
 from vqad.data.pipeline import Batch, training_batches
-from vqad.data.sources import Source
+from vqad.data.source import Source
 from vqad.models.dsr import Dsr
 from vqad.paths import write_atomic
 from vqad.processes import is_first

@@ -10,7 +10,8 @@ from ml_collections import ConfigDict
 from vqad import checkpoints
 from vqad.config import model_from_config, where_data_is
 from vqad.data.pipeline import evaluation_batches
-from vqad.data.sources import Source, open_source
+from vqad.data.source import Source
+from vqad.data.sources import open_source
 from vqad.evaluation.cases import contact_sheet
 from vqad.evaluation.predictions import Evaluation, evaluate_predictions
 from vqad.evaluation.report import format_table, write_json

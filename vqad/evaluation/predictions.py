@@ -98,7 +98,7 @@ def evaluate_predictions(
             if (window := centre(truth.shape)) is not None:
                 middle[class_id].count(bins[window], tails[window], truth[window])
 
-            build = partial(build_case, predicted, batch, row, classes[class_id], name)
+            build = partial(build_case, predicted, batch, int(row), classes[class_id], name)
             keep_highest(cases["found" if class_id else "false alarms"], k, score, build)
             keep_highest(cases["missed" if class_id else "quiet"], k, -score, build)
             scores.append(score)

@@ -41,5 +41,6 @@ def load(path: str | os.PathLike, image_size: tuple[int, int] | None = None) -> 
         return stablehlo.load(path, image_size)
     if image_size is None:
         return detector
-    check_image_size(tuple(image_size), "image_size")
-    return dataclasses.replace(detector, image_size=tuple(image_size))
+    height, width = image_size
+    check_image_size((height, width), "image_size")
+    return dataclasses.replace(detector, image_size=(height, width))

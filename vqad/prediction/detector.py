@@ -46,8 +46,19 @@ class Prediction:
         """The marks or, without thresholds, what is more likely defective than not."""
         if self.marks is not None:
             return self.marks
-        array = isinstance(self.masks, np.ndarray)
-        return self.masks > UNDECIDED if array else [mask > UNDECIDED for mask in self.masks]
+        if isinstance(self.masks, np.ndarray):
+            return self.masks > UNDECIDED
+        return [mask > UNDECIDED for mask in self.masks]
+
+
+def _listed(images: Picture | Sequence[Picture]) -> tuple[list[Picture], bool]:
+    """Pictures one by one, and whether one was given alone."""
+    if isinstance(images, str | os.PathLike | Image.Image):
+        return [images], True
+    if hasattr(images, "__array__"):
+        array = np.asarray(images)
+        return ([array], True) if array.ndim < 4 else (list(array), False)
+    return list(images), False
 
 
 @dataclasses.dataclass(eq=False, repr=False)
@@ -122,27 +133,25 @@ class Detector:
           >>> batch.verdicts is None  # until it is calibrated
           True
         """
-        if hasattr(images, "__array__") and not isinstance(images, np.ndarray | Image.Image):
-            images = np.asarray(images)
-        one = isinstance(images, str | os.PathLike | Image.Image) or (
-            isinstance(images, np.ndarray) and images.ndim < 4
-        )
-        pictures = [as_picture(image) for image in ([images] if one else images)]
+        given, one = _listed(images)
+        pictures = [as_picture(image) for image in given]
         if not pictures:
             raise VqadError("images: none given; give at least one")
         overlap = self._overlap(tile, overlap)
-        found = self._scored(pictures, overlap, 1 if one and not tile else batch_size)
-        scores, maps, _ = zip(*found, strict=True)
-        scores, maps, verdicts, marks = np.array(scores, np.float32), list(maps), None, None
-        if self.has_thresholds(tile, overlap):
-            verdicts = scores > self.thresholds.score
-            marks = [values > self.thresholds.pixel for values in maps]
-        if not one and len({values.shape for values in maps}) == 1:
-            maps, marks = np.stack(maps), None if marks is None else np.stack(marks)
-        results = scores, maps, verdicts, marks
+        found = list(self._scored(pictures, overlap, 1 if one and not tile else batch_size))
+        scores = np.array([each.score for each in found], np.float32)
+        maps, verdicts, marks = [each.map for each in found], None, None
+        if self.thresholds is not None and self.has_thresholds(tile, overlap):
+            limits = self.thresholds
+            verdicts, marks = scores > limits.score, [values > limits.pixel for values in maps]
         if one:
-            results = (None if each is None else each[0] for each in results)
-        return Prediction(*results)
+            verdict, mark = (None if each is None else each[0] for each in (verdicts, marks))
+            return Prediction(scores[0], maps[0], verdict, mark)
+        if len({values.shape for values in maps}) > 1:
+            return Prediction(scores, maps, verdicts, marks)
+        return Prediction(
+            scores, np.stack(maps), verdicts, None if marks is None else np.stack(marks)
+        )
 
     def calibrate(
         self,

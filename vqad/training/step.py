@@ -1,7 +1,7 @@
 """The train state and the one train step that serves all stages."""
 
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import flax.struct
@@ -26,7 +26,7 @@ class TrainState:
     params: Any  # parameters of the modules that the stage trains
     codebook: Any  # the codebooks where the stage moves them, else empty
     opt_state: Any  # the optimizer's state
-    nonfinite_step: jax.Array  # int32 scalar, first step with anything not finite, or -1
+    nonfinite_step: jax.typing.ArrayLike  # int32 scalar, first step with anything not finite, or -1
 
 
 def state_shardings(shardings: Shardings, state: TrainState) -> TrainState:
@@ -81,7 +81,7 @@ def make_train_step(
     optimizer: optax.GradientTransformation,
     seed: int,
     shardings: Shardings,
-) -> Callable[..., tuple[TrainState, dict, dict]]:
+) -> jax.stages.Wrapped:
     """Builds a stage's train step: jitted, state donated, batch split over the mesh.
 
     Settings are the stage's part of the config; all randomness comes from the seed and the step.

@@ -100,7 +100,7 @@ class Trainer:
         Raises:
           VqadError: a checkpoint does not fit, or JAX may not use the host.
         """
-        variables = initial_variables(self.model, self.stage, self.seed, earlier, warm)
+        variables: Mapping = initial_variables(self.model, self.stage, self.seed, earlier, warm)
         if self.stage.initialize and first_batch is not None:
             image = self.shardings.put_batch(first_batch)["image"].astype(jnp.float32) / 255
             key = step_key(self.seed, "standardize", jnp.int32(0))
