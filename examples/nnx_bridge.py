@@ -42,6 +42,7 @@ def fit(grader, image, grade, steps=100):
 if __name__ == "__main__":
     small = {"hiddens": 16, "residual_hiddens": 8, "code_dim": 8, "num_codes": 64}
     image = jax.random.uniform(jax.random.key(0), (4, 64, 64, 3))
-    grader = Grader(vqad.Dsr(**small, unet_width=8), image, nnx.Rngs(0))
+    dsr = vqad.Dsr(**small, unet_width=8)
+    grader = nnx.jit(Grader, static_argnums=0)(dsr, image, nnx.Rngs(0))
     print("parameters:", sum(leaf.size for leaf in jax.tree.leaves(nnx.state(grader, nnx.Param))))
     print("loss:", fit(grader, image, jnp.array([0.0, 0.2, 0.5, 1.0])))

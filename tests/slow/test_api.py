@@ -126,7 +126,7 @@ def test_linen_modules_in_an_nnx_program(monkeypatch):
     )
     image = jax.random.uniform(jax.random.key(0), (4, 32, 32, 3))
     grade = jnp.array([0.0, 0.2, 0.5, 1.0])
-    grader = example.Grader(dsr, image, nnx.Rngs(0))
+    grader = nnx.jit(example.Grader, static_argnums=0)(dsr, image, nnx.Rngs(0))
     frozen = jax.tree.map(np.asarray, nnx.to_pure_dict(nnx.state(grader.dsr, nnx.Param)))
     first = example.fit(grader, image, grade, 1)
     assert example.fit(grader, image, grade, 20) < first
