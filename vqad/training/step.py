@@ -1,7 +1,7 @@
 """The train state and the one train step that serves all stages."""
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.struct
