@@ -118,7 +118,7 @@ def test_the_api_in_python_has_examples():
 
     assert ">>> " in inspect.getdoc(Detector.predict)
     for each in (vqad.load, vqad.evaluate, vqad.Trainer, vqad.train):
-        assert re.search(r">>> import vqad|```python\nimport vqad", inspect.getdoc(each))
+        assert re.search(r">>> import vqad|```python\n *import vqad", inspect.getdoc(each))
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "python")], ids=name)
