@@ -146,7 +146,7 @@ def check_vqad(words):
         args.config = f"{ROOT}/{args.config}"
     if words[1] == "train":
         train.configuration(args)
-    elif hasattr(args, "config"):
+    elif getattr(args, "config", None):  # vqad evaluate RUN has that of a run
         load_config([f"--config={args.config}", *args.fields])
 
 
