@@ -27,7 +27,10 @@ def reason(error: BaseException) -> str:
 
 @contextlib.contextmanager
 def explained(
-    path: str | os.PathLike, fault: str, remedy: str, kinds: type | tuple[type, ...] = Exception
+    path: str | os.PathLike,
+    fault: str,
+    remedy: str,
+    kinds: type[Exception] | tuple[type[Exception], ...] = Exception,
 ) -> Iterator[None]:
     """Turns what libraries and the system raise at a file into a VqadError: path, fault, remedy."""
     try:

@@ -1,6 +1,7 @@
 """Several processes that train together: who they are, and what only one of them does."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -18,7 +19,11 @@ def join(coordinator: str = "", count: int = 0, index: int = -1) -> None:
     The coordinator is the first process's address, as ``10.0.0.1:1234``. If empty, JAX asks the
     cluster (TPU pods, SLURM, Open MPI, Kubernetes) for it, for the count and for this one's index.
     """
-    given = {"coordinator_address": coordinator, "num_processes": count, "process_id": index}
+    given: dict[str, Any] = {
+        "coordinator_address": coordinator,
+        "num_processes": count,
+        "process_id": index,
+    }
     try:
         jax.distributed.initialize(
             **(given if coordinator else {}), heartbeat_timeout_seconds=HEARTBEAT_SECONDS

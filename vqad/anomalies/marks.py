@@ -51,7 +51,8 @@ def _mark_shape(key: jax.Array, size: tuple[int, int], max_cells: int) -> jax.Ar
 
 
 def _grid(size: tuple[int, int]) -> tuple[jax.Array, jax.Array]:
-    return tuple(jnp.arange(side, dtype=jnp.float32) for side in size)
+    height, width = (jnp.arange(side, dtype=jnp.float32) for side in size)
+    return height, width
 
 
 def _spots(key: jax.Array, size: tuple[int, int]) -> jax.Array:

@@ -100,8 +100,15 @@ class Dsr(nn.Module):
     def setup(self) -> None:
         """Builds the parts."""
         sizes = (self.hiddens, self.residual_hiddens, self.residual_layers)
-        codes = (self.code_dim, self.num_codes, self.commitment_cost, self.decay)
-        self.autoencoder = DiscreteAutoencoder(*sizes, *codes, self.reseed_below, self.dtype)
+        self.autoencoder = DiscreteAutoencoder(
+            *sizes,
+            self.code_dim,
+            self.num_codes,
+            self.commitment_cost,
+            self.decay,
+            self.reseed_below,
+            self.dtype,
+        )
         width = self.restriction_width or self.code_dim
         self.restriction_hi = SubspaceRestriction(self.code_dim, width, self.dtype)
         self.restriction_lo = SubspaceRestriction(self.code_dim, width, self.dtype)

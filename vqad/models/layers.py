@@ -1,5 +1,7 @@
 """Layers that the networks share: convolutions, normalised blocks, the residual stack."""
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -86,7 +88,11 @@ class ResidualBlock(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [n, h, w, hiddens] to the same shape."""
-        options = {"use_bias": False, "kernel_init": self.kernel_init, "dtype": self.dtype}
+        options: dict[str, Any] = {
+            "use_bias": False,
+            "kernel_init": self.kernel_init,
+            "dtype": self.dtype,
+        }
         x = nn.relu(x)
         y = nn.relu(Conv(self.residual_hiddens, name="conv_1", **options)(x))
         return x + Conv(self.hiddens, kernel_size=1, name="conv_2", **options)(y)

@@ -1,5 +1,7 @@
 """The object-specific decoder: restored codes to I_spc."""
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -23,7 +25,7 @@ class ObjectDecoder(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [n, h/4, w/4, 2d] to float32 [n, h, w, 3]."""
-        options = {"kernel_init": self.kernel_init, "dtype": self.dtype}
+        options: dict[str, Any] = {"kernel_init": self.kernel_init, "dtype": self.dtype}
         c = x.shape[-1]
         x = ConvBlock((c, 2 * c), **options, name="block_1")(x)
         x = ConvBlock((2 * c, 4 * c), **options, name="block_2")(max_pool(x))

@@ -1,5 +1,7 @@
 """The U-Net with skips: anomaly detector and upsampler."""
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -23,7 +25,7 @@ class UNet(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [n, h, w, c] to float32 logits [n, h, w, 2]."""
-        options = {"kernel_init": self.kernel_init, "dtype": self.dtype}
+        options: dict[str, Any] = {"kernel_init": self.kernel_init, "dtype": self.dtype}
         widths = [self.width, 2 * self.width, 4 * self.width, 4 * self.width]
         skips = []
         for level, width in enumerate(widths, 1):

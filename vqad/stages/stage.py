@@ -95,4 +95,4 @@ def augmented(
     both = random_rotation(key, both, probability)
     # A quarter of a pixel is enough, as where masks are resized: thin defects stay.
     mask = (both[..., 3:] >= 0.25).astype(jnp.float32)
-    return both[..., :3], defects.replace(mask=mask)
+    return both[..., :3], dataclasses.replace(defects, mask=mask)

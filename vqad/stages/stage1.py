@@ -52,7 +52,8 @@ def autoencoder_loss(
 
     The outcome keeps features and codes of both levels. Needs the autoencoder's variables only.
     """
-    general, encoding = model.apply(variables, inputs.image, inputs.keep_hi, method="reconstruct")
+    net = model.bind(variables)
+    general, encoding = net.reconstruct(inputs.image, inputs.keep_hi)
     reconstruction = mean_squared_error(inputs.image, general)
     loss = reconstruction + encoding.lo.commitment + encoding.hi.commitment
     metrics = {
@@ -83,7 +84,7 @@ def ema_update(
         mutable=["codebook"],
         rngs={"codebook": _keys(key)[1]},
     )
-    metrics = {}
+    metrics: dict[str, jax.Array] = {}
     for level, (_, codes) in kept.items():
         perplexity, usage = perplexity_and_usage(codes, model.num_codes)
         metrics |= {f"perplexity_{level}": perplexity, f"codebook_usage_{level}": usage}

@@ -5,6 +5,8 @@ trained when those that it depends on are done: the restrictions on the feature 
 joint step's arithmetic, then the object-specific decoder on the image loss, then the detector.
 """
 
+import dataclasses
+
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -64,7 +66,7 @@ def surface_inputs(
     known = 1 - dilate(pool_mask(defects.mask, 8))
     # Where no position is known at all, all weights are 0.
     weight = known / jnp.maximum(known.mean(), 1 / known.size)
-    return SurfaceInputs(image, draws.replace(mask=drawn), defects, weight)
+    return SurfaceInputs(image, dataclasses.replace(draws, mask=drawn), defects, weight)
 
 
 def draw_surface_inputs(
@@ -88,8 +90,9 @@ def draw_surface_inputs(
         by_mark &= ~defects.labelled
     marked, marks = random_marks(mark_key, image, settings["max_cells"])
     clean = jnp.where(broadcast(by_mark), 0, inputs.draws.mask)
-    return inputs.replace(
-        draws=inputs.draws.replace(mask=clean),
+    return dataclasses.replace(
+        inputs,
+        draws=dataclasses.replace(inputs.draws, mask=clean),
         marked=jnp.where(broadcast(by_mark), marked, image),
         marks=jnp.where(broadcast(by_mark), marks, 0),
         by_mark=by_mark,
@@ -106,7 +109,7 @@ def restored_batch(
     net = model.bind(variables)
     encoding = net.autoencoder.encode(inputs.image)
     values_lo, values_hi, target = disturb(net, encoding, inputs.draws)
-    if inputs.by_mark is not None:
+    if inputs.marked is not None and inputs.marks is not None and inputs.by_mark is not None:
         by_mark, marked = broadcast(inputs.by_mark), net.autoencoder.encode(inputs.marked)
         values_lo = jnp.where(by_mark, marked.lo.values, values_lo)
         values_hi = jnp.where(by_mark, marked.hi.values, values_hi)
