@@ -9,7 +9,9 @@ from command_line import ROOT, TINY, environment
 
 from vqad.cli import main
 from vqad.commands.flags import load_config
+from vqad.commands.plan import trainers_on
 from vqad.config import model_from_config
+from vqad.errors import VqadError
 from vqad.plan.chips import CHIPS, Topology
 from vqad.plan.compile import compile_step
 from vqad.plan.hlo import Array, parse
@@ -288,6 +290,20 @@ def test_other_arguments_are_refused(capsys):
     assert "error: unrecognized arguments: more" in capsys.readouterr().err
     assert main(["doctor", "folder", "--config.seed=1"]) == 2
     assert "unrecognized arguments: --config.seed=1" in capsys.readouterr().err
+
+
+def test_batches_on_a_slice(monkeypatch):
+    monkeypatch.setattr("vqad.plan.compile.chips_of", lambda topology: jax.devices())
+    topology, config = Topology.parse("v5e:2x4"), load_config([DEMO])
+    trainers = trainers_on(topology, config, 2, labelled=True)
+    assert {each.settings["batch_size"] for each in trainers.values()} == {16}
+    assert [each.labelled for each in trainers.values()] == [False, True, True]
+    own = trainers_on(topology, config, None, labelled=False)
+    assert [each.settings["batch_size"] for each in own.values()] == [16, 8, 8]
+    assert not any(each.labelled for each in own.values())
+    config = load_config([DEMO, "--config.stage1.accumulate_steps=5"])
+    with pytest.raises(VqadError, match="--images-per-chip=2: 16 is not divisible"):
+        trainers_on(topology, config, 2, labelled=False)
 
 
 def test_compiles_for_tpus():

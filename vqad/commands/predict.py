@@ -34,6 +34,7 @@ def arguments(parser: Parser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Predicts and writes; returns 1 if a picture could not be read, else 0."""
     from tqdm import tqdm
+    from tqdm.contrib.logging import logging_redirect_tqdm
 
     from vqad.interop.load import load
     from vqad.paths import check_local
@@ -70,6 +71,7 @@ def run(args: argparse.Namespace) -> int:
             open(out / "predictions.jsonl", "w", encoding="utf-8") as lines,
             open(out / "predictions.csv", "w", **csv_options) as table,
             tqdm(total=len(inputs), unit="image", disable=None) as bar,
+            logging_redirect_tqdm([logging.getLogger("vqad")]),
         ):
             rows = csv.DictWriter(table, FIELDS)
             rows.writeheader()
