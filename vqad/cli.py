@@ -136,12 +136,12 @@ def split_fields(argv: Sequence[str]) -> tuple[list[str], list[str]]:
     """
     own, fields, value_next = [], [], False
     for arg in argv:
-        if re.match(r"--?(no)?config\.", arg) or (value_next and arg[:1] != "-"):
+        field = re.match(r"--?(no)?config\.", arg)
+        if field or (value_next and arg[:1] != "-"):
             fields.append(arg)
-            value_next = not value_next and "=" not in arg
         else:
             own.append(re.sub(r"^--[\w-]+", lambda flag: flag[0].replace("_", "-"), arg))
-            value_next = False
+        value_next = bool(field) and not field[1] and "=" not in arg
     return own, fields
 
 

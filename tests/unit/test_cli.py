@@ -84,11 +84,12 @@ def test_underscores_and_hyphens_are_the_same():
 
 
 def test_fields_of_configurations_are_kept_as_they_are():
-    fields = ["--config.model.num_codes=8", "--config.stage1.batch_size", "4"]
+    fields = ["--config.model.num_codes=8", "--noconfig.model.remat", "--config.model.remat"]
+    fields += ["--config.stage1.batch_size", "4"]
     args = parse(["plan", "--config", "demo", *fields, "--topology=v5e:2x4"])
     assert (args.config, args.fields) == ("demo", fields)
     config = load_config(["--config=demo", *args.fields])
-    assert (config.model.num_codes, config.stage1.batch_size) == (8, 4)
+    assert (config.model.num_codes, config.stage1.batch_size, config.model.remat) == (8, 4, True)
 
 
 def test_a_folder_is_trained_on_with_the_small_configuration():

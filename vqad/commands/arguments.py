@@ -23,14 +23,10 @@ def add(parser: Parser, spec: str, text: str, default: Any = None, **more: Any) 
     """
     name, _, value = spec.partition(" ")
     if not name.startswith("-"):
-        word, dots = name.removesuffix("..."), name.endswith("...")
-        parser.add_argument(
-            more.pop("dest", word.lower()),
-            metavar=word,
-            help=text,
-            **({"nargs": "+"} if dots else {}),
-            **more,
-        )
+        word = name.removesuffix("...")
+        if word != name:
+            more["nargs"] = "+"
+        parser.add_argument(more.pop("dest", word.lower()), metavar=word, help=text, **more)
     elif not (value or "choices" in more):
         parser.add_argument(name, action="store_true", help=text)
     else:
