@@ -70,21 +70,20 @@ class Progress:
         if not self.jsonl.exists():
             return
         lines = self.jsonl.read_bytes().decode(errors="replace").splitlines(keepends=True)
-        kept = [line for line in lines if not self._is_later(line, start)]
+        kept = []
+        for line in lines:
+            try:
+                entry = json.loads(line)
+                ours, loss = entry.get("stage") == self.stage, entry.get("loss")
+                if ours and entry.get("step", 0) > start:
+                    continue
+            except (ValueError, RecursionError, AttributeError, TypeError):  # cut off, or odd
+                continue
+            kept.append(line)
+            if ours and isinstance(loss, float):
+                self.lowest = min(self.lowest, loss)
         if len(kept) < len(lines):
             write_atomic(self.jsonl, "".join(kept).encode())
-        for entry in map(json.loads, kept):
-            loss = entry.get("loss")
-            if entry.get("stage") == self.stage and isinstance(loss, float):
-                self.lowest = min(self.lowest, loss)
-
-    def _is_later(self, line: str, start: int) -> bool:
-        try:
-            entry = json.loads(line)
-            step = entry.get("step", 0)
-            return entry.get("stage") == self.stage and step > start
-        except (ValueError, RecursionError, AttributeError, TypeError):  # cut off, or odd
-            return True
 
     def report(self, step: int, metrics: Mapping[str, Any]) -> None:
         """Reports scalars at a step, with images/s since the last report and time left."""
