@@ -11,15 +11,11 @@ Parser = argparse.ArgumentParser
 
 
 def add(parser: Parser, spec: str, text: str, default: Any = None, **more: Any) -> None:
-    """Adds an argument.
+    """Adds an argument to a parser or a group.
 
-    Args:
-      parser: the subcommand's parser, or a group in it.
-      spec: a flag and what its value is called, as ``--port N``; without that it is on or off; or
-        an argument without a flag, as ``MODEL``, of which there are several in ``IMAGES...``.
-      text: what it is, for the help; the default is told behind it.
-      default: its value where it is not given.
-      **more: as ``add_argument`` takes it.
+    ``spec`` is a flag and what its value is called, as ``--port N``; without that it is on or off.
+    Or it is an argument without a flag, as ``MODEL``, of which there are several in ``IMAGES...``.
+    The help tells ``text`` and, behind it, the default. What else there is, ``add_argument`` takes.
     """
     name, _, value = spec.partition(" ")
     if not name.startswith("-"):
@@ -74,11 +70,7 @@ def add_tiling(parser: Parser) -> None:
 
 
 def tiling(args: argparse.Namespace) -> dict[str, Any]:
-    """``tile``, ``overlap`` and ``batch_size``, as a ``Detector`` takes them.
-
-    Raises:
-      VqadError: an overlap of what is not tiled.
-    """
+    """``tile``, ``overlap`` and ``batch_size``, as a ``Detector`` takes them."""
     if args.overlap is not None and not args.tile:
         raise VqadError(f"--overlap={args.overlap}: is of tiles; add --tile")
     return {"tile": args.tile, "overlap": args.overlap, "batch_size": args.batch}

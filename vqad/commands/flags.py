@@ -22,11 +22,7 @@ def add_config(parser: Parser) -> None:
 
 
 def config_file(name: str) -> str:
-    """The path of a configuration: a file, or the name of one that the package holds.
-
-    Args:
-      name: as ``runs/mine.py``, ``small`` or ``pretrain:small``; what follows a colon is kept.
-    """
+    """The path of a configuration: a file, or a name of the package's, as ``pretrain:small``."""
     name, colon, argument = name.partition(":")
     stem = Path(name).stem
     package = Path(__file__).parent.parent

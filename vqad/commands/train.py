@@ -70,11 +70,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def configuration(args: argparse.Namespace) -> ConfigDict:
-    """The configuration that is asked for; where a folder is, ``args.workdir`` gets its default.
-
-    Raises:
-      VqadError: a bad flag or configuration.
-    """
+    """The configuration asked for; where a folder is, ``args.workdir`` gets its default."""
     given, fields, folder, pictures = args.config, args.fields, args.surface, args.pictures
     if folder and given:
         raise VqadError(f"{folder}: not a flag; with --config give --config.surface={folder}")

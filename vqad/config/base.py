@@ -170,17 +170,11 @@ def _defaults(of: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def base_config(surface: str = "") -> ConfigDict:
-    """All fields of a configuration, with the paper's settings.
+    """All fields of a configuration, with the paper's settings, as an unlocked ConfigDict.
 
-    Args:
-      surface: a data set, which becomes ``config.surface``, as ``ksdd2`` (640 x 224 in place of
-        256 x 256) or ``mvtec_ad/bottle``; ``folder`` or nothing for a folder, to be given there.
-
-    Returns:
-      An unlocked ConfigDict, which files in ``configs/`` change and return.
-
-    Raises:
-      VqadError: no such surface.
+    ``surface`` is a data set, which becomes ``config.surface``, as ``ksdd2`` (640 x 224 in place of
+    256 x 256) or ``mvtec_ad/bottle``; ``folder`` or nothing for a folder, to be given there. Raises
+    a VqadError for any other.
     """
     config = ConfigDict(_defaults(fields()))
     config.surface = _surface_source(surface)
@@ -207,11 +201,7 @@ def _surface_source(surface: str) -> str:
 
 
 def model_from_config(config: ConfigDict) -> Dsr:
-    """Builds the network from ``config.model``.
-
-    Raises:
-      VqadError: a field that ``Dsr`` does not have.
-    """
+    """Builds the network from ``config.model``."""
     import jax.numpy as jnp
 
     return Dsr(**{**config.model, "dtype": jnp.dtype(config.model.dtype)})

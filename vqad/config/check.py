@@ -13,11 +13,7 @@ from vqad.stages import MODULES, PAPER, STAGES
 
 
 def validate(config: ConfigDict, training: bool = True) -> None:
-    """Checks every value of a configuration; where it is to be trained, its sources too.
-
-    Raises:
-      VqadError: the first bad value, named.
-    """
+    """Refuses the first bad value of a configuration; if it is to be trained, sources too."""
     validate_values(config)
     if training:
         _check_sources(config)
@@ -26,11 +22,7 @@ def validate(config: ConfigDict, training: bool = True) -> None:
 
 
 def validate_values(config: ConfigDict) -> None:
-    """Checks every value of a configuration but those that say where data is.
-
-    Raises:
-      VqadError: the first bad value, named.
-    """
+    """Refuses the first bad value of a configuration, but where data is."""
     _check(config, fields(), "config")
     if not config.stages or any(name not in STAGES for name in config.stages):
         raise VqadError(f"config.stages: {config.stages}; give some of {', '.join(STAGES)}")
@@ -52,11 +44,7 @@ def validate_values(config: ConfigDict) -> None:
 
 
 def check_model(model: ConfigDict) -> None:
-    """Checks the fields of ``config.model``.
-
-    Raises:
-      VqadError: the first bad value, named.
-    """
+    """Refuses the first bad value of ``config.model``."""
     _check(model, fields()["model"], "config.model")
 
 

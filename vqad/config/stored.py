@@ -10,11 +10,7 @@ from vqad.errors import VqadError
 
 
 def get_config(workdir: str) -> ConfigDict:
-    """The configuration that a run was started with, and defaults of fields that came later.
-
-    Raises:
-      VqadError: there is none.
-    """
+    """What a run was started with, and defaults of fields that came later."""
     path = epath.Path(workdir) / "config.json"
     if not path.is_file():
         raise VqadError(f"{path}: no such file; give a run's workdir, or --config and --workdir")

@@ -39,11 +39,9 @@ class Examined(NamedTuple):
 def examine_split(source: Source, quick: bool) -> Examined:
     """Examines every image of a split, with its mask.
 
-    Args:
-      source: the images.
-      quick: what training does before it starts. Read nothing if names alone stop it, no more than
-        the headers of more than `DECODE_AT_MOST` pictures, and nothing of so many in a prepared
-        data set.
+    `quick` is what training does before it starts: read nothing if names alone stop it, no more
+    than the headers of more than `DECODE_AT_MOST` pictures, and nothing of so many in a prepared
+    set.
     """
     seen = Examined(list(source.findings), Counter(), Counter())
     stops = any(finding.stops for finding in source.findings)
@@ -116,10 +114,7 @@ def _examine_mask(
 
 
 def leaks(train: Source, test: Source) -> Iterator[Finding]:
-    """Images that are byte for byte the same in both splits; only those of equal size are read.
-
-    Images that cannot be read are passed over.
-    """
+    """Readable images that are byte for byte the same in both splits, looked for by their size."""
     sizes = [list(_each(partial(_size, source), len(source))) for source in (train, test)]
     shared = set(sizes[0]).intersection(sizes[1]) - {-1}
     known = {_digest(train, i): train.path(i) for i, size in enumerate(sizes[0]) if size in shared}

@@ -24,13 +24,7 @@ class FolderSource(Source):
     Training takes pictures without a defect; any tree of pictures can be trained on, but only the
     two layouts with masks have a test split. What is wrong with single files is among `findings`,
     and a defective picture whose mask is missing not among `entries`, which are `Record`s.
-
-    The arguments are those of `vqad.data.sources.find_source`.
-
-    Raises:
-      VqadError: The folder is missing, empty, not to be read, or in no known layout but seems to be
-        meant to be; it lacks the split.
-      NoTestSplit: There is nothing to test on.
+    Arguments and errors are those of `vqad.data.sources.find_source`.
     """
 
     def __init__(self, path: str, split: Split, labelled: bool = False, tree: bool = False) -> None:

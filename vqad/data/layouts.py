@@ -28,10 +28,9 @@ class Record(NamedTuple):
 class Layout(NamedTuple):
     r"""Pictures and masks by their names, which are relative and have slashes.
 
-    The regular expression `picture` matches a picture's whole name. Its groups `split` and `label`,
-    where it has them, are the record's; without `label`, a picture is defective where its mask is
-    not black. Masks may be called as `masks` say, the usual first, with groups as `\g<label>`;
-    there are none where all pictures are good.
+    `picture` matches a picture's whole name. Its groups `split` and `label`, where it has them, are
+    the record's; without `label`, a picture is defective where its mask is not black. `masks` are
+    what its mask may be called, the usual first, with groups as `\g<label>`; none if all are good.
     """
 
     picture: str

@@ -50,13 +50,13 @@ def training_batches(
       start_step: Number of the first batch.
       random_crop: Take a random part, from `image_size` pixels up to the largest of its aspect
         ratio, resize it to `image_size` and mirror it half of the time.
-      labelled_share: Share of the images that are labelled defects, in [0, 1), where the source has
-        such; they are spread evenly over the batches.
-      process_index: Which process this is.
-      process_count: How many processes share each batch.
+      labelled_share: Share of the images, in [0, 1), that are labelled defects, spread evenly over
+        the batches, where the source has such.
+      process_index: Which of the processes that share each batch this is.
+      process_count: How many there are.
       num_threads: How many batches a process loads at once.
-      num_workers: Processes that load, each with its own threads and its own part of what `source`
-        keeps in memory; 0 loads in this process.
+      num_workers: Processes that load, each with threads and a part of what `source` keeps in
+        memory; 0 loads in this process.
 
     Yields:
       With n = batch_size / process_count: `image` uint8 [n, *image_size, 3]; with labelled defects
@@ -111,14 +111,13 @@ def _endless_order(count: int, seed: int) -> grain.MapDataset:
 
 
 def evaluation_batches(source: Source, batch_size: int) -> Iterator[Batch]:
-    """Every image of a test split once, in order, in batches of one size.
+    """Every image of a test split once, in order, in batches of n images.
 
     The last batch is filled up with copies of the last image that are not valid.
 
     Yields:
-      For a source opened with an `image_size`: `image` uint8 [batch_size, h, w, 3], `mask` uint8
-      [batch_size, h, w] of 0 and 1, `label`, `class_id` and `index` (into the source) int32
-      [batch_size], `valid` bool [batch_size].
+      `image` uint8 [n, h, w, 3], `mask` uint8 [n, h, w] of 0 and 1, `label`, `class_id` and `index`
+      (into the source) int32 [n], `valid` bool [n].
     """
 
     def load(step: int) -> Batch:

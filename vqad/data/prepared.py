@@ -21,11 +21,7 @@ _FEATURES = "tensorflow_datasets.core.features."
 
 @contextlib.contextmanager
 def reading_prepared(name: str, data_dir: str | os.PathLike | None) -> Iterator[None]:
-    """Turns whatever TFDS raises of the files of `<name>[/<config>]` into one line.
-
-    Raises:
-      VqadError: they are damaged or incomplete.
-    """
+    """Turns whatever TFDS raises of the files of `<name>[/<config>]` into a VqadError."""
     try:
         yield
     except VqadError:
@@ -38,12 +34,9 @@ def reading_prepared(name: str, data_dir: str | os.PathLike | None) -> Iterator[
 
 
 def check_files(name: str, data_dir: str | os.PathLike | None) -> None:
-    """Refuses what is not read safely: pipes and devices, and features of other makers.
+    """Refuses, with a VqadError, what is not read safely: pipes, and features of other makers.
 
     On a pipe TFDS waits for ever, and of a feature it imports whatever module is named.
-
-    Raises:
-      VqadError: there is such a file, or a `features.json` that names such a class.
     """
     root = _folder(name, data_dir)
     for path in odd_files(root):
@@ -78,10 +71,7 @@ def fetched(data_dir: str | os.PathLike | None, name: str) -> str | os.PathLike 
     """The folder that TFDS reads `<name>[/<config>]` from.
 
     That is `data_dir` itself or, of a bucket, a folder below `~/.cache/vqad` (XDG_CACHE_HOME), to
-    which what is new is copied first.
-
-    Raises:
-      VqadError: there is no such bucket, or its path leads out of it.
+    which what is new is copied first. Raises a VqadError if there is no such bucket.
     """
     if not (remote := bucket_of(data_dir)):
         return data_dir

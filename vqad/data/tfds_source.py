@@ -21,13 +21,7 @@ class TfdsSource(Source):
     name is 'good'. Of a training split with such a label the defective images are left out, unless
     `labelled` asks for them, after the good ones; they must have masks then. Labels without a class
     'good' are not looked at, as in pictures of anything. What is remote is copied to this machine.
-
-    The arguments are those of `vqad.data.sources.find_source`.
-
-    Raises:
-      VqadError: The data set is not known or not prepared, was prepared in a format that has no
-        random access, or lacks the split or a feature.
-      NoTestSplit: It lacks a test split with masks and labels.
+    Arguments and errors are those of `vqad.data.sources.find_source`.
     """
 
     def __init__(

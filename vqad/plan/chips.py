@@ -45,11 +45,7 @@ class Topology:
 
     @classmethod
     def parse(cls, name: str) -> "Topology":
-        """Reads a name such as ``v5e:2x4`` or ``v4:2x2x4``; the sides count chips, not cores.
-
-        Raises:
-          VqadError: no such chip, or sides that it does not have.
-        """
+        """Reads a name such as ``v5e:2x4`` or ``v4:2x2x4``; the sides count chips, not cores."""
         kind, _, shape = name.partition(":")
         chip = CHIPS.get(kind)
         if chip is None:

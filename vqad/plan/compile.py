@@ -29,11 +29,7 @@ _LIBTPU_VARIABLES = {
 
 
 def use_libtpu() -> None:
-    """Readies this process to compile for TPUs on its CPU; to be called before JAX starts.
-
-    Raises:
-      VqadError: libtpu is not installed.
-    """
+    """Readies this process to compile for TPUs on its CPU; to be called before JAX starts."""
     if importlib.util.find_spec("libtpu") is None:
         raise VqadError("vqad plan: needs libtpu, which compiles for TPUs; pip install 'vqad[tpu]'")
     for name, value in _LIBTPU_VARIABLES.items():
@@ -43,11 +39,7 @@ def use_libtpu() -> None:
 
 
 def chips_of(topology: Topology) -> Sequence[jax.Device]:
-    """The chips of a slice, as devices to compile for.
-
-    Raises:
-      VqadError: no such slice.
-    """
+    """The chips of a slice, as devices to compile for; a VqadError if there is no such slice."""
     try:
         return topologies.get_topology_desc(
             platform="tpu",
@@ -59,11 +51,7 @@ def chips_of(topology: Topology) -> Sequence[jax.Device]:
 
 
 def plan_stage(trainer: Trainer, topology: Topology) -> Plan:
-    """Compiles the step of a trainer over a slice's chips and reads what it needs.
-
-    Raises:
-      VqadError: the step does not fit the chips' memory.
-    """
+    """Compiles the step of a trainer over a slice's chips and reads what it needs."""
     compiled = compile_step(trainer)
     memory, done = compiled.memory_analysis(), work(parse(compiled.as_text()), topology.chips)
     results = memory.output_size_in_bytes - memory.alias_size_in_bytes  # that are no new state
@@ -83,11 +71,7 @@ def plan_stage(trainer: Trainer, topology: Topology) -> Plan:
 
 
 def compile_step(trainer: Trainer) -> jax.stages.Compiled:
-    """Compiles the step that training would run.
-
-    Raises:
-      VqadError: it does not fit the devices' memory.
-    """
+    """The step that training would run; a VqadError if it does not fit the devices' memory."""
     try:
         return trainer.lower().compile()
     except jax.errors.JaxRuntimeError as error:

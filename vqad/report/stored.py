@@ -19,11 +19,7 @@ _AGAIN = "judge with vqad evaluate"
 
 
 def read_evaluation(workdir: str, step: int) -> dict[str, Any]:
-    """Reads the `evaluation.json` of a workdir, which must be of this step of the model.
-
-    Raises:
-      VqadError: it is missing or damaged, or of another step.
-    """
+    """The `evaluation.json` of a workdir; a VqadError if damaged or of another step."""
     path = epath.Path(workdir) / "evaluation.json"
     if not path.exists():
         raise VqadError(f"{path}: no such file; {_AGAIN}")

@@ -44,13 +44,9 @@ class FilesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     and where names do not tell, what class and split they are of (`arrange`). What else is known of
     it is in `published.json`.
 
-    Args:
-      raw: The archive or folder with the raw files. If None, what is in the `manual_dir` of TFDS,
-        else what can be downloaded.
-      allow_partial: Prepare whatever number of pictures is there; what differs from the published
-        data is kept in `info.metadata["difference"]`.
-      file_format: As in TFDS, but `array_record` if None.
-      **kwargs: `data_dir`, `config` and `version`, as in TFDS.
+    `raw` is the archive or folder; if None, what is in the `manual_dir` of TFDS is read, else what
+    can be downloaded. With `allow_partial`, what differs from the published data is kept in
+    `info.metadata["difference"]`. All else is as in TFDS.
     """
 
     VERSION = tfds.core.Version("1.0.0")

@@ -17,10 +17,9 @@ RECORD = "checksums.tsv"  # in the download folder: the package's own may be rea
 
 
 def download_archive(dl_manager: tfds.download.DownloadManager, url: str) -> Path:
-    """Downloads a zip or a tar once, through the cache of TFDS, and returns its path.
+    """The path of a zip or a tar, which is downloaded once, through the cache of TFDS.
 
-    Raises:
-      VqadError: It cannot be downloaded, is no archive or is another one than the first time.
+    Raises a VqadError if it cannot be, or is no archive or another one than the first time.
     """
     try:
         path = Path(dl_manager.download(url))

@@ -11,13 +11,10 @@ _RGB_8_BIT = bytes((8, 2))  # depth and colour type in a PNG's header
 
 
 def encode_picture(data: bytes, name: str) -> tuple[io.BytesIO, tuple[int, int]]:
-    """Keeps the bytes of a picture that every decoder reads alike, else re-encodes it as RGB PNG.
+    """A picture as a JPEG or PNG that every decoder reads alike, and its height and width.
 
-    Kept are JPEG and PNG in 8-bit RGB without an EXIF orientation. All else (grey, palette, 16
-    bits, transparency, turned, other formats) becomes what `decode_image` reads.
-
-    Returns:
-      A JPEG or PNG, and its height and width.
+    JPEG and PNG in 8-bit RGB without an EXIF orientation stay as they are. All else (grey, palette,
+    16 bits, transparency, turned, other formats) becomes a PNG of what `decode_image` reads.
     """
     image = decode_image(data, name)
     return (io.BytesIO(data) if _is_plain(data) else encode_png(image)), image.shape[:2]

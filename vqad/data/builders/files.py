@@ -121,8 +121,8 @@ def open_files(
     """Finds the files of a layout in a folder or in an archive.
 
     Args:
-      path: An archive; a folder in the layout, or one that holds such a folder; or one that holds
-        an archive called as one of `archives` says (with wildcards).
+      path: An archive; a folder in the layout, or one that holds such a folder or an archive called
+        as one of `archives` says (with wildcards).
       pattern: What a whole path is matched against, `<stem of path>/<path within>`; its group
         `name` is the name in the layout, what stands before it must be the same for all files.
       layout: The layout in words, for errors.
@@ -131,8 +131,7 @@ def open_files(
 
     Raises:
       LayoutError: Nothing there is in this layout.
-      VqadError: There is nothing or too much; the archive is damaged; a member of it or a link in
-        the folder leads out of it.
+      VqadError: There is nothing or too much, or it is damaged or leads out of its folder.
     """
     source, wanted = Path(path).expanduser(), re.compile(pattern)
     try:

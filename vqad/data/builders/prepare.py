@@ -45,9 +45,8 @@ def prepare(
       fetch: Whether to prepare it where `raw` is None.
 
     Raises:
-      VqadError: There is no such data set, or its raw data is missing, damaged, not in its layout
-        or, without `allow_partial`, not whole; or it is prepared already, but from a part only or
-        from other pictures than `raw`. Nothing is prepared then.
+      VqadError: There is no such data set, its raw data cannot be used, or it is prepared already
+        from a part only or from other pictures than `raw`. Nothing is prepared then.
     """
     if name not in BUILDERS:
         raise VqadError(f"{name}: no data set with a builder; choose {', '.join(BUILDERS)}")
@@ -96,11 +95,7 @@ def _check_source(builder: FilesBuilder) -> None:
 
 
 def write(builder: tfds.core.DatasetBuilder, origin: str) -> tfds.core.DatasetBuilder:
-    """Writes a data set as `array_record`, unless another process does so meanwhile.
-
-    Raises:
-      VqadError: It cannot be written.
-    """
+    """Writes a data set as `array_record`, unless another process does so meanwhile."""
     name, folder, start = builder.info.full_name, builder.data_path, time.monotonic()
     logger.info("preparing %s from %s in %s", name, origin, folder)
     tfds.disable_progress_bar()
@@ -124,11 +119,7 @@ def write(builder: tfds.core.DatasetBuilder, origin: str) -> tfds.core.DatasetBu
 
 
 def known_config(builder_type: type[tfds.core.DatasetBuilder], config: str | None) -> str | None:
-    """The name of a configuration, the default one's where there is one; None if there are none.
-
-    Raises:
-      VqadError: There is no such configuration.
-    """
+    """The name of a configuration, or of the default one; None if there are none."""
     config = config or builder_type.DEFAULT_BUILDER_CONFIG_NAME
     plain = builder_type.name
     name = f"{plain}/{config}" if config else plain
