@@ -57,14 +57,10 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command line.
+    """Runs a command line, by default the process's, without the program's name.
 
-    Args:
-        argv: Arguments without the program's name; those of the process by default.
-
-    Returns:
-        The exit code: that of the subcommand, 2 after bad input, which is told in one line on
-        standard error, or 130 after Ctrl-C.
+    Returns the exit code: that of the subcommand, 2 after bad input, which is told in one line on
+    standard error, or 130 after Ctrl-C.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):  # names of files may hold anything
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -86,11 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """What a command line says: its ``command``, and the arguments of that.
-
-    Raises:
-        VqadError: It cannot be understood.
-    """
+    """What a command line says: its ``command``, and the arguments of that."""
     parser = _Parser(
         prog="vqad",
         usage="vqad COMMAND ...",

@@ -24,10 +24,9 @@ def is_remote(path: str | os.PathLike) -> bool:
 
 
 def check_reachable(path: str | os.PathLike, name: str | None = None) -> None:
-    """Checks that the bucket of a remote path can be looked into; to be called before other uses.
+    """Refuses a remote path whose bucket cannot be looked into; to be called before other uses.
 
-    Raises:
-      VqadError: it is of a storage that is not known, or its bucket cannot be looked into.
+    Raises a VqadError, which calls the path by ``name``, for storages that are not known too.
     """
     if not is_remote(path):
         return
@@ -48,11 +47,7 @@ def check_reachable(path: str | os.PathLike, name: str | None = None) -> None:
 
 
 def check_local(path: str | os.PathLike) -> None:
-    """Refuses a remote path where only files of this machine can be read.
-
-    Raises:
-      VqadError: the path is remote.
-    """
+    """Refuses, with a VqadError, a remote path where only this machine's files can be read."""
     if is_remote(path):
         raise VqadError(f"{path}: is read from this machine only; copy it here and give that path")
 
@@ -72,11 +67,7 @@ def size_and_time(path: str | os.PathLike) -> tuple[int, int]:
 
 
 def write_atomic(path: str | os.PathLike, content: bytes) -> None:
-    """Writes a file whole or not at all, with its folder: an older one stays until then.
-
-    Raises:
-      OSError: it cannot be written.
-    """
+    """Writes a file whole or not at all, with its folder: an older one stays until then."""
     if is_remote(path):  # objects appear whole
         epath.Path(path).write_bytes(content)
         return
@@ -112,10 +103,8 @@ def append(path: str | os.PathLike, text: str) -> None:
 def copy_tree(source: str | os.PathLike, target: str | os.PathLike) -> None:
     """Copies the files below a folder, from a bucket to this machine or the other way.
 
-    What is there with the same size, and not older, is taken for the same.
-
-    Raises:
-      VqadError: an object's name leads out of the folder.
+    What is there with the same size, and not older, is taken for the same. Raises a VqadError for
+    an object whose name leads out of the folder.
     """
     source, target = epath.Path(source), epath.Path(target)
 
@@ -147,14 +136,11 @@ def names_below(
     """Relative names of the files below a folder, with slashes; links to folders are not followed.
 
     Args:
-      root: the folder, of this machine or of a bucket.
+      root: the folder, of this machine or of a bucket; an OSError if it cannot be read.
       prefix: only what lies below this folder of it, given with a slash at its end.
       hidden: list also what is called with a full stop, or lies in folders called so.
       folders: list folders too, with links to such; their names end with a slash.
-      unreadable: gets the errors of folders in it that cannot be read, which are left out then.
-
-    Raises:
-      OSError: a folder cannot be read.
+      unreadable: gets the errors of folders in it, which are raised otherwise.
     """
 
     def fail(error: OSError) -> None:
@@ -196,9 +182,7 @@ def links_below(root: str | os.PathLike) -> Iterator[str]:
 def links_out_of(root: str | os.PathLike, hidden: bool = True) -> Iterator[str]:
     """Paths of the links below a folder that lead outside of it; a bucket has none.
 
-    Args:
-      root: the folder.
-      hidden: also of those that are called with a full stop, or lie in folders called so.
+    Those too that are called with a full stop, or lie in folders called so, if ``hidden``.
     """
     inside = os.path.realpath(root)
     for path in links_below(root):

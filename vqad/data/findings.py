@@ -68,11 +68,9 @@ class Finding(NamedTuple):
 
 
 def act_on(findings: Iterable[Finding], name: str) -> None:
-    """Refuses what stops training or judging by a source; logs a line for each kind of the rest.
+    """Raises a VqadError for what stops training by a source, NoTestSplit if there is no judging.
 
-    Raises:
-      VqadError: the first finding that stops training.
-      NoTestSplit: there is nothing to judge by.
+    A line is logged for each kind of the rest.
     """
     findings = list(findings)
     if stopping := [finding for finding in findings if finding.stops]:

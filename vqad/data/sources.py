@@ -62,11 +62,7 @@ def open_source(
     """Opens the images that `spec` names and checks them, as `vqad doctor` does, but quickly.
 
     They are resized to the height and width `image_size`, unless that is None, and kept in memory
-    up to `cache_bytes`; `how` is as of `find_source`.
-
-    Raises:
-      VqadError: There is no such data, or what is there cannot be used (`vqad.data.findings`).
-      NoTestSplit: There is nothing to test on.
+    up to `cache_bytes`; `how` and errors are as of `find_source`.
     """
     source = find_source(spec, split, **how)
     act_on(examine_split(source, quick=True).findings, spec)

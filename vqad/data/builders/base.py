@@ -29,7 +29,7 @@ ALLOW_PARTIAL = (
 def published() -> Mapping[str, Mapping[str, Any]]:
     """What is known of the public data sets, by name and by attribute of the builder.
 
-    `NUMBERS` are of pictures, by configuration ('' where there are none) and by class, by 'train
+    `NUMBERS` are of pictures, by configuration ('' if there are none) and by class, by 'train
     good', 'test defective' and so on; under `defects` are the classes of defects.
     """
     return json.loads(resources.files("vqad.data.builders").joinpath("published.json").read_bytes())
