@@ -26,9 +26,8 @@ def run(args: argparse.Namespace) -> int:
     """Prints what was found; returns 1 if training would not start, else 0."""
     from vqad.data.doctor import examine, to_json, to_table  # imports numpy and Pillow
 
-    report = examine(
-        args.source, args.data_dir, args.quick, args.allow_partial, pictures=args.pictures
-    )
+    how = {"data_dir": args.data_dir, "allow_partial": args.allow_partial}
+    report = examine(args.source, quick=args.quick, pictures=args.pictures, **how)
     verdict = "training starts" if report.sound else "training does not start"
     print(to_json(report) if args.json else f"{to_table(report)}\n{args.source}: {verdict}")
     return 0 if report.sound else 1

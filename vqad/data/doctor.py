@@ -22,25 +22,18 @@ class Report(NamedTuple):
     findings: list[Finding]
 
 
-def examine(
-    spec: str,
-    data_dir: str | None = None,
-    quick: bool = False,
-    allow_partial: bool = False,
-    pictures: bool = False,
-) -> Report:
+def examine(spec: str, *, quick: bool = False, pictures: bool = False, **how: Any) -> Report:
     """Examines both splits of a source, as the training of a surface with the defaults reads it.
 
-    The arguments are those of `find_source` and `examine_split`; of `pictures`, which may lie in
-    any tree, only what stage 1 reads is examined.
+    Of `pictures`, which may lie in any tree, only what stage 1 reads. `quick` is as of
+    `examine_split`, `how` as of `find_source`.
     """
     sources: dict[str, Source] = {}
     findings: list[Finding] = []
     classes, found = {}, []
-    where = {"data_dir": data_dir, "allow_partial": allow_partial}
     for split in ("train",) if pictures else ("train", "test"):
         try:
-            source = find_source(spec, split, labelled=not pictures, tree=pictures, **where)
+            source = find_source(spec, split, labelled=not pictures, tree=pictures, **how)
         except VqadError as error:
             check = "no-test" if isinstance(error, NoTestSplit) else "layout"
             findings.append(Finding(check, spec, str(error)))
