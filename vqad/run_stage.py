@@ -167,6 +167,9 @@ def _start(
     stage, done = trainer.stage, checkpoints.latest_step(folder)
     if done is not None:
         logger.info("%s: continuing from step %d", stage.name, done)
+    if trainer.settings["steps"]:
+        logger.info("%s: compiling, which may take minutes", stage.name)
+    if done is not None:
         state = trainer.restore(folder, done)
     else:
         first = next(stage_batches(config, stage, source, 0)) if stage.initialize else None

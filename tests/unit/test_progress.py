@@ -48,7 +48,7 @@ def test_a_terminal_shows_a_bar_with_lines_above_it(tmp_path, monkeypatch):
     logger.setLevel("INFO")
     reported(tmp_path, 0, [0.5, 0.001, 0.25])
     shown = re.split(r"[\r\n]", sys.stderr.getvalue())
-    assert any(line.startswith("stage1   0 %|") and line.endswith("compiling") for line in shown)
+    assert any(line.startswith("stage1   0 %|") and line.endswith("0/100") for line in shown)
     assert re.search(r"^stage1   3 %\|.*\| 3/100, loss 0.25, .+ images/s, .+ left", shown[-2])
     assert any(line.startswith("warning: stage1 step 3") for line in shown)
     assert not any("step 1/100" in line for line in shown)  # as it is told without a terminal

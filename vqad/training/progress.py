@@ -58,7 +58,6 @@ class Progress:
             dynamic_ncols=True,
             disable=None,  # where there is no terminal
             bar_format="{desc} {percentage:3.0f} %|{bar}| {n_fmt}/{total_fmt}{postfix}",
-            postfix="compiling",
         )
         self._ending.enter_context(contextlib.closing(self.bar))
         if not self.bar.disable:
@@ -141,8 +140,6 @@ class Progress:
     def compiled(self, step: int) -> None:
         """Starts the clock of images/s anew behind the first step, which compiles."""
         self.last = (step, time.perf_counter())
-        if self.primary:
-            self.bar.set_postfix_str("")
 
     def show(self, step: int, images: Mapping[str, np.ndarray]) -> None:
         """Writes images, float [n, h, w, 3 or 1] in [0, 1], to TensorBoard."""
