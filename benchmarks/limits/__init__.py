@@ -51,13 +51,12 @@ tables look at one of these links each. They are printed as Markdown and written
     The same maps as if they were detectors: AUROC and AP of all pixels of the test part.
 
 ``ceilings``
-    A detector of the same architecture, trained afresh on the real defects of one half of the test
-    part and judged on the other, everything else frozen: mean over both halves, and each half. It
-    shows what the pair of pictures could tell a detector that knew what defects look like. The
-    model row is the model's own M on the same halves. The gap to (I_spc, I_gen) belongs to the
-    anomalies that the detector was trained on, the gap from there to the inputs with I to the
-    pictures. These are no upper bounds in earnest: a few hundred steps on half a test part do not
-    make a perfect detector.
+    The model's detector, trained on with the real defects of one half of the test part and judged
+    on the other, everything else frozen: mean over both halves, and each half. It shows what the
+    pair of pictures could tell a detector that knew what defects look like. The model row is the
+    model's own M on the same halves. The gap to (I_spc, I_gen) belongs to the anomalies that the
+    detector was trained on, the gap from there to the inputs with I to the pictures. These are no
+    upper bounds in earnest: a few hundred steps on half a test part do not make a perfect detector.
 
 ``scores``
     Image AUROC on the test part of maxima of local means of a map, over windows of several sizes.

@@ -61,7 +61,8 @@ def measure(
             "I_spc, I": (seen["I_spc"], image),
             "I, I": (image, image),
         }
-        yield measure_ceilings(trained.model, pairs, seen["M"], part, steps)
+        own = {"params": trained.variables["params"]["detector"]}
+        yield measure_ceilings(trained.model, pairs, seen["M"], part, steps, own)
     aside = links.look(held)
     aside |= contrast_maps(held.astype(np.float32) / 255, aside["I_gen"], aside["I_spc"])
     scored = ("M", "M_up", *_SCORED)

@@ -42,16 +42,23 @@ def halves(class_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 class Detectors:
-    """Detectors of a model's architecture, trained afresh on pairs of pictures and masks.
+    """Detectors of a model's architecture, trained on pairs of pictures and masks.
 
     All are trained by the same compiled step, from the same weights.
 
     Attributes:
       steps: of each training.
+      start: weights to start from; fresh ones if None.
     """
 
-    def __init__(self, model: Dsr, steps: int, learning_rate: float = 1e-3) -> None:
-        self.steps = steps
+    def __init__(
+        self,
+        model: Dsr,
+        steps: int,
+        start: optax.Params | None = None,
+        learning_rate: float = 1e-3,
+    ) -> None:
+        self.steps, self.start = steps, start
         kernel_init = initializers.normal(0.02)
         self._unet = UNet(model.unet_width, kernel_init=kernel_init, dtype=model.dtype)
         self._optimizer = make_optimizer(
@@ -82,8 +89,11 @@ class Detectors:
           The weights.
         """
         rng = np.random.default_rng(0)
-        key = initializers.host_key(jax.random.key(0))
-        params = jax.jit(self._unet.init)(key, jnp.zeros((1, *masks.shape[1:], 6)))
+        if self.start is None:
+            key = initializers.host_key(jax.random.key(0))
+            params = jax.jit(self._unet.init)(key, jnp.zeros((1, *masks.shape[1:], 6)))
+        else:
+            params = jax.tree.map(jnp.array, self.start)  # each training uses its own copy up
         state = params, self._optimizer.init(params)
         defective = masks[rows].any((1, 2))
         kinds = rows[~defective], rows[defective]
@@ -119,6 +129,7 @@ def measure_ceilings(
     own: np.ndarray,
     part: LabelledImages,
     steps: int,
+    start: optax.Params | None = None,
 ) -> Table:
     """Trains a detector of each pair on each half and judges it on the other one.
 
@@ -128,11 +139,12 @@ def measure_ceilings(
       own: M of the model itself, float32 [n, h, w], judged on the same halves.
       part: the test part of n images.
       steps: of each training.
+      start: weights to start from, as those of the model's detector; fresh ones if None.
 
     Returns:
       The table ``ceilings``.
     """
-    detectors = Detectors(model, steps)
+    detectors = Detectors(model, steps, start)
     both = halves(part.class_ids)
     window = model.score_window
     rows = {"the model": _row([_figures(own[half], part, half, window) for half in both])}

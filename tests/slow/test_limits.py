@@ -245,6 +245,17 @@ def test_detectors_learn_what_their_pictures_show(trained):
     assert rows["shown"]["AP"] == pytest.approx(np.mean(halves_of))
 
 
+def test_detectors_start_from_the_weights_that_they_are_given(trained):
+    part, _ = squares()
+    image = part.images.astype(np.float32) / 255
+    own = {"params": trained.variables["params"]["detector"]}
+    detectors = Detectors(trained.model, 1, own, learning_rate=1e-8)
+    rows = np.arange(4)
+    params = detectors.train((image, image), part.masks, np.arange(12))
+    maps = (detectors.look(each, (image, image), rows) for each in (params, own))
+    np.testing.assert_allclose(*maps, atol=1e-4)
+
+
 def test_a_detector_is_not_judged_on_what_it_was_trained_on(trained, monkeypatch):
     rows_of = {"train": [], "look": []}
 
