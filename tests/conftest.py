@@ -7,14 +7,11 @@ import os
 import tempfile
 
 import pytest
+from command_line import QUICK
 
 if os.environ.setdefault("JAX_PLATFORMS", "cpu") == "cpu":
     # Tests spend their time on compiling, and most of that on LLVM's optimizations.
-    os.environ["XLA_FLAGS"] = (
-        "--xla_force_host_platform_device_count=8"
-        " --xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
-        " --xla_cpu_parallel_codegen_split_count=1"
-    )
+    os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count=8 {QUICK}"
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", tempfile.mkdtemp(prefix="vqad-cache-"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -22,13 +23,16 @@ TINY = [
     *[f"--config.stage{i}.batch_size=4" for i in (1, 2, 3)],
 ]
 # Runs of a few steps spend their time on compiling, and most of that on LLVM's optimizations.
-QUICK = (
-    "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
-    " --xla_cpu_parallel_codegen_split_count=1"
-)
+QUICK = "--xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1"
+# Newer ones have fusion emitters alone.
+HAS_OTHER_EMITTERS = tuple(map(int, version("jaxlib").split(".")[:2])) < (0, 11)
+if HAS_OTHER_EMITTERS:
+    QUICK += " --xla_cpu_use_fusion_emitters=false"
 OPTIMIZED = {"XLA_FLAGS": ""}
 # The same as options of one function in pytest's own process.
-USUAL = {"xla_backend_optimization_level": 3, "xla_cpu_use_fusion_emitters": True}
+USUAL = {"xla_backend_optimization_level": 3}
+if HAS_OTHER_EMITTERS:
+    USUAL["xla_cpu_use_fusion_emitters"] = True
 
 
 def command(workdir, *flags, config="demo.py", mode="train", size=(32, 32)):
