@@ -41,7 +41,8 @@ def assert_equal_runs(one, other, tolerance):
         np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * np.abs(a).max())
 
 
-@pytest.mark.parametrize("name", list(STAGES))
+# The detector's loss is a part of stage 2's.
+@pytest.mark.parametrize("name", [name for name in STAGES if name != "detector"])
 def test_devices_and_parts_of_a_batch_change_no_number(name):
     # Adam divides gradients by their size, and an instance norm blows up what is nearly constant:
     # in float32 rounding alone moves some parameters by 1e-3 within these steps. In double

@@ -101,7 +101,7 @@ def test_a_step_needs_nothing_from_the_host(name):
 
 def test_compiler_options_can_be_left_out(monkeypatch, caplog):
     monkeypatch.setattr(logging.getLogger("vqad"), "propagate", True)
-    with caplog.at_level("INFO", "vqad"):
+    with caplog.at_level("DEBUG", "vqad"):
         options = compiler_options.__wrapped__()
     assert options, "none of the options is known to this XLA"
     assert all(f"{name}={value}" in caplog.text for name, value in options.items())

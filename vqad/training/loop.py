@@ -107,8 +107,8 @@ def train(
     return state
 
 
-def _stop_if_nonfinite(bad: jax.Array, stage: str) -> None:
-    if bad >= 0:
+def _stop_if_nonfinite(bad: jax.typing.ArrayLike, stage: str) -> None:
+    if (bad := int(bad)) >= 0:  # on the host, where nothing is compiled
         raise VqadError(
             f"{stage}: loss, gradient or parameters are not finite at step {bad}; the "
             f"checkpoints before it are kept; lower config.{stage}.learning_rate, or look at "
