@@ -127,8 +127,8 @@ def main() -> None:
 
     from absl import logging as absl_logging
 
-    from vqad.errors import VqadError
-    from vqad.training.interruption import EXIT_CODE, Interrupted, Interruption
+    from vqad.errors import EXIT_CODE, VqadError
+    from vqad.training.interruption import Interrupted, Interruption
 
     absl_logging.set_verbosity(absl_logging.ERROR)
     handler = logging.StreamHandler()

@@ -5,6 +5,9 @@ import os
 import re
 from collections.abc import Iterator
 
+EXIT_CODE = 75
+"""Of a run that was asked to stop: EX_TEMPFAIL, "try again" for what started it."""
+
 
 class VqadError(ValueError):
     """Bad input from the user: a file, a folder, a setting or a checkpoint.

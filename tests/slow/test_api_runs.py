@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from command_line import ROOT
 from flax import nnx
-from tiny import tiny_config
+from tiny import SIZES, tiny_config
 
 import vqad
 from vqad import checkpoints
@@ -115,15 +115,7 @@ def test_a_loop_and_a_loss_of_ones_own(trained, place, capsys):
 def test_linen_modules_in_an_nnx_program(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "examples"))
     example = importlib.import_module("nnx_bridge")
-    dsr = vqad.Dsr(
-        hiddens=8,
-        residual_hiddens=4,
-        residual_layers=1,
-        code_dim=4,
-        num_codes=16,
-        object_bottleneck=4,
-        unet_width=4,
-    )
+    dsr = vqad.Dsr(**SIZES)
     image = jax.random.uniform(jax.random.key(0), (4, 32, 32, 3))
     grade = jnp.array([0.0, 0.2, 0.5, 1.0])
     grader = nnx.jit(example.Grader, static_argnums=0)(dsr, image, nnx.Rngs(0))

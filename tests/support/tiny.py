@@ -21,20 +21,21 @@ from vqad.training.step import (
     state_shardings,
 )
 
+SIZES = {
+    "hiddens": 8,
+    "residual_hiddens": 4,
+    "residual_layers": 1,
+    "code_dim": 4,
+    "num_codes": 16,
+    "object_bottleneck": 4,
+    "unet_width": 4,
+}
+
 
 def tiny_config():
     config = base_config()
     config.image_size = (32, 32)
-    config.model.update(
-        hiddens=8,
-        residual_hiddens=4,
-        residual_layers=1,
-        code_dim=4,
-        num_codes=16,
-        object_bottleneck=4,
-        unet_width=4,
-        reseed_below=0.5,
-    )
+    config.model.update(**SIZES, reseed_below=0.5)
     for stage in STAGES:
         config[stage].update(steps=10, batch_size=8)
     return config

@@ -145,3 +145,9 @@ def test_python_m_vqad():
         [sys.executable, "-m", "vqad", "--version"], capture_output=True, text=True, check=True
     )
     assert done.stdout == f"vqad {__version__}\n"
+
+
+def test_a_damaged_configuration_of_a_run_is_named(tmp_path, capsys):
+    (tmp_path / "config.json").write_text("{")
+    assert main(["evaluate", str(tmp_path)]) == 2
+    assert f"{tmp_path}/config.json: not a configuration" in capsys.readouterr().err

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiny import SIZES
 
 from vqad.checkpoints import load_weights, save_weights
 from vqad.errors import VqadError
@@ -12,15 +13,6 @@ from vqad.models.dsr import Dsr, smooth
 from vqad.models.initializers import host_key
 from vqad.models.quantizer import VectorQuantizer, perplexity_and_usage
 
-TINY = {
-    "hiddens": 8,
-    "residual_hiddens": 4,
-    "residual_layers": 1,
-    "code_dim": 4,
-    "num_codes": 16,
-    "object_bottleneck": 4,
-    "unet_width": 4,
-}
 RNG = np.random.default_rng(0)
 
 
@@ -44,7 +36,7 @@ def test_smooth_counts_zeros_outside():
 )
 @pytest.mark.parametrize("whole", [True, False])
 def test_unsupported_sizes_are_refused(shape, words, whole):
-    model = Dsr(**TINY) if whole else DiscreteAutoencoder(num_codes=8, code_dim=4, hiddens=8)
+    model = Dsr(**SIZES) if whole else DiscreteAutoencoder(num_codes=8, code_dim=4, hiddens=8)
     with pytest.raises(VqadError) as caught:
         jax.eval_shape(model.init, jax.random.key(0), jnp.zeros(shape))
     assert all(word in str(caught.value) for word in words)
@@ -54,7 +46,7 @@ def test_unsupported_sizes_are_refused(shape, words, whole):
 @pytest.mark.parametrize("shape", [(1, 32, 96, 3), (3, 64, 32, 3)])
 def test_outputs_have_the_image_size_and_are_float32(shape):
     for dtype in (jnp.float32, jnp.bfloat16):
-        model = Dsr(**TINY, dtype=dtype)
+        model = Dsr(**SIZES, dtype=dtype)
         found, variables = jax.eval_shape(
             lambda x, m=model: m.init_with_output(jax.random.key(0), x), jnp.zeros(shape)
         )
@@ -71,7 +63,7 @@ def test_outputs_have_the_image_size_and_are_float32(shape):
 def test_bfloat16_is_close_to_float32():
     image = jnp.asarray(RNG.uniform(size=(2, 32, 32, 3)).astype(np.float32))
     model = DiscreteAutoencoder(
-        **{k: v for k, v in TINY.items() if k in DiscreteAutoencoder.__dataclass_fields__}
+        **{k: v for k, v in SIZES.items() if k in DiscreteAutoencoder.__dataclass_fields__}
     )
     variables = jax.jit(model.init)(host_key(jax.random.key(0)), image)
     general, encoding = jax.jit(model.apply)(variables, image)
@@ -82,7 +74,7 @@ def test_bfloat16_is_close_to_float32():
 
 
 def test_initial_parameters_depend_on_the_key_alone():
-    model = Dsr(**TINY)
+    model = Dsr(**SIZES)
     image = jnp.zeros((1, 32, 32, 3))
     jitted, again = (jax.jit(model.init)(host_key(jax.random.key(1)), image) for _ in range(2))
     other = jax.jit(model.init)(host_key(jax.random.key(2)), image)
@@ -146,22 +138,22 @@ def test_reseeding_revives_dead_codes():
 
 
 def test_autoencoder_alone_can_be_saved_and_loaded(tmp_path):
-    model = Dsr(**TINY)
+    model = Dsr(**SIZES)
     image = jnp.asarray(RNG.uniform(size=(1, 32, 32, 3)).astype(np.float32))
     variables = jax.jit(lambda k: model.init(host_key(k), image, method="reconstruct"))(
         jax.random.key(0)
     )
     assert list(variables["params"]) == ["autoencoder"]
-    save_weights(str(tmp_path / "weights"), dict(variables), {"model": TINY})
+    save_weights(str(tmp_path / "weights"), dict(variables), {"model": SIZES})
     loaded, metadata = load_weights(str(tmp_path / "weights"))
-    assert metadata["model"] == TINY
+    assert metadata["model"] == SIZES
     jax.tree.map(np.testing.assert_array_equal, dict(variables), loaded)
     with pytest.raises(VqadError, match="not an empty folder"):
-        save_weights(str(tmp_path / "weights"), dict(variables), {"model": TINY})
+        save_weights(str(tmp_path / "weights"), dict(variables), {"model": SIZES})
 
 
 def test_restrictions_answer_in_units_of_the_codes():
-    model = Dsr(**TINY, code_units=True)
+    model = Dsr(**SIZES, code_units=True)
     image = jnp.zeros((1, 32, 32, 3))
     variables = jax.jit(model.init)(host_key(jax.random.key(0)), image)
     restore = jax.jit(lambda *args: model.apply(*args, method="restore"))

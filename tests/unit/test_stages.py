@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiny import SIZES
 
 from vqad.anomalies.features import draw_disturbance
 from vqad.config import base_config
@@ -17,16 +18,6 @@ from vqad.stages.stage import Defects
 from vqad.stages.stage1 import standardize_features
 from vqad.stages.stage2 import detector_loss, surface_inputs
 from vqad.training.resume import check_units
-
-SIZES = {
-    "hiddens": 8,
-    "residual_hiddens": 4,
-    "residual_layers": 1,
-    "code_dim": 4,
-    "num_codes": 16,
-    "object_bottleneck": 4,
-    "unet_width": 4,
-}
 
 
 def made(**fields):

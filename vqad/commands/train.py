@@ -16,11 +16,9 @@ from ml_collections import ConfigDict
 
 from vqad.commands.arguments import Parser, add
 from vqad.commands.flags import add_config, load_config
-from vqad.errors import VqadError, printable
+from vqad.errors import EXIT_CODE, VqadError, printable
 
 logger = logging.getLogger(__name__)
-
-STOPPED = 75  # as vqad.training.interruption has it, which imports JAX
 
 FOLDER_CONFIG = "small"
 """The configuration that a folder of good parts is trained with."""
@@ -66,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
         return _run(args, configuration(args))
     except KeyboardInterrupt:  # before the run listened to signals
         print("stopped before the run began", file=sys.stderr)
-        return STOPPED
+        return EXIT_CODE
 
 
 def configuration(args: argparse.Namespace) -> ConfigDict:
@@ -106,7 +104,7 @@ def _run(args: argparse.Namespace, config: ConfigDict) -> int:
         return 0
     except Interrupted as reason:
         print(f"stopped: {reason}; the same command goes on", file=sys.stderr)
-        code, alone = STOPPED, reason.alone
+        code, alone = EXIT_CODE, reason.alone
     except VqadError as error:
         print(f"error: {printable(str(error))}", file=sys.stderr)
         code, alone = 2, True

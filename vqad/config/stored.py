@@ -6,7 +6,7 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from vqad.config.base import base_config
-from vqad.errors import VqadError
+from vqad.errors import VqadError, explained
 
 
 def get_config(workdir: str) -> ConfigDict:
@@ -15,5 +15,6 @@ def get_config(workdir: str) -> ConfigDict:
     if not path.is_file():
         raise VqadError(f"{path}: no such file; give a run's workdir, or --config and --workdir")
     config = base_config()
-    config.update(json.loads(path.read_text()))
+    with explained(path, "not a configuration", "give --config and --workdir in its place"):
+        config.update(json.loads(path.read_text()))
     return config

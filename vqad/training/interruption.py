@@ -17,9 +17,6 @@ from jax.experimental import multihost_utils
 
 logger = logging.getLogger(__name__)
 
-EXIT_CODE = 75
-"""Of a run that was asked to stop: EX_TEMPFAIL, "try again" for what started it."""
-
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
