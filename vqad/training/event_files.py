@@ -1,7 +1,7 @@
 """TensorBoard's event files, in a folder of this machine or in a bucket.
 
-An error of a disk or a network would end the thread of tensorboardX that writes, and the run would
-wait for it for ever. It is told of, and the run goes on.
+An error of a disk or a network is told of, and the run goes on: it would end tensorboardX's thread
+that writes, for which the run would wait for ever.
 """
 
 import contextlib
@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 from etils import epath
 
+from vqad.errors import reason
 from vqad.paths import is_remote
 
 
@@ -34,64 +35,43 @@ with _without_torch():
 logger = logging.getLogger(__name__)
 
 
-class _File:
-    """An event file on a disk, which ends before the first part that could not be written."""
+class _EventFile:
+    """An event file, which each flush brings up to date: an object in a bucket is written anew."""
 
     def __init__(self, path: str) -> None:
-        self._path = _without_prefix(path)
-        self._file = open(self._path, "wb", buffering=0)  # noqa: SIM115  closed by close
-        self._whole = True
-
-    def write(self, data: bytes) -> None:
-        if not self._whole:
-            return
-        try:
-            self._whole = self._file.write(data) == len(data)
-            reason = "no space left"
-        except OSError as error:
-            self._whole, reason = False, error.strerror
-        if not self._whole:
-            logger.warning("warning: %s: no more is written to it (%s)", self._path, reason)
-
-    def flush(self) -> None:
-        """Nothing is kept back."""
-
-    def close(self) -> None:
-        self._file.close()
-
-
-class _Object:
-    """An event file in a bucket, where nothing can be appended: each flush writes it anew."""
-
-    def __init__(self, path: str) -> None:
-        self._path = epath.Path(path)
-        self._content = io.BytesIO()
+        self._path = epath.Path(path.removeprefix("disk:"))
+        self._written, self._content = 0, io.BytesIO()
 
     def write(self, data: bytes) -> None:
         self._content.write(data)
 
     def flush(self) -> None:
+        content = self._content.getvalue()
         try:
-            self._path.write_bytes(self._content.getvalue())
-        except Exception as error:  # of networks and credentials
-            logger.warning("warning: %s: not written now, but later (%s)", self._path, error)
+            if is_remote(self._path):
+                self._path.write_bytes(content)
+                return
+            with open(self._path, "ab") as file:
+                file.truncate(self._written)  # without the part of a flush that failed
+                file.write(content)
+            self._written, self._content = self._written + len(content), io.BytesIO()
+        except Exception as error:  # of disks, networks and credentials
+            logger.warning(
+                "warning: %s: not written now, but later (%s)", self._path, reason(error)
+            )
 
     def close(self) -> None:
         self.flush()
 
 
-def _without_prefix(path: str) -> str:
-    return path.removeprefix("disk:")
-
-
 def _make_folder(path: str) -> None:
-    if not is_remote(path):  # a bucket needs none
-        epath.Path(_without_prefix(path)).mkdir(parents=True, exist_ok=True)
+    if path.startswith("disk:"):  # a bucket needs none
+        epath.Path(path.removeprefix("disk:")).mkdir(parents=True, exist_ok=True)
 
 
 # tensorboardX chooses by what a path begins with.
-register_writer_factory("disk", SimpleNamespace(open=_File, directory_check=_make_folder))
-register_writer_factory("gs", SimpleNamespace(open=_Object, directory_check=_make_folder))
+for _prefix in ("disk", "gs"):
+    register_writer_factory(_prefix, SimpleNamespace(open=_EventFile, directory_check=_make_folder))
 
 
 def open_writer(folder: epath.Path, first_step: int) -> SummaryWriter:
