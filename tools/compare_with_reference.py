@@ -31,13 +31,14 @@ def main():
     folder = parser.parse_args().folder
     with np.load(folder / "reference.npz") as file:
         reference = {name: file[name] for name in file.files}
-    variables = authors_to_variables(read_checkpoint(folder).files)
+    files = read_checkpoint(folder).files
+    variables = authors_to_variables(files)
     image = reference["image"].transpose(0, 2, 3, 1)
     columns = []
     for dtype, double in (("float32", False), ("float64", True)):
         given = doubled((variables, image)) if double else (variables, image)
         with double_precision() if double else contextlib.nullcontext():
-            model = Dsr(**infer_sizes(variables), dtype=dtype)
+            model = Dsr(**infer_sizes(files), dtype=dtype)
             found = jax.device_get(jax.jit(model.apply)(*given))
         arrays = named(found)
         assert {array.dtype for array in arrays.values()} == {np.dtype(dtype)}

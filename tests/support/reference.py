@@ -36,8 +36,7 @@ def files():
 @functools.cache
 def model_and_variables():
     """The model with the authors' weights as they are, for images in the authors' BGR order."""
-    variables = authors_to_variables(files())
-    return Dsr(**infer_sizes(variables)), variables
+    return Dsr(**infer_sizes(files())), authors_to_variables(files())
 
 
 def disturbance():

@@ -5,28 +5,25 @@ a set of state dicts against it, converts layouts, and turns BGR weights into RG
 """
 
 import re
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from vqad.errors import VqadError
-from vqad.interop.authors_table import PARTS, Entry, table
+from vqad.interop.authors_table import PARTS, table
 
 Tensors = Mapping[str, Mapping[str, np.ndarray]]
 
-# Sizes of which none is a sum, a half or a multiple of others: a side of the model that has them
-# tells which size it is.
-_PROBE = {
-    "hiddens": 202,
-    "residual_hiddens": 103,
-    "residual_layers": 0,  # no side has that many
-    "code_dim": 107,
-    "num_codes": 109,
-    "restriction_width": 113,
-    "object_bottleneck": 127,
-    "unet_width": 131,
+# Tensors whose first side is a size of the model.
+TELLING = {
+    "hiddens": ("vq_model", "_encoder_b._conv_3.weight"),
+    "residual_hiddens": ("vq_model", "_encoder_b._residual_stack._layers.0._block.1.weight"),
+    "code_dim": ("vq_model", "_pre_vq_conv_top.weight"),
+    "num_codes": ("vq_model", "_vq_vae_top._embedding.weight"),
+    "restriction_width": ("subspace_restriction_hi", "unet.encoder.block1.0.weight"),
+    "object_bottleneck": ("image_recon_module", "pre_vq_conv.weight"),
+    "unet_width": ("anomaly_det_module", "unet.encoder.block1.0.weight"),
 }
 
 _REVERSED = [2, 1, 0]
@@ -46,9 +43,8 @@ def authors_to_variables(files: Tensors, names: Mapping[str, str] | None = None)
     """Maps state dicts of the authors' networks to vqad's variables.
 
     Args:
-        files: For each part (`vq_model`, `subspace_restriction_hi`, `subspace_restriction_lo`,
-            `image_recon_module`, `anomaly_det_module`, `upsample_module`) its state dict as arrays
-            of any real floating dtype in PyTorch's layouts; all six parts, or `vq_model` alone.
+        files: For each part (the keys of `PARTS`) its state dict as arrays in PyTorch's layouts; all
+            six parts, or `vq_model` alone.
         names: For each part what comes before its tensors in messages; `"<part>: "` by default.
 
     Returns:
@@ -65,14 +61,19 @@ def authors_to_variables(files: Tensors, names: Mapping[str, str] | None = None)
             f"the parts given are {', '.join(sorted(files))}; "
             f"give vq_model alone or all of {', '.join(PARTS)}"
         )
+    prefixes = {part: f"{part}: " for part in files} | dict(names or {})
     given = {
         (part, name): array for part, tensors in files.items() for name, array in tensors.items()
     }
     try:
-        entries = table(not absent, **_sizes(given, not absent))
+        sizes = infer_sizes(files)
+    except KeyError as error:
+        part, name = error.args[0]
+        raise _unlike(f"missing: {prefixes[part]}{name}") from error
+    try:
+        entries = table(not absent, **sizes)
     except VqadError as error:
         raise _unlike(str(error)) from error
-    prefixes = {part: f"{part}: " for part in files} | dict(names or {})
     label = {key: prefixes[key[0]] + key[1] for key in (*entries, *given)}
     both = [key for key in entries if key in given]
     faults = {
@@ -98,18 +99,22 @@ def authors_to_variables(files: Tensors, names: Mapping[str, str] | None = None)
     return unflatten_dict(arrays)
 
 
-def infer_sizes(variables: Mapping) -> dict[str, int]:
-    """Reads the model's fields off its variables, as `authors_to_variables` returns them.
+def infer_sizes(files: Tensors) -> dict[str, int]:
+    """The model's fields, read off state dicts as `authors_to_variables` takes them.
 
-    Of the autoencoder alone, `restriction_width`, `object_bottleneck` and `unet_width` are missing.
+    Of `vq_model` alone, `restriction_width`, `object_bottleneck` and `unet_width` are missing.
+    Raises a KeyError with the part and name of a tensor that is not there.
     """
-    layers = len(variables["params"]["autoencoder"]["encoder_hi"]["residual_stack"])
-    flat = flatten_dict(variables)
-    return _vote(
-        "detector" in variables["params"],
-        layers,
-        lambda _, entry: flat[entry.path].transpose(np.argsort(entry.axes)).shape,
+    sizes = {}
+    for size, (part, name) in TELLING.items():
+        if part in files:
+            if name not in files[part]:
+                raise KeyError((part, name))
+            sizes[size] = int((*np.shape(files[part][name]), 0)[0])
+    layers = (
+        re.match(r"_encoder_b\._residual_stack\._layers\.(\d+)", n) for n in files["vq_model"]
     )
+    return {**sizes, "residual_layers": len({found[1] for found in layers if found})}
 
 
 def bgr_to_rgb(variables: Mapping) -> dict:
@@ -126,37 +131,6 @@ def bgr_to_rgb(variables: Mapping) -> dict:
         if name in params
     }
     return {**variables, "params": unflatten_dict({**params, **turned}, sep=".")}
-
-
-def _sizes(given: Mapping[tuple[str, str], np.ndarray], whole: bool) -> dict[str, int]:
-    """The sizes that most tensors have, so that one of others stands out."""
-    stacks: dict[str, set] = {}
-    for part, name in given:
-        found = re.match(r"(\w+)\._residual_stack\._layers\.([^.]*)", name)
-        if part == "vq_model" and found:
-            stacks.setdefault(found[1], set()).add(found[2])
-    # A number left out is then missing, and a larger one left over.
-    layers = Counter(map(len, stacks.values())).most_common(1)[0][0] if stacks else 1
-    return _vote(whole, layers, lambda key, _: np.shape(given.get(key)))
-
-
-def _vote(
-    whole: bool, layers: int, shape: Callable[[tuple[str, str], Entry], tuple[int, ...]]
-) -> dict[str, int]:
-    """The model's fields, each as most of the tensors say; a VqadError if none tells one."""
-    votes: dict[int, Counter] = {}
-    for key, entry in table(whole, **{**_PROBE, "residual_layers": layers}).items():
-        found = shape(key, entry)
-        for axis, side in enumerate(entry.shape):
-            votes.setdefault(side, Counter()).update(found[axis : axis + 1])
-    votes[0] = Counter([layers])
-    sizes = {}
-    for name, side in _PROBE.items():
-        if side in votes:
-            if not votes[side]:
-                raise VqadError(f"no tensor tells {name}")
-            sizes[name] = votes[side].most_common(1)[0][0]
-    return sizes
 
 
 def _unlike(reason: str) -> VqadError:

@@ -10,13 +10,12 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from vqad.checkpoints import save_weights
-from vqad.errors import VqadError
+from vqad.errors import VqadError, reason
 from vqad.interop.authors import authors_to_variables, bgr_to_rgb, infer_sizes
 from vqad.interop.authors_table import PARTS
 from vqad.paths import check_local
@@ -26,9 +25,9 @@ _IGNORED = re.compile(
     r"(pre_processor|post_processor|evaluator|(image|pixel)_threshold"
     r"|(image|pixel|normalization)_metrics)\."
 )
+_PREFIXES = {part: of.anomalib for part, of in PARTS.items()}
 # What the name of each part's file contains in the authors' checkpoint directories; their training
 # writes "_upsample", their test reads "upsample_module".
-_PREFIXES = {part: of.anomalib for part, of in PARTS.items()}
 _FILE_MARKS = {part: part for part in PARTS} | {"upsample_module": "_upsample"}
 
 
@@ -44,26 +43,22 @@ class TorchCheckpoint:
 
 
 def read_checkpoint(path: str | Path) -> TorchCheckpoint:
-    """Reads the authors' checkpoints, or one of anomalib's `Dsr`.
-
-    Args:
-        path: A directory of the authors with one file (`.pckl`, `.pth` or `.pt`) for each part,
-            recognised by what its name contains, or with the stage-1 file alone; or that file; or
-            a Lightning checkpoint of anomalib, or its state dict alone. Of anomalib's tensors
-            thresholds and metrics are left out; any other beside the networks is an error.
-
-    Raises:
-        VqadError: There is nothing at `path`, or it cannot be read safely, or is something else.
-    """
+    """Reads what `import_weights` takes as `src`; raises a VqadError for anything else."""
     path = Path(path)
-    if path.is_dir():
-        return _authors({part: (file, _load(file)) for part, file in _parts(path).items()})
-    content = _load(path)
-    if "state_dict" in content:
-        return _anomalib(path, content["state_dict"])
-    if any(str(name).startswith(tuple(_PREFIXES.values())) for name in content):
-        return _anomalib(path, content)
-    return _authors({"vq_model": (path, content)})
+    parts = _parts(path) if path.is_dir() else {"vq_model": path}
+    content = {part: _load(file) for part, file in parts.items()}
+    if not path.is_dir():
+        state = content["vq_model"]
+        if "state_dict" in state:
+            return _anomalib(path, state["state_dict"])
+        if any(str(name).startswith(tuple(_PREFIXES.values())) for name in state):
+            return _anomalib(path, state)
+    return TorchCheckpoint(
+        format="authors",
+        files={part: _arrays(file, content[part]) for part, file in parts.items()},
+        names={part: f"{file.name}: " for part, file in parts.items()},
+        sources=[file.name for file in parts.values()],
+    )
 
 
 def _parts(folder: Path) -> dict[str, Path]:
@@ -72,18 +67,18 @@ def _parts(folder: Path) -> dict[str, Path]:
     for file in sorted(folder.iterdir()):
         if file.suffix not in (".pckl", ".pth", ".pt"):
             continue
-        parts = [part for part, mark in _FILE_MARKS.items() if mark in file.name]
-        if len(parts) != 1:
+        part = next((part for part, mark in _FILE_MARKS.items() if mark in file.name), None)
+        if part is None:
             raise VqadError(
                 f"{file}: the name tells no part of DSR; keep only files whose names contain "
                 f"one of {', '.join(_FILE_MARKS.values())}"
             )
-        if parts[0] in found:
+        if part in found:
             raise VqadError(
-                f"{folder}: {found[parts[0]].name} and {file.name} are both {parts[0]}; "
-                "give a directory with the files of one object"
+                f"{folder}: {found[part].name} and {file.name} are both {part}; give a directory "
+                "with the files of one object"
             )
-        found[parts[0]] = file
+        found[part] = file
     absent = [part for part in PARTS if part not in found]
     if absent and set(found) != {"vq_model"}:
         raise VqadError(
@@ -92,37 +87,32 @@ def _parts(folder: Path) -> dict[str, Path]:
     return found
 
 
-def _authors(read: Mapping[str, tuple[Path, Mapping]]) -> TorchCheckpoint:
-    return TorchCheckpoint(
-        format="authors",
-        files={part: _arrays(file, content) for part, (file, content) in read.items()},
-        names={part: f"{file.name}: " for part, (file, _) in read.items()},
-        sources=[file.name for file, _ in read.values()],
-    )
-
-
 def _anomalib(path: Path, state: Any) -> TorchCheckpoint:
     if not isinstance(state, Mapping):
         raise VqadError(f"{path}: has no state_dict; give a Lightning checkpoint of anomalib's Dsr")
     files: dict[str, dict] = {part: {} for part in PARTS}
-    ignored, left = [], []
+    others = []
     for name, value in state.items():
-        name = str(name)
-        part = next((part for part in PARTS if name.startswith(_PREFIXES[part])), None)
-        if part is not None:
-            files[part][name.removeprefix(_PREFIXES[part])] = value
+        part = next((part for part in PARTS if str(name).startswith(_PREFIXES[part])), None)
+        if part is None:
+            others.append(str(name))
         else:
-            (ignored if _IGNORED.match(name) else left).append(name)
-    if left:
+            files[part][name.removeprefix(_PREFIXES[part])] = value
+    if left := [name for name in others if not _IGNORED.match(name)]:
         raise VqadError(
             f"{path}: left over: {', '.join(left)}; give an unchanged checkpoint of anomalib's Dsr"
         )
     arrays = {part: _arrays(path, tensors) for part, tensors in files.items()}
-    return TorchCheckpoint("anomalib", arrays, _PREFIXES, [path.name], ignored)
+    return TorchCheckpoint("anomalib", arrays, _PREFIXES, [path.name], others)
 
 
 def _load(path: Path) -> Mapping[str, Any]:
-    torch = _torch()
+    try:
+        import torch
+    except ImportError as error:
+        raise VqadError(
+            "reading PyTorch checkpoints needs PyTorch: pip install vqad[torch]"
+        ) from error
     if not path.is_file():
         raise VqadError(f"{path}: no such file or directory; give a PyTorch checkpoint of DSR")
     _check_stored(path)
@@ -130,11 +120,11 @@ def _load(path: Path) -> Mapping[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged pickle can raise anything
         culprit = re.search(r"GLOBAL [\w.]+|Unsupported operand \d+", str(error))
-        reason = culprit[0] if culprit else " ".join(f"{type(error).__name__} {error}".split())[:80]
+        told = culprit[0] if culprit else reason(error)[:80]
         raise VqadError(
             f"{path}: refused, the file is damaged or holds more than plain tensors, which could "
-            f"run code ({reason}); if you trust it, load it in PyTorch and save again its "
-            "plain tensors alone"
+            f"run code ({told}); if you trust it, load it in PyTorch and save again its plain "
+            "tensors alone"
         ) from error
     if not isinstance(content, Mapping):
         raise VqadError(
@@ -159,7 +149,7 @@ def _check_stored(path: Path) -> None:
 
 def _arrays(path: Path, tensors: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """Tensors as arrays, once each is plain: its numbers in memory, one by one."""
-    torch = _torch()
+    import torch
 
     def plain(value: Any) -> bool:
         return (
@@ -181,23 +171,14 @@ def _arrays(path: Path, tensors: Mapping[str, Any]) -> dict[str, np.ndarray]:
     }
 
 
-def _torch() -> ModuleType:
-    try:
-        import torch
-    except ImportError as error:
-        raise VqadError(
-            "reading PyTorch checkpoints needs PyTorch: pip install vqad[torch]"
-        ) from error
-    return torch
-
-
 def import_weights(src: str | Path, out: str | Path) -> dict[str, Any]:
     """Writes a vqad checkpoint with the weights of another DSR implementation.
 
     Args:
-        src: The authors' checkpoint directory (six `.pckl` files) or their stage-1 file alone, or a
-            Lightning checkpoint of anomalib's `Dsr`, or its state dict alone. The authors' networks
-            see BGR images; their weights are converted, so that the result takes RGB.
+        src: The authors' checkpoint directory (a `.pckl`, `.pth` or `.pt` file for each part,
+            recognised by what its name contains) or their stage-1 file alone, or a Lightning
+            checkpoint of anomalib's `Dsr`, or its state dict alone. The authors' networks see BGR
+            images; their weights are converted, so that the result takes RGB.
         out: The folder to write; must not exist or be empty.
 
     Returns:
@@ -213,10 +194,8 @@ def import_weights(src: str | Path, out: str | Path) -> dict[str, Any]:
     source = read_checkpoint(src)
     variables = authors_to_variables(source.files, source.names)
     bgr = source.format == "authors"
-    if bgr:
-        variables = bgr_to_rgb(variables)
     metadata = {
-        "model": infer_sizes(variables),
+        "model": infer_sizes(source.files),
         "origin": {
             "format": source.format,
             "source": source.sources,
@@ -224,5 +203,5 @@ def import_weights(src: str | Path, out: str | Path) -> dict[str, Any]:
             "ignored": source.ignored,
         },
     }
-    save_weights(os.fspath(out), variables, metadata)
+    save_weights(os.fspath(out), bgr_to_rgb(variables) if bgr else variables, metadata)
     return metadata
