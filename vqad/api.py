@@ -5,15 +5,15 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from etils import epath
 from ml_collections import ConfigDict
 
-from vqad.commands.flags import load_config
+from vqad.commands.flags import load_config, with_overrides
+from vqad.commands.messages import shown
 from vqad.commands.train import FOLDER_CONFIG, default_workdir
-from vqad.config.overrides import with_overrides
 from vqad.data.sources import open_source
 from vqad.errors import VqadError
 from vqad.evaluation.evaluate import evaluate_source
@@ -83,12 +83,11 @@ def train(
         raise VqadError("workdir: missing; give the folder of the run")
     folder = os.fspath(workdir)
     interruption = Interruption()
-    # Signals can be taken in the main thread alone.
-    main = threading.current_thread() is threading.main_thread()
-    with (
-        _shown() if verbose else contextlib.nullcontext(),
-        interruption.heeded() if main else contextlib.nullcontext(),
-    ):
+    with contextlib.ExitStack() as stack:
+        if verbose and not logging.getLogger("vqad").isEnabledFor(logging.INFO):
+            stack.enter_context(shown(sys.stdout, "%(asctime)s %(message)s"))
+        if threading.current_thread() is threading.main_thread():  # which alone can take signals
+            stack.enter_context(interruption.heeded())
         run(config, folder, interruption=interruption)
     return load(folder) if STAGES[config.stages[-1]].completes else None
 
@@ -144,26 +143,3 @@ def evaluate(
         cache_bytes=0,  # each image is read once
     )
     return evaluate_source(detector.predict_batch, source, batch_size, cases)
-
-
-@contextlib.contextmanager
-def _shown() -> Iterator[None]:
-    """Prints what vqad tells, where nobody else takes it, and of other libraries only errors."""
-    logger, absl = logging.getLogger("vqad"), logging.getLogger("absl")
-    if logger.isEnabledFor(logging.INFO):
-        yield
-        return
-    handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
-    before = logger.level, logger.propagate, absl.level
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
-    absl.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-        logger.setLevel(before[0])
-        logger.propagate = before[1]
-        absl.setLevel(before[2])

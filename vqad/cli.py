@@ -1,14 +1,13 @@
 """The command `vqad`: what is done with data and models, a subcommand each."""
 
 import argparse
-import contextlib
 import inspect
 import io
 import logging
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from types import ModuleType
 from typing import NoReturn
 
@@ -27,6 +26,7 @@ from vqad.commands import (
     report,
     train,
 )
+from vqad.commands.messages import shown
 from vqad.errors import VqadError, printable
 
 # A module's docstring is its help, `arguments` adds its arguments to a parser, and `run` takes what
@@ -66,7 +66,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         args = parse(sys.argv[1:] if argv is None else argv)
-        with _logging(args):
+        # Of what takes hours, lines tell the time.
+        told = "%(asctime)s %(message)s" if hasattr(args, "verbose") else "%(message)s"
+        level = logging.DEBUG if getattr(args, "verbose", False) else logging.INFO
+        with shown(None, told, level):
             code = COMMANDS[args.command].run(args) or 0
         sys.stdout.flush()
         return code
@@ -135,24 +138,3 @@ def split_fields(argv: Sequence[str]) -> tuple[list[str], list[str]]:
             own.append(re.sub(r"^--[\w-]+", lambda flag: flag[0].replace("_", "-"), arg))
         value_next = bool(field) and not field[1] and "=" not in arg
     return own, fields
-
-
-@contextlib.contextmanager
-def _logging(args: argparse.Namespace) -> Iterator[None]:
-    """Shows what the library logs, and of other libraries only errors."""
-    logging.getLogger("absl").setLevel(logging.ERROR)
-    logger = logging.getLogger("vqad")
-    handler = logging.StreamHandler()
-    # Of what takes hours, lines tell the time.
-    told = "%(asctime)s %(message)s" if hasattr(args, "verbose") else "%(message)s"
-    handler.setFormatter(logging.Formatter(told, "%H:%M:%S"))
-    before = logger.level, logger.propagate
-    logger.addHandler(handler)
-    logger.setLevel(logging.DEBUG if getattr(args, "verbose", False) else logging.INFO)
-    logger.propagate = False
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-        logger.setLevel(before[0])
-        logger.propagate = before[1]

@@ -9,8 +9,8 @@ from ml_collections import ConfigDict
 from tiny import tiny_config
 
 import vqad
+from vqad.commands.flags import with_overrides
 from vqad.config import base_config
-from vqad.config.overrides import with_overrides
 from vqad.errors import VqadError
 
 # Of ml_collections, which loads configurations so.
@@ -91,12 +91,12 @@ def test_what_it_tells_is_printed_unless_the_program_takes_it(ran, tmp_path, cap
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        ({"stage2.step": 3}, r"config\.stage2\.step: .* no such field; did you mean stage2\.steps"),
-        ({"stage2": {"no": 1}}, r"config\.stage2\.no: the configuration has no such field"),
-        ({"seed.more": 1}, r"config\.seed\.more: the configuration has no such field"),
-        ({"stage2": 3}, r"config\.stage2: 3; a section"),
-        ({"seed": "a"}, r"config\.seed: 'a'; must be of the kind of 0"),
-        ({"seed": 1.5}, r"config\.seed: 1\.5; must be"),
+        ({"stage2.step": 3}, r"config\.stage2\.step: .*no such field; did you mean steps"),
+        ({"stage2": {"no": 1}}, r"config\.stage2\.no: .* no such field"),
+        ({"seed.more": 1}, r"config\.seed\.more: .* no such field"),
+        ({"stage2": 3}, r"config\.stage2: 3 cannot be set"),
+        ({"seed": "a"}, r"config\.seed: 'a' cannot be set"),
+        ({"seed": 1.5}, r"config\.seed: 1\.5 cannot be set"),
     ],
 )
 def test_values_that_no_field_takes(given, told):

@@ -295,25 +295,19 @@ def test_the_command_refuses_what_was_not_judged(judged, tmp_path, capsys):
     found = json.loads(kept)
     try:
         for content, message in (
-            ("{", "cannot be read"),
-            ("[]", "cannot be read"),
-            (json.dumps({**found, "about": {}}), "cannot be read (KeyError('image_size'))"),
+            ("{", "damaged"),
+            ("[]", "damaged"),
+            (json.dumps({**found, "about": {}}), "damaged"),
             (json.dumps({**found, "about": {**found["about"], "step": 5}}), "is of step 5"),
-            (changed(found, "about", image_size="32"), "damaged, image_size is '32'"),
-            (changed(found, "overall", image_ap="x"), "damaged, overall.image_ap is 'x', not a"),
-            (changed(found, "classes", hole=[1]), r"damaged, classes.hole is [1], no set"),
-            (changed(found, "classes", hole={"images": "<b>"}), "damaged, classes.hole.images is"),
-            (
-                changed(found, "overall", intervals={"pixel_ap": ["0", 1]}),
-                "damaged, overall.intervals.pixel_ap is ['0', 1], not two numbers",
-            ),
-            (
-                changed(found, "centre_224", overall=3, classes={}),
-                "damaged, centre_224.overall is 3",
-            ),
+            (changed(found, "about", image_size="32"), "image_size is of a wrong type"),
+            (changed(found, "overall", image_ap="x"), "a figure is of a wrong type"),
+            (changed(found, "classes", hole=[1]), "damaged"),
+            (changed(found, "classes", hole={"images": "<b>"}), "a figure is of a wrong type"),
+            (changed(found, "overall", intervals={"pixel_ap": ["0", 1]}), "a figure is of"),
+            (changed(found, "centre_224", overall=3, classes={}), "damaged"),
         ):
             path.write_text(content)
-            assert f"evaluation.json: {message}" in refused()
+            assert re.search(f"evaluation.json: .*{message}", refused())
         path.unlink()
         assert "evaluation.json: no such file" in refused()
         os.mkfifo(path)  # opened, it would be waited for

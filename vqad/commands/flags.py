@@ -1,15 +1,17 @@
-"""Configurations from the command line: --config=<file> and --config.<field>=<value>."""
+"""Configurations: --config=<file> and --config.<field>=<value>, and the same from Python."""
 
+import copy
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from vqad.commands.arguments import Parser, add
-from vqad.errors import VqadError
+from vqad.errors import VqadError, reason
 
 NAMES = "demo, small, pretrain:small, stage1, stage2, stage3"
 
@@ -54,7 +56,7 @@ def load_config(argv: Sequence[str]) -> ConfigDict:
     )
     try:
         rest = values(["vqad", *argv])[1:]
-        config = values["config"].value
+        config: Any = values["config"].value
         config.lock()  # a file that could not be read is only told now
     except Exception as error:  # a configuration is Python, and may raise anything
         raise VqadError(_told(error, argv, given)) from error
@@ -71,11 +73,37 @@ def _told(error: Exception, argv: Sequence[str], given: str) -> str:
         field = (re.findall(r"\w+", str(error)) or ["?"])[0]
         flag = next((arg for arg in argv if arg.startswith("--config.") and field in arg), None)
         if flag:
-            similar = re.search(r'Did you mean \\*"(\w+)', str(error))
-            hint = f"; did you mean {similar[1]}?" if similar else ""
-            return f"{flag}: the configuration has no such field{hint}"
+            return f"{flag}: {_no_such_field(error)}"
     if isinstance(error, AttributeError | KeyError | OSError | ImportError | NameError):
         return f"--config: the file fails with {error!r}"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     message = lines[-1] if "Traceback" in str(error) else " ".join(lines)
     return re.sub(r"^[\w.]*Error: ", "", message) or type(error).__name__
+
+
+def _no_such_field(error: Exception) -> str:
+    """What a ConfigDict's error about a field that it does not have says."""
+    similar = re.search(r'Did you mean \\*"(\w+)', str(error))
+    hint = f"; did you mean {similar[1]}?" if similar else ""
+    return f"the configuration has no such field{hint}"
+
+
+def with_overrides(config: ConfigDict, overrides: Mapping[str, Any]) -> ConfigDict:
+    """A locked copy of a configuration with other values; fields that follow these follow them.
+
+    A field of a section has a dot in its name, or the section is a mapping:
+    ``{"stage2.steps": 100}`` or ``{"stage2": {"steps": 100}}``. Raises a VqadError for a field that
+    is not there, and for a value of another kind.
+    """
+    from flax.traverse_util import flatten_dict  # imports JAX
+
+    config = copy.deepcopy(config).lock()
+    for name, value in flatten_dict(dict(overrides), sep=".").items():
+        try:
+            plain = os.fspath(value) if isinstance(value, os.PathLike) else value
+            config.update_from_flattened_dict({name: plain})
+        except KeyError as error:
+            raise VqadError(f"config.{name}: {_no_such_field(error)}") from error
+        except (TypeError, ValueError) as error:
+            raise VqadError(f"config.{name}: {value!r} cannot be set; {reason(error)}") from error
+    return config

@@ -43,7 +43,7 @@ def authors_to_variables(files: Tensors, names: Mapping[str, str] | None = None)
     """Maps state dicts of the authors' networks to vqad's variables.
 
     Args:
-        files: For each part (the keys of `PARTS`) its state dict as arrays in PyTorch's layouts; all
+        files: For each part (the keys of `PARTS`) its state dict, arrays in PyTorch's layouts; all
             six parts, or `vq_model` alone.
         names: For each part what comes before its tensors in messages; `"<part>: "` by default.
 

@@ -1,12 +1,12 @@
 """What `evaluation.json` holds: read, and held against what is predicted now."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from etils import epath
 
-from vqad.errors import VqadError
+from vqad.errors import VqadError, explained
 from vqad.evaluation.figures import resampled_image_figures
 from vqad.prediction.results import is_number, read_json
 from vqad.report.page import Card
@@ -23,13 +23,10 @@ def read_evaluation(workdir: str, step: int) -> dict[str, Any]:
     path = epath.Path(workdir) / "evaluation.json"
     if not path.exists():
         raise VqadError(f"{path}: no such file; {_AGAIN}")
-    try:
+    kinds = (AttributeError, KeyError, TypeError, ValueError)
+    with explained(path, "damaged or cannot be read", _AGAIN, kinds):
         evaluation = read_json(path)
-        fault = next(_faults(evaluation), None)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise VqadError(f"{path}: cannot be read ({error!r}); {_AGAIN}") from error
-    if fault:
-        raise VqadError(f"{path}: damaged, {fault}; {_AGAIN}")
+        _check(evaluation)
     found = evaluation["about"]["step"]
     if found != step:
         raise VqadError(f"{path}: is of step {found}, the model of step {step}; {_AGAIN}")
@@ -65,30 +62,20 @@ def check_cards(cards: Sequence[Card], overall: Mapping[str, Any], name: str) ->
             )
 
 
-def _faults(evaluation: Mapping[str, Any]) -> Iterator[str]:
-    """What is of a wrong type, in words; what is missing raises a KeyError."""
-    about, size = evaluation["about"], evaluation["about"]["image_size"]
-    for key, kind in _ABOUT.items():
-        if type(about[key]) is not kind:
-            yield f"{key} is {about[key]!r:.40}"
-    if [type(side) for side in size] != [int, int]:
-        yield f"image_size is {size!r:.40}"
-    figures = {f"overall.{key}": evaluation["overall"][key] for key in _COMPARED}
-    figures |= {key: evaluation.get(key) for key in ("images", "seconds_per_image")}
-    for part, protocol in {"": evaluation, **evaluation}.items():
-        if not isinstance(protocol, dict) or "overall" not in protocol:
-            continue
-        rows = {f"classes.{key}": row for key, row in protocol["classes"].items()}
-        for place, row in {"overall": protocol["overall"], **rows}.items():
-            name = f"{part}.{place}".removeprefix(".")
-            if not isinstance(row, dict):
-                yield f"{name} is {row!r:.40}, no set of figures"
-                return
-            figures |= {f"{name}.{key}": row[key] for key in row if key != "intervals"}
-            for key, ends in (row.get("intervals") or {}).items():
-                pair = isinstance(ends, list) and len(ends) == 2 and all(map(is_number, ends))
-                if ends is not None and not pair:
-                    yield f"{name}.intervals.{key} is {ends!r:.40}, not two numbers or null"
-    for name, value in figures.items():
-        if value is not None and not is_number(value):
-            yield f"{name} is {value!r:.40}, not a number or null"
+def _check(evaluation: Mapping[str, Any]) -> None:
+    """Refuses what is of a wrong type with a ValueError, or what a wrong type raises."""
+    about = evaluation["about"]
+    found = {f"about.{key}": type(about[key]) is kind for key, kind in _ABOUT.items()}
+    found["image_size"] = [type(side) for side in about["image_size"]] == [int, int]
+    numbers = [evaluation["overall"][key] for key in _COMPARED]
+    numbers += [evaluation.get(key) for key in ("images", "seconds_per_image")]
+    for protocol in (evaluation, *evaluation.values()):
+        if isinstance(protocol, dict) and "overall" in protocol:
+            for row in (protocol["overall"], *protocol["classes"].values()):
+                numbers += [value for key, value in row.items() if key != "intervals"]
+                for ends in filter(None, (row.get("intervals") or {}).values()):
+                    low, high = ends
+                    numbers += [low or 0, high or 0]
+    found["a figure"] = all(value is None or is_number(value) for value in numbers)
+    if faults := [name for name, fits in found.items() if not fits]:
+        raise ValueError(f"{faults[0]} is of a wrong type")
