@@ -1,10 +1,7 @@
-"""A whole run: the stages of a configuration one after the other, then the judgement."""
+"""A whole run: the stages of a configuration one after the other, then the evaluation."""
 
-import errno
 import json
 import logging
-import os
-from pathlib import Path
 
 import jax
 from etils import epath
@@ -16,16 +13,17 @@ from vqad.data.checks import leaks
 from vqad.data.findings import NoTestSplit, act_on
 from vqad.data.source import Source
 from vqad.data.sources import open_source
-from vqad.errors import VqadError, printable
+from vqad.errors import VqadError, printable, reason
 from vqad.evaluation.evaluate import check_split, evaluate, is_evaluated
 from vqad.evaluation.observe import observer
 from vqad.paths import absolute, check_reachable, is_remote, links_out_of, odd_files
-from vqad.prediction.calibration import calibrate, check_enough
+from vqad.prediction.calibration import calibrate
+from vqad.prediction.thresholds import conformal_rank
 from vqad.processes import check_alike, is_first, wait_for_all
 from vqad.run_stage import takes_random_crops, train_stage
 from vqad.stages import STAGES
 from vqad.stages.stage import Stage
-from vqad.training.interruption import Interrupted, Interruption
+from vqad.training.interruption import Interruption
 from vqad.training.lock import WorkdirLock
 from vqad.training.resume import check_held_out, check_units, stage_before, steps_done
 from vqad.training.sharding import Shardings
@@ -39,13 +37,13 @@ def run(
     mode: str = "train",
     interruption: Interruption | None = None,
 ) -> None:
-    """Trains the stages of a configuration and judges the result, or only judges.
+    """Trains the stages of a configuration and evaluates the result, or only evaluates.
 
     Args:
       config: the configuration; see ``vqad.config.base_config``.
       workdir: folder for checkpoints, logs and the evaluation. A stage that finished there is not
         trained again; one that was interrupted continues.
-      mode: ``train`` (then judge, if stage 3 is among the stages) or ``evaluate``.
+      mode: ``train`` (then evaluate, if stage 3 is among the stages) or ``evaluate``.
       interruption: knows whether the run was asked to stop; None if nobody can.
 
     Raises:
@@ -69,7 +67,7 @@ def run(
         if mode == "evaluate":
             if is_first():
                 evaluate(config, workdir, checkpoints.find_folder(workdir))
-            wait_for_all("the judgement")
+            wait_for_all("the evaluation")
         else:
             lock = WorkdirLock(root)
             try:
@@ -77,25 +75,11 @@ def run(
             finally:
                 lock.release()
     except OSError as error:
-        raise VqadError(_told(error, workdir)) from error
-
-
-def _told(error: OSError, workdir: str) -> str:
-    """One line of what the system refused, which need not be about the workdir."""
-    reason = error.strerror or (str(error).splitlines() or [type(error).__name__])[0]
-    name = error.filename if isinstance(error.filename, str) else ""
-    if name and not is_remote(workdir):
-        here, path = (Path(os.path.abspath(each)) for each in (workdir, name))
-        making = here.is_relative_to(path) and not os.path.exists(here)
-        ours = making or path.is_relative_to(here)
-    else:
-        ours = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    if ours:
-        return (
-            f"--workdir={workdir}: {name and name + ' '}cannot be written ({reason}); free disk "
-            "space or permissions, or give another folder"
-        )
-    return f"{f'{name}: ' if name else ''}{reason}; mend that and run the same command again"
+        name = f"{error.filename}: " if isinstance(error.filename, str) else ""
+        raise VqadError(
+            f"{name}{reason(error)}; mend that (disk space, permissions, or another --workdir) and "
+            "run the same command again"
+        ) from error
 
 
 def _keep_compiled(folder: epath.Path) -> None:
@@ -151,8 +135,8 @@ def _train(config: ConfigDict, workdir: str, interruption: Interruption, lock: W
         )
     sources = _open_sources(config, left)
     _check_held_out(config, workdir, sources)
-    judged = completes and (left or not is_evaluated(config, workdir, last))
-    judged = judged and _has_test(config, sources)
+    evaluating = completes and (left or not is_evaluated(config, workdir, last))
+    evaluating = evaluating and _has_test(config, sources)
     if left and is_first():
         root.mkdir(parents=True, exist_ok=True)
         lock.take()
@@ -161,63 +145,36 @@ def _train(config: ConfigDict, workdir: str, interruption: Interruption, lock: W
     model = model_from_config(config)
     warm = _warm(config)
     for stage in left:
-        _stop_if_asked(interruption, f"before {stage.name}")
-        earlier = _earlier(config, workdir, stage) if stage.needs else None
+        interruption.check(f"before {stage.name}")
+        earlier = _earlier(config, workdir, stage)
         observe = None
         if config.evaluation.every_steps and is_first():
             observe = observer(config, model, stage)
         # Taken out, so that what it keeps in memory goes with its last stage.
         source = sources.pop(stage.name)
         train_stage(config, model, stage, source, workdir, earlier, warm, interruption, observe)
-    _stop_if_asked(interruption, "after the last stage")
-    if judged and is_first() and not is_evaluated(config, workdir, last):
+    interruption.check("after the last stage")
+    if evaluating and is_first() and not is_evaluated(config, workdir, last):
         evaluate(config, workdir, last)
     if completes and is_first():
         calibrate(config, last)
     wait_for_all("the end")
 
 
-def _stop_if_asked(interruption: Interruption, where: str) -> None:
-    """Heeds a signal that came where nothing could be stopped, as while a checkpoint was written.
-
-    Raises:
-      Interrupted: there was one.
-    """
-    if interruption.due():
-        raise Interrupted(where)
-
-
-def _tell_labelled(source: Source, share: float) -> None:
-    defects = "no labelled defects to train with"
-    if source.num_labelled:
-        defects = (
-            f"{source.num_labelled} labelled defects to train with, which are {share:g} of each "
-            "batch (config.labelled_share)"
-        )
-    logger.info(
-        "%s: %d good images and %s", source.name, len(source) - source.num_labelled, defects
-    )
-
-
-def _earlier(config: ConfigDict, workdir: str, stage: Stage) -> tuple[str, dict]:
-    """Name and variables of the checkpoint that a stage starts from."""
+def _earlier(config: ConfigDict, workdir: str, stage: Stage) -> tuple[str, dict] | None:
+    """Name and variables of the checkpoint that a stage starts from; None where it needs none."""
+    if not stage.needs:
+        return None
     if before := stage_before(config, stage):
-        folder = name = str(epath.Path(workdir) / before)
-    else:
-        folder = config.init_from
-        name = f"config.init_from={folder}"
-    variables, metadata = checkpoints.load_weights(folder)
-    check_units(config, variables, metadata, name)
-    return name, variables
+        return _weights(config, str(epath.Path(workdir) / before))
+    return _weights(config, config.init_from, f"config.init_from={config.init_from}")
 
 
 def _warm(config: ConfigDict) -> tuple[str, dict] | None:
     """Name and variables of the modules that start trained, from ``config.init_from``."""
     if not config.warm_start:
         return None
-    name = f"config.init_from={config.init_from}"
-    variables, metadata = checkpoints.load_weights(config.init_from)
-    check_units(config, variables, metadata, name)
+    name, variables = _weights(config, config.init_from, f"config.init_from={config.init_from}")
     if absent := [module for module in config.warm_start if module not in variables["params"]]:
         raise VqadError(
             f"config.warm_start: {name} holds no {', '.join(absent)}; it holds "
@@ -225,6 +182,13 @@ def _warm(config: ConfigDict) -> tuple[str, dict] | None:
         )
     params = {module: variables["params"][module] for module in config.warm_start}
     return name, {**variables, "params": params}
+
+
+def _weights(config: ConfigDict, folder: str, name: str = "") -> tuple[str, dict]:
+    """A checkpoint's name, by default its folder, and variables."""
+    variables, metadata = checkpoints.load_weights(folder)
+    check_units(config, variables, metadata, name or folder)
+    return name or folder, variables
 
 
 def _open_sources(config: ConfigDict, left: list[Stage]) -> dict[str, Source]:
@@ -251,10 +215,17 @@ def _open_sources(config: ConfigDict, left: list[Stage]) -> dict[str, Source]:
                 "--config.crop=whole"
             )
         if field == "surface":
-            _tell_labelled(source, config.labelled_share)
+            logger.info(
+                "%s: %d good images and %d labelled defects to train with, which are %g of each "
+                "batch (config.labelled_share)",
+                source.name,
+                len(source) - source.num_labelled,
+                source.num_labelled,
+                config.labelled_share if source.num_labelled else 0,
+            )
         if field == "surface" and config.calibration.held_out:
             source, held = source.hold_out(config.calibration.held_out)
-            check_enough(config, len(held))
+            conformal_rank(len(held), config.calibration.false_alarms)  # enough?
             logger.info("%s: %d good images are held out", source.name, len(held))
         opened[field] = source
     if left and left[0].needs and not stage_before(config, left[0]):
@@ -263,38 +234,31 @@ def _open_sources(config: ConfigDict, left: list[Stage]) -> dict[str, Source]:
 
 
 def _check_held_out(config: ConfigDict, workdir: str, sources: dict[str, Source]) -> None:
-    """Refuses to hold out what a stage was trained on already, here or elsewhere.
-
-    Raises:
-      VqadError: as ``check_held_out``.
-    """
+    """Refuses to hold out what a stage was trained on already, here or elsewhere."""
     if not config.calibration.held_out:
         return
     for name, source in sources.items():
         if STAGES[name].source != "surface":
             continue
-        folders = [str(epath.Path(workdir) / name)]
-        before = stage_before(config, STAGES[name])
-        if before is None:
-            folders.append(config.init_from)
-        elif before not in sources and STAGES[before].source == "surface":
-            folders.append(str(epath.Path(workdir) / before))
+        before, folders = stage_before(config, STAGES[name]), [str(epath.Path(workdir) / name)]
+        if before not in sources:
+            folders.append(str(epath.Path(workdir) / before) if before else config.init_from)
         for folder in folders:
-            if checkpoints.latest_step(folder) is None and folder != config.init_from:
-                continue
-            metadata = checkpoints.load_metadata(checkpoints.find_folder(folder))
-            if metadata.get("stage") != "stage1":
-                check_held_out(config.calibration.held_out, source.fingerprint(), metadata, folder)
+            if checkpoints.latest_step(folder) is not None or folder == config.init_from:
+                metadata = checkpoints.load_metadata(checkpoints.find_folder(folder))
+                if metadata.get("stage") != "stage1":
+                    share, images = config.calibration.held_out, source.fingerprint()
+                    check_held_out(share, images, metadata, folder)
 
 
 def _has_test(config: ConfigDict, sources: dict[str, Source]) -> bool:
-    """Opens, and so checks, what the run will be judged on; without it, says so."""
+    """Opens, and so checks, what the run will be evaluated on; without it, says so."""
     try:
         test = open_source(
             config.surface, "test", tuple(config.image_size), **where_data_is(config)
         )
     except NoTestSplit as error:
-        logger.warning("warning: %s; trained without a judgement", printable(str(error)))
+        logger.warning("warning: %s; trained without an evaluation", printable(str(error)))
         return False
     for name, source in sources.items():
         if STAGES[name].source == "surface":

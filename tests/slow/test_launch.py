@@ -357,7 +357,7 @@ def test_stages_of_other_origin_are_refused(demo, tmp_path):
 def test_workdirs_that_cannot_be_used_are_refused(tmp_path):
     (tmp_path / "file").write_text("")
     assert "is a file" in refused(launch(tmp_path / "file"))
-    assert "cannot be written" in refused(launch(tmp_path / "file" / "run"))
+    assert "mend that" in refused(launch(tmp_path / "file" / "run"))
     assert "--workdir: missing" in refused(launch(""))
     assert "--workdir=s3://bucket/run: no such storage" in refused(launch("s3://bucket/run"))
     assert not Path("s3:").exists()

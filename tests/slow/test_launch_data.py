@@ -86,7 +86,7 @@ def test_ksdd2_is_prepared_and_trained_at_its_size(data, tmp_path):
     trained(workdir, "stage2", result)
     assert "ksdd2/unsupervised/1.0.0 is not whole: 2 train good instead of 2085" in result.stderr
     assert (
-        "tfds:ksdd2/unsupervised: 2 good images and no labelled defects to train with\n"
+        "tfds:ksdd2/unsupervised: 2 good images and 0 labelled defects to train with, "
         in result.stderr
     )
     assert shown_sizes(workdir, "stage2") == {(640, 2 * 224)}
@@ -121,7 +121,7 @@ def test_mvtec_category_is_prepared_and_trained(data, tmp_path):
     # Of the size of KolektorSDD2, whose compiled step is there.
     result = run(workdir, *flags, config="stage2.py:mvtec_ad/bottle", size=KSDD2_SIZE)
     trained(workdir, "stage2", result)
-    assert "tfds:mvtec_ad/bottle: 2 good images and no labelled defects" in result.stderr
+    assert "tfds:mvtec_ad/bottle: 2 good images and 0 labelled defects" in result.stderr
 
 
 def test_folder_with_labelled_defects_is_trained_and_judged(data, tmp_path):

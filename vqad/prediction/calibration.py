@@ -7,23 +7,11 @@ from ml_collections import ConfigDict
 
 from vqad.config import where_data_is
 from vqad.data.sources import open_source
-from vqad.errors import VqadError
 from vqad.prediction import thresholds
 from vqad.prediction.loading import load_folder
 from vqad.training.resume import check_held_out
 
 logger = logging.getLogger(__name__)
-
-
-def check_enough(config: ConfigDict, images: int) -> None:
-    """Raises a VqadError if a run holds out too few images for the wanted false-alarm rate."""
-    try:
-        thresholds.conformal_rank(images, config.calibration.false_alarms)
-    except VqadError as error:
-        raise VqadError(
-            f"config.calibration.held_out: {config.calibration.held_out:g} of {config.surface}: "
-            f"{error}"
-        ) from error
 
 
 def calibrate(config: ConfigDict, folder: str) -> None:
@@ -47,7 +35,6 @@ def calibrate(config: ConfigDict, folder: str) -> None:
     )
     kept, held = source.hold_out(share)
     check_held_out(share, kept.fingerprint(), detector.metadata, folder)
-    check_enough(config, len(held))
     pictures = (held[i]["image"] for i in range(len(held)))
     limits = detector.calibrate(pictures, rate, batch_size=config.evaluation.batch_size)
     path = thresholds.write(folder, dataclasses.replace(limits, held_out=True))

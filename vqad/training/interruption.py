@@ -74,6 +74,11 @@ class Interruption:
         self._looks += 1
         return multihost_utils.reached_preemption_sync_point(self._looks)
 
+    def check(self, where: str) -> None:
+        """Raises ``Interrupted`` if a signal came where nothing could be stopped before."""
+        if self.due():
+            raise Interrupted(where)
+
     def _receive(self, number: int, frame: FrameType | None) -> None:
         first, self.asked = self.asked is None, signal.Signals(number).name
         if first and jax.process_count() > 1:
