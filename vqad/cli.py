@@ -36,7 +36,7 @@ from vqad.errors import VqadError, printable
 GROUPS = {
     "data": (doctor, prepare),
     "train": (train, plan),
-    "judge": (evaluate, calibrate, report, benchmark),
+    "evaluate": (evaluate, calibrate, report, benchmark),
     "use": (predict, demo),
     "share": (export, import_weights),
 }

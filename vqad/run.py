@@ -118,7 +118,7 @@ def _train(config: ConfigDict, workdir: str, interruption: Interruption, lock: W
         if done is not None and done >= settings.steps:
             logger.info("%s: already trained for %d steps, nothing to do", stage.name, done)
             continue
-        shardings.check_batch_size(
+        shardings.check_divides(
             f"config.{stage.name}.batch_size",
             settings.batch_size,
             settings.accumulate_steps,

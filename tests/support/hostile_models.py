@@ -86,7 +86,7 @@ class Config:
             json.dumps(describe(config, STAGES[name], str(work)))
             where_data_is(config, STAGES[name].source)
             settings = config[name]
-            Shardings.over_devices(**config.mesh).check_batch_size(
+            Shardings.over_devices(**config.mesh).check_divides(
                 name, settings.batch_size, settings.accumulate_steps
             )
 

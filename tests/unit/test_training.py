@@ -204,7 +204,7 @@ def test_batch_sizes_that_do_not_divide_are_refused():
     shardings = Shardings.over_devices()
     assert shardings.mesh.size == 8
     with pytest.raises(VqadError, match="not divisible by the 8 devices; give 16"):
-        shardings.check_batch_size("config.stage1.batch_size", 12)
-    with pytest.raises(VqadError, match="8 devices times accumulate_steps=3; give 48"):
-        shardings.check_batch_size("config.stage1.batch_size", 32, 3)
-    shardings.check_batch_size("config.stage1.batch_size", 48, 3)
+        shardings.check_divides("config.stage1.batch_size", 12)
+    with pytest.raises(VqadError, match="8 devices times 3; give 48"):
+        shardings.check_divides("config.stage1.batch_size", 32, 3)
+    shardings.check_divides("config.stage1.batch_size", 48, 3)

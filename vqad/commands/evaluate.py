@@ -1,6 +1,6 @@
 """Evaluate a trained run again.
 
-It is judged as its own configuration says. Fields can be given anew: --config.surface=DIR takes
+It is evaluated as its own configuration says. Fields can be given anew: --config.surface=DIR takes
 another test split, --config.evaluation.split=images shares the work among devices.
 """
 

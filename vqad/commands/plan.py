@@ -73,7 +73,7 @@ def trainers_on(
         if images_per_chip:
             field = f"--images-per-chip={images_per_chip}"
             settings.batch_size = images_per_chip * topology.chips
-        shardings.check_batch_size(field, settings.batch_size, settings.accumulate_steps)
+        shardings.check_divides(field, settings.batch_size, settings.accumulate_steps)
         masks = labelled and stage.source == "surface"
         trainers[stage.name] = make_trainer(config, stage, model, masks, shardings)
     return trainers

@@ -51,16 +51,16 @@ def run(args: argparse.Namespace) -> None:
     source = open_source(surface, "test", size, cache_bytes=0, **where)  # each is read once
     if len(source) != evaluation["images"]:
         raise VqadError(
-            f"{source.name}: {len(source)} test images, but {evaluation['images']} were judged; "
-            "judge again with vqad evaluate, or give the same ones with --surface"
+            f"{source.name}: {len(source)} test images, but {evaluation['images']} were evaluated; "
+            "run vqad evaluate again, or give the same ones with --surface"
         )
-    judged = detector.model.clone(score_window=about["score_window"])
-    same_scores = judged == detector.model
-    detector = dataclasses.replace(detector, model=judged, image_size=size)
+    evaluated = detector.model.clone(score_window=about["score_window"])
+    same_scores = evaluated == detector.model
+    detector = dataclasses.replace(detector, model=evaluated, image_size=size)
     limits = detector.thresholds
     if limits is not None and not (same_scores and detector.has_thresholds(tile=False)):
         logger.warning(
-            "warning: %s: thresholds of other scores than were judged are not used", args.workdir
+            "warning: %s: thresholds of other scores than were evaluated are not used", args.workdir
         )
         limits = None
     limit = UNDECIDED if limits is None else limits.pixel
@@ -83,7 +83,7 @@ def _data_dir(settings: Mapping[str, Any], surface: str) -> str | None:
 
 
 def _batch_size(settings: Mapping[str, Any]) -> int:
-    """That of the run's judgement, as far as a checkpoint can be believed."""
+    """That of the run's evaluation, as far as a checkpoint can be believed."""
     found = settings.get("evaluation")
     size = found.get("batch_size") if isinstance(found, dict) else None
     return size if type(size) is int and 0 < size <= 1024 else 8

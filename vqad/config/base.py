@@ -156,7 +156,7 @@ def fields() -> dict[str, Any]:
             "cases": whole(4, 1, WIDEST),
             # Steps after which figures of the test split are taken along a stage; 0 never.
             "every_steps": whole(0),
-            # Modules to judge with fresh parameters, by commas: what would they do untrained?
+            # Modules to evaluate with fresh parameters, by commas: what would they do untrained?
             "reinitialize": Field(""),
         },
     }

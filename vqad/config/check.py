@@ -18,7 +18,7 @@ def validate(config: ConfigDict, training: bool = True) -> None:
     if training:
         _check_sources(config)
     elif not config.surface:
-        raise VqadError("config.surface: empty; give the folder or tfds:<name> to judge on")
+        raise VqadError("config.surface: empty; give the folder or tfds:<name> to evaluate on")
 
 
 def validate_values(config: ConfigDict) -> None:

@@ -1,1 +1,1 @@
-"""Metrics, judging a test split, pictures of what was found."""
+"""Metrics, evaluating a test split, pictures of what was found."""

@@ -25,7 +25,7 @@ _HEAT = np.array([(0, 0, 0), (110, 0, 60), (230, 60, 20), (255, 190, 40), (255, 
 
 @dataclass(frozen=True)
 class Case:
-    """One judged image: uint8 [h, w, 3] but for the truth and the predicted map.
+    """One evaluated image: uint8 [h, w, 3] but for the truth and the predicted map.
 
     The truth is uint8 [h, w] in {0, 1}, the mask float32 [h, w] in [0, 1].
     """

@@ -1,4 +1,4 @@
-"""Judging a trained model on a test split: figures, table and pictures in the workdir."""
+"""Evaluating a trained model on a test split: figures, table and pictures in the workdir."""
 
 import logging
 from typing import Any
@@ -24,7 +24,7 @@ from vqad.training.resume import check_units
 
 logger = logging.getLogger(__name__)
 
-# Raised when judging gives other figures: what an older version judged is judged anew.
+# Raised when there are other figures: what an older version evaluated is evaluated anew.
 FIGURES_VERSION = 4
 
 
@@ -32,20 +32,18 @@ def check_split(config: ConfigDict) -> None:
     """Raises a VqadError for what devices cannot share as ``config.evaluation.split`` says."""
     shardings, evaluation = shardings_for(config.evaluation.split), config.evaluation
     if evaluation.split == "images":
-        shardings.check_batch_size("config.evaluation.batch_size", evaluation.batch_size)
+        shardings.check_divides("config.evaluation.batch_size", evaluation.batch_size)
     elif evaluation.split == "height":
-        shardings.check_height("config.image_size", config.image_size[0], SIDE_MULTIPLE)
+        shardings.check_divides("config.image_size", config.image_size[0], SIDE_MULTIPLE)
 
 
 def evaluate(config: ConfigDict, workdir: str, folder: str) -> Evaluation:
-    """Judges the newest model of a checkpoint folder on the test split of ``config.surface``.
+    """Evaluates the newest model of a checkpoint folder on the test split of ``config.surface``.
 
-    Writes ``contact_sheet.png`` and then ``evaluation.json`` into the workdir and logs the table.
-    With ``config.evaluation.reinitialize`` they are called ``contact_sheet_without_<modules>.png``
-    and ``evaluation_without_<modules>.json``.
-
-    Raises a VqadError if there is no whole model, or it was trained otherwise, for bad test data,
-    and for sizes that the devices cannot share.
+    Writes ``contact_sheet.png`` and then ``evaluation.json`` into the workdir, with
+    ``_without_<modules>`` in their names where ``config.evaluation.reinitialize`` names modules, and
+    logs the table. Raises a VqadError if there is no whole model, or it was trained otherwise, for
+    bad test data, and for sizes that the devices cannot share.
     """
     check_split(config)
     variables, metadata = checkpoints.load_weights(folder)
@@ -77,17 +75,7 @@ def evaluate(config: ConfigDict, workdir: str, folder: str) -> Evaluation:
 
 
 def evaluate_source(predict: Predict, source: Source, batch_size: int, cases: int) -> Evaluation:
-    """Evaluates predictions on an opened test split.
-
-    Args:
-      predict: as of ``vqad.prediction.jitted.make_predict``.
-      source: the test split, with images of the size that ``predict`` takes.
-      batch_size: images at a time.
-      cases: how many of the most telling images of each kind to keep.
-
-    Raises:
-      VqadError: as ``evaluate_predictions``.
-    """
+    """Evaluates predictions on an opened test split; see ``evaluate_predictions``."""
     return evaluate_predictions(
         predict,
         evaluation_batches(source, batch_size=batch_size),
@@ -98,7 +86,7 @@ def evaluate_source(predict: Predict, source: Source, batch_size: int, cases: in
 
 
 def is_evaluated(config: ConfigDict, workdir: str, folder: str) -> bool:
-    """Whether the workdir holds the judgement that ``evaluate`` would make."""
+    """Whether the workdir holds the evaluation that ``evaluate`` would make."""
     try:
         found = read_json(_files(config, workdir)[1])
     except ValueError:  # nothing, or not what `evaluate` writes

@@ -37,16 +37,15 @@ def observer(config: ConfigDict, model: Dsr, stage: Stage) -> Observe | None:
 
     It is a function of the variables of all modules so far to float figures by name: the stage's
     metrics on good test images with fixed draws, the errors of I_gen and I_spc by frequency band
-    (``vqad.evaluation.bands``) and, once there is a detector, the figures of all test images by
-    M, or by M_up once there is an upsampler. Of a test split of good images alone there are no
-    figures of M. None, with a warning, without a test split.
+    and, once there is a detector and the test split has defects, the figures of all test images by
+    M or M_up. None, with a warning, without a test split.
     """
     if not config.surface:
         logger.warning("warning: config.evaluation.every_steps: no config.surface to look at")
         return None
     settings, size = config[stage.name].to_dict(), config.evaluation.batch_size
     try:
-        source, judged = _test_images(config)
+        source, has_defects = _test_images(config)
     except VqadError as error:
         logger.warning("warning: %s; no figures along %s", error, stage.name)
         return None
@@ -82,10 +81,12 @@ def observer(config: ConfigDict, model: Dsr, stage: Stage) -> Observe | None:
                 pairs = (np.concatenate([d[k] for d in drawn]) for k in (name, "I"))
                 for band, error in band_errors(*pairs).items():
                     figures[f"{name} {band}"] = error
-        if judged and "detector" in stage.modules:
+        if has_defects and "detector" in stage.modules:
             names = [source.names(i) for i in range(len(source))]
-            judge = functools.partial(predict, variables)
-            found = evaluate_predictions(judge, batches(), source.classes, names, k=1, resamples=1)
+            of_images = functools.partial(predict, variables)
+            found = evaluate_predictions(
+                of_images, batches(), source.classes, names, k=1, resamples=1
+            )
             figures |= {name: getattr(found.overall, name) for name in _FIGURES}
         return {name: value for name, value in figures.items() if value is not None}
 
@@ -93,7 +94,7 @@ def observer(config: ConfigDict, model: Dsr, stage: Stage) -> Observe | None:
 
 
 def _test_images(config: ConfigDict) -> tuple[Source, bool]:
-    """The surface's test split, and whether it holds defects to judge with."""
+    """The surface's test split, and whether it holds defects."""
     size = tuple(config.image_size)
     try:
         return open_source(config.surface, "test", size, **where_data_is(config)), True

@@ -1,4 +1,4 @@
-"""Judging a detector on a test split: figures overall and per class, worst and best cases."""
+"""A detector on a test split: figures overall and per class, worst and best cases."""
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,7 +22,7 @@ class Evaluation(Protocol):
         centre: the same by the paper's protocol, whose pixel figures leave out what is beyond the
             centre of 224 x 224 and whose image scores are those of the whole image; None unless
             the images are of 256 x 256, for which alone the paper defines it.
-        images: number of images judged.
+        images: number of images.
         seconds_per_image: time of prediction per image; None when there was only the first batch.
         cases: lists of at most k cases, most telling first, under "missed" (defective, lowest
             scores), "false alarms" (good, highest), "found" (defective, highest) and "quiet" (good,
@@ -43,12 +43,11 @@ def evaluate_predictions(
     k: int = 4,
     resamples: int = 1000,
 ) -> Evaluation:
-    """Judges predictions on a labelled test split.
+    """Evaluates predictions on a labelled test split.
 
-    A defect class is judged against all good images: its image figures are of that class's images
-    and every good image, its pixel figures of all pixels of the same images. Pixels are streamed,
-    image scores exact: memory is 10 MB a class and 3 kB an image (12 kB if defective), twice that
-    where there is a centre to judge.
+    A defect class is evaluated against all good images: its figures are of that class's images and
+    every good one. Pixels are streamed, image scores exact: memory is 10 MB a class and 3 kB an
+    image (12 kB if defective), twice that where there is a centre.
 
     Args:
         predict: as of `vqad.prediction.jitted.make_predict`.
@@ -90,7 +89,7 @@ def evaluate_predictions(
                 if not np.isfinite(value[row]).all():
                     raise VqadError(
                         f"{name}: the predicted {key} is not finite; the weights are damaged or "
-                        "training diverged, judge an earlier checkpoint"
+                        "training diverged, evaluate an earlier checkpoint"
                     )
             score, class_id = float(predicted["score"][row]), int(batch["class_id"][row])
             (bins, tails), truth = bin_scores(predicted["mask"][row]), batch["mask"][row]

@@ -69,7 +69,7 @@ def format_table(evaluation: Evaluation) -> str:
     for name, rows in parts.items():
         lines += [f"{name} ".ljust(len(groups), "-"), *map(line, rows)]
     good = evaluation.images - sum(figures.images for figures in evaluation.classes.values())
-    lines.append(f"Each class is judged against the {good} good images.")
+    lines.append(f"Each class is evaluated against the {good} good images.")
     if any("n.d." in row for row in every):
         lines.append("n.d.: not defined, for want of defective or of enough good images.")
     if evaluation.seconds_per_image is not None:

@@ -98,17 +98,15 @@ class Detector:
         """Looks for defects in one image or in several.
 
         An image is resized to ``image_size``, or cut into tiles of that size, and what is found is
-        brought back to the image's own size. Of one image that is resized one is computed, of tiles
-        and of several images always ``batch_size`` at a time (padded), so that there are two
-        programs to compile at most. They differ by rounding, which a verdict at the threshold, or a
-        feature between two codes, may show.
+        brought back to the image's own size. One image that is resized is computed alone; tiles and
+        several images come ``batch_size`` at a time, padded, with results that differ by rounding.
 
         Args:
-          images: one picture, or a sequence of them, or an array of several. A picture is a path,
-            Pillow's image (RGB or grey), or an RGB array [h, w, 3] (grey: [h, w]), uint8 or float
-            in [0, 1], of NumPy or what becomes one; several of one size may come as [n, h, w, 3].
-          tile: cut images of which a side is longer than that of ``image_size`` into tiles, which
-            the instance norms see alone; a shorter side is continued by its mirror image.
+          images: one picture, or a sequence of them. A picture is a path, Pillow's image (RGB or
+            grey), or an array [h, w, 3] (grey: [h, w]), uint8 or float in [0, 1]; several of one
+            size may come as [n, h, w, 3].
+          tile: cut images of which a side is longer than that of ``image_size`` into tiles; a
+            shorter side is continued by its mirror image.
           overlap: pixels that neighbouring tiles share at least; a quarter of the shorter side if
             None.
           batch_size: images or tiles computed at a time.
@@ -164,11 +162,10 @@ class Detector:
     ) -> Thresholds:
         """Sets thresholds by good images that were not trained on.
 
-        The pixels' threshold is taken from maps of ``image_size`` (or of tiles, joined): resized to
-        an image's own size, their highest values are lower, so that the promise holds there too.
-
         At most a share ``rate`` of good images is to be called defective by ``predict``, which uses
-        the thresholds from now on for predictions of the same kind; its arguments are the same.
+        the thresholds from now on for predictions of the same kind; its arguments are the same. The
+        pixels' threshold is taken from maps of ``image_size`` (or of tiles, joined), whose highest
+        values are no lower than when they are resized.
 
         Raises:
           VqadError: too few images for this rate, and what ``predict`` raises.

@@ -15,7 +15,7 @@ _ABOUT = {"checkpoint": str, "step": int, "surface": str, "image_size": list, "s
 _COMPARED = ("image_auroc", "image_ap")
 _NEAR = 1e-3  # of a figure
 _ROUNDING = 1e-4  # of a score, computed on another device or in other batches
-_AGAIN = "judge with vqad evaluate"
+_AGAIN = "run vqad evaluate"
 
 
 def read_evaluation(workdir: str, step: int) -> dict[str, Any]:
@@ -48,17 +48,17 @@ def check_cards(cards: Sequence[Card], overall: Mapping[str, Any], name: str) ->
         for shift in (-_ROUNDING, _ROUNDING)
     )
     for key in _COMPARED:
-        judged = np.nan if overall[key] is None else float(overall[key])
+        before = np.nan if overall[key] is None else float(overall[key])
         lowest, highest = float(low[key][0]), float(high[key][0])
-        near = lowest - _NEAR <= judged <= highest + _NEAR
-        if not near and not np.isnan([judged, lowest]).all():
+        near = lowest - _NEAR <= before <= highest + _NEAR
+        if not near and not np.isnan([before, lowest]).all():
             was, now = (
                 "not defined" if np.isnan(value) else f"{value:.3f}"
-                for value in (judged, (lowest + highest) / 2)
+                for value in (before, (lowest + highest) / 2)
             )
             raise VqadError(
-                f"{name}: other images or labels than were judged, whose {key} was {was} and here "
-                f"is {now}; judge again with vqad evaluate, or give the same ones with --surface"
+                f"{name}: other images or labels than were evaluated, whose {key} was {was} and here "
+                f"is {now}; run vqad evaluate again, or give the same ones with --surface"
             )
 
 

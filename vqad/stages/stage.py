@@ -78,7 +78,7 @@ class Stage:
 
     @property
     def completes(self) -> bool:
-        """Whether the whole network exists after the stage, so that it can judge images."""
+        """Whether the whole network exists after the stage, so that it can predict."""
         return self.modules == MODULES
 
 

@@ -24,10 +24,9 @@ def initial_variables(
 ) -> dict:
     """Variables at the start of a stage: fresh for what it trains, a checkpoint's for the rest.
 
-    ``earlier`` is the checkpoint that it starts from, ``warm`` one of modules that start trained,
-    each with its name. Returned are NumPy arrays, ``{"params", "codebook"}`` of the modules that
-    exist after this stage. Raises a VqadError if a checkpoint does not fit, or JAX may not use the
-    host.
+    ``earlier`` and ``warm`` are as of ``Trainer.init``. Returned are NumPy arrays, ``{"params",
+    "codebook"}`` of the modules that exist after this stage. Raises a VqadError if a checkpoint
+    does not fit, or JAX may not use the host.
     """
     variables = fresh_variables(model, stage, step_key(seed, "init", jnp.int32(0)))
 

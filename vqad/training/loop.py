@@ -51,7 +51,7 @@ def train(
       progress: where metrics and images go.
       profile: traces some of the steps.
       save: saves a state.
-      interruption: knows whether to stop; heeded after each step.
+      interruption: heeded after each step.
       observe: variables to more metrics, as of images that are not trained on.
       begun: when preparing began (``time.perf_counter``), to tell how long the first step took.
 
@@ -71,9 +71,8 @@ def train(
         if pending is not None:
             (step, metrics), pending = pending, None
             found = jax.device_get(metrics)
-            _stop_if_nonfinite(found[-1]["nonfinite_step"], name)
-            names = [each for each in found[0] if each != "nonfinite_step"]
-            progress.report(step, {each: np.mean([m[each] for m in found]) for each in names})
+            _stop_if_nonfinite(found[-1].pop("nonfinite_step"), name)
+            progress.report(step, {each: np.mean([m[each] for m in found]) for each in found[-1]})
 
     for step in range(start + 1, steps + 1):
         with profile.step(step - start):

@@ -25,17 +25,13 @@ class Progress:
     """Reports a stage's progress to the terminal, to TensorBoard and to ``metrics.jsonl``.
 
     On a terminal it is a bar, with other lines above it; elsewhere one plain line for each report.
-    Only the first process writes anything.
+    Only the ``primary`` process writes anything.
     """
 
     def __init__(
         self, workdir: str, stage: str, start: int, total: int, batch_size: int, primary: bool
     ) -> None:
-        """Opens the outputs of a stage of ``total`` steps.
-
-        Lines of steps behind ``start``, which an interrupted run may have left, are dropped. Only
-        the ``primary`` process writes.
-        """
+        """Opens the outputs of a stage of ``total`` steps; drops what is behind ``start``."""
         self.stage, self.total, self.batch_size = stage, total, batch_size
         self._ending = contextlib.ExitStack()
         self.begun = self.last = (start, time.perf_counter())
@@ -107,33 +103,25 @@ class Progress:
             self.bar.set_postfix_str(told, refresh=False)
             self.bar.n = step
             self.bar.refresh()
-        self._warn_if_diverged(step, values["loss"])
-
-    def _warn_if_diverged(self, step: int, loss: float) -> None:
-        if loss > DIVERGED * self.lowest > 0 and not self.told:
+        if values["loss"] > DIVERGED * self.lowest > 0 and not self.told:
             self.told = True
+            times = values["loss"] / self.lowest
             logger.warning(
-                "warning: %s step %d: the loss is %.0f times the lowest so far, %.4g; if it stays, "
-                "go on from a checkpoint before (delete those behind it) with a lower "
-                "config.%s.learning_rate",
-                self.stage,
-                step,
-                loss / self.lowest,
-                self.lowest,
-                self.stage,
+                f"warning: {self.stage} step {step}: the loss is {times:.0f} times the lowest so "
+                f"far, {self.lowest:.4g}; if it stays, go on from a checkpoint before (delete "
+                f"those behind it) with a lower config.{self.stage}.learning_rate"
             )
-        self.lowest = min(self.lowest, loss)
+        self.lowest = min(self.lowest, values["loss"])
 
     def observe(self, step: int, metrics: Mapping[str, float]) -> None:
         """Reports metrics of images that are not trained on; their time counts in no rate."""
         if not self.primary:
             return
-        values = {name: float(value) for name, value in metrics.items()}
-        entry = {"stage": self.stage, "step": step, "observed": values}
+        entry = {"stage": self.stage, "step": step, "observed": dict(metrics)}
         append(self.jsonl, json.dumps(entry) + "\n")
-        for name, value in values.items():
+        for name, value in metrics.items():
             self.writer.add_scalar(f"{self.stage}/observed/{name}", value, step)
-        text = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+        text = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
         logger.info("%s step %d observed: %s", self.stage, step, text)
         self.last = (step, time.perf_counter())
 

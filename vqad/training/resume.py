@@ -64,10 +64,10 @@ def describe(config: ConfigDict, stage: Stage, workdir: str) -> dict[str, Any]:
 
 
 def steps_done(config: ConfigDict, stage: Stage, workdir: str) -> int | None:
-    """How far a stage has come in a workdir, if the run may go on from there; None if not begun.
+    """How far a stage has come in a workdir; None if not begun.
 
-    Raises a VqadError if its newest checkpoint was trained with other settings, or from an earlier
-    stage that has been trained on since.
+    Raises a VqadError if it was trained with other settings, or from an earlier stage that has been
+    trained on since.
     """
     folder = epath.Path(workdir) / stage.name
     done = checkpoints.latest_step(folder)

@@ -32,10 +32,8 @@ class Shardings:
     ) -> "Shardings":
         """Lays devices, all there are if None, out as a mesh, those of a process side by side.
 
-        So a process's rows of a batch are its own in the order of all rows, too, and numbers do not
-        depend on which process has which devices. ``data`` and ``model`` are how many lie along
-        each axis, -1 all that ``model`` leaves; a VqadError if that is another number than there
-        are.
+        So numbers do not depend on which process has which devices. ``data`` and ``model`` are how
+        many lie along each axis, -1 all that ``model`` leaves; a VqadError if there are others.
         """
         devices = np.ravel(jax.devices() if devices is None else devices)
         devices = np.asarray(sorted(devices, key=lambda device: device.process_index))
@@ -67,9 +65,8 @@ class Shardings:
     ) -> tuple[Any, Any]:
         """Applies a function on every device to the device's own rows; inside of ``jax.jit``.
 
-        It makes of what every device sees whole, and of rows [n, ...], a tree of float arrays that
-        are means over the rows, and a tree of arrays with rows. Returned are the means over all
-        rows, and all rows.
+        Of what every device sees whole, and of rows [n, ...], it makes a tree of means over the
+        rows and a tree of arrays with rows. Returned are the means over all rows, and all rows.
         """
         everywhere, split = PartitionSpec(), self.batch.spec
 
@@ -108,31 +105,19 @@ class Shardings:
 
         return place
 
-    def check_batch_size(self, name: str, size: int, parts: int = 1, settled: bool = False) -> None:
-        """Refuses a batch size, called ``name``, that the devices cannot share evenly.
+    def check_divides(self, name: str, size: int, multiple: int = 1, settled: bool = False) -> None:
+        """Refuses a size, called ``name``, that is no ``multiple`` times the number of devices.
 
-        Each device works on its share in ``parts`` (``accumulate_steps``). A size that is
-        ``settled``, as of a stage that has begun, cannot be changed.
+        A size that is ``settled``, as a batch's of a stage that has begun, cannot be changed.
         """
-        share = self.mesh.size * parts
+        share = self.mesh.size * multiple
         if size % share:
-            above = -(-size // share) * share
-            times = f" times accumulate_steps={parts}" if parts > 1 else ""
-            begun = "the stage was begun with it: run on a number of devices that divides it"
-            advice = begun if settled else f"give {above}"
+            advice = f"give {-(-size // share) * share}"
+            if settled:
+                advice = "the stage was begun with it: run on a number of devices that divides it"
+            times = f" times {multiple}" if multiple > 1 else ""
             raise VqadError(
                 f"{name}: {size} is not divisible by the {self.mesh.size} devices{times}; {advice}"
-            )
-
-    def check_height(self, name: str, height: int, multiple: int) -> None:
-        """Raises a VqadError for a height that is no ``multiple`` times the number of devices."""
-        share = self.mesh.size * multiple
-        if height % share:
-            nearest = sorted({max(share, height // share * share), -(-height // share) * share})
-            raise VqadError(
-                f"{name}: a height of {height} cannot be split over {self.mesh.size} devices; it "
-                f"must be divisible by {multiple} x {self.mesh.size}, as "
-                f"{' or '.join(map(str, nearest))} is"
             )
 
     def put_batch(self, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:

@@ -89,10 +89,8 @@ def make_train_step(
     Returns:
       A function (state, frozen variables, batch as ``training_batches`` gives it) to (state,
       metrics, images): metrics are float32 scalars and ``nonfinite_step``, int32; images are the
-      outcome's, clipped to [0, 1], of each device its first few: no image moves between devices.
-      ``shown`` gives the first few of all.
+      outcome's, clipped to [0, 1], of each device its first few, of which ``shown`` gives some.
     """
-    settings = dict(settings)
 
     def gradients(variables: Mapping, inputs: Any) -> tuple[Any, Any]:
         trained, codebook, frozen = variables["params"], variables["codebook"], variables["frozen"]
@@ -158,8 +156,7 @@ def _over_parts(
 ) -> tuple[Any, Any]:
     """Applies a function to a batch in parts, one after the other, to fit into the memory.
 
-    It makes of arrays [m, ...] a tree of float arrays that are means over the images, and a tree of
-    arrays [m, ...]; these are then what it gives for the whole batch, up to rounding.
+    Of arrays [m, ...] it makes a tree of means over the images, and a tree of arrays [m, ...].
     """
     if parts == 1:
         return function(inputs)

@@ -88,17 +88,12 @@ class Trainer:
         warm: tuple[str, Mapping] | None = None,
         first_batch: Mapping[str, np.ndarray] | None = None,
     ) -> TrainState:
-        """The state before the first step.
+        """The state before the first step; a VqadError if a checkpoint does not fit.
 
         Args:
-          earlier: name and variables of the checkpoint that the stage starts from; None for what
-            needs none.
-          warm: name and variables of a checkpoint of which trained modules start, all that it is
-            given with; others start with fresh parameters.
+          earlier: name and variables of the checkpoint that the stage starts from, if it needs one.
+          warm: name and variables of modules that start trained; others start fresh.
           first_batch: this process's rows, where the stage sets its variables by data.
-
-        Raises:
-          VqadError: a checkpoint does not fit, or JAX may not use the host.
         """
         variables: Mapping = initial_variables(self.model, self.stage, self.seed, earlier, warm)
         if self.stage.initialize and first_batch is not None:
@@ -155,12 +150,9 @@ class Trainer:
             training["params"] = state.params
         checkpoints.save(manager, int(state.step), self.variables(state), metadata, training)
 
-    def lower(self, shapes: Mapping | None = None) -> jax.stages.Lowered:
-        """The step traced for its devices, without any array; for plans.
-
-        ``shapes`` are of all variables; of fresh ones if None.
-        """
-        split = split_variables(self.stage, shapes or variable_shapes(self.model, self.stage))
+    def lower(self) -> jax.stages.Lowered:
+        """The step traced for its devices, without any array; for plans."""
+        split = split_variables(self.stage, variable_shapes(self.model, self.stage))
         return self.jitted.lower(*self._arguments(*split))
 
     def batch_shapes(self) -> dict[str, jax.ShapeDtypeStruct]:

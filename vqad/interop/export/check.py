@@ -65,11 +65,11 @@ class Model:
     def __init__(self, trained: Detector) -> None:
         """Puts the weights onto the device; programs are compiled at their first use."""
         self._variables = jax.device_put(trained.variables)
-        self._judge, self._forced = _programs(trained.model, contents.usable_limits(trained))
+        self._detect, self._forced = _programs(trained.model, contents.usable_limits(trained))
 
     def __call__(self, images: np.ndarray) -> Outputs:
         """The outputs for images uint8 [n, h, w, 3]; see ``contents.make_detect``."""
-        return jax.device_get(self._judge(self._variables, images))
+        return jax.device_get(self._detect(self._variables, images))
 
     def with_codes(self, images: np.ndarray, codes: Outputs) -> tuple[Outputs, Outputs]:
         """The outputs with given codes, and how much further than the nearest one each was."""
