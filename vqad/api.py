@@ -45,8 +45,7 @@ def train(
         file that makes one; or a folder of good parts of a surface, which means ``small`` with
         that folder as ``surface`` and wants ``pictures``, any pictures for stage 1.
       workdir: folder of the run; of a folder of good parts ``runs/<its name>`` if None.
-      overrides: other values by field, for names with a dot: ``{"stage2.steps": 1000}``. A section
-        may be a mapping: ``{"stage2": {"steps": 1000}}``.
+      overrides: other values by field, as ``{"stage2.steps": 1000}``.
       verbose: whether to print what the run tells, unless the program takes the messages of the
         logger ``vqad`` itself.
       **fields: the same by keywords: ``surface="tiles", stage2={"steps": 1000}``.

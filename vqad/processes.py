@@ -41,10 +41,7 @@ def is_first() -> bool:
 
 
 def check_alike(values: Sequence[int], what: str, remedy: str) -> None:
-    """Refuses, on all, to go on where processes found other things: they would wait forever.
-
-    All give as many numbers, what they found; messages say ``what`` that is and the ``remedy``.
-    """
+    """Refuses, on all, to go on where processes found other numbers: they would wait forever."""
     if jax.process_count() == 1:
         return
     found = multihost_utils.process_allgather(np.array(values, np.int32))

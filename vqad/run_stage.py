@@ -1,6 +1,7 @@
 """One stage of a run: from the configuration to a trainer, its batches and its checkpoints."""
 
 import contextlib
+import functools
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -43,15 +44,7 @@ def make_trainer(
     labelled: bool,
     shardings: Shardings | None = None,
 ) -> Trainer:
-    """The trainer of a stage of a run.
-
-    Args:
-      config: the run's configuration, validated.
-      stage: the stage.
-      model: the network.
-      labelled: whether its source has labelled defects.
-      shardings: where arrays live; over all devices if None.
-    """
+    """The trainer of a stage, whose source has ``labelled`` defects or not."""
     return Trainer(
         model,
         stage,
@@ -92,34 +85,18 @@ def train_stage(
 ) -> None:
     """Trains one stage, or what is left of it, in ``workdir/<stage>``.
 
-    Args:
-      config: the run's configuration, validated.
-      model: the network.
-      stage: the stage.
-      source: where images come from.
-      workdir: the run's folder.
-      earlier: name and variables of the checkpoint that the stage starts from; None for stage 1.
-      warm: name and variables of modules that start trained.
-      interruption: knows whether to stop; heeded after each step.
-      observe: see ``train``.
-
-    Raises:
-      Interrupted: the run was asked to stop; what was trained is saved.
-      VqadError: non-finite loss (the last good checkpoint is kept), a checkpoint of another width,
-        a checkpoint that cannot be written.
+    ``earlier`` and ``warm`` are as of ``Trainer.init``; ``interruption``, ``observe`` and what is
+    raised as of ``train``.
     """
-    begun, settings = time.perf_counter(), config[stage.name]
-    folder = str(epath.Path(workdir) / stage.name)
+    begun, settings, root = time.perf_counter(), config[stage.name], epath.Path(workdir)
+    folder = str(root / stage.name)
     trainer = make_trainer(config, stage, model, source.num_labelled > 0)
     state = _start(config, trainer, source, folder, earlier, warm)
     metadata = describe(config, stage, workdir)
     if stage.source == "surface" and config.calibration.held_out:
         metadata["trained_on"] = source.fingerprint()
     manager = checkpoints.open_manager(folder, config.checkpoint.keep)
-
-    def save(state: TrainState) -> None:
-        trainer.save(manager, state, metadata)
-
+    save = functools.partial(trainer.save, manager, metadata=metadata)
     with contextlib.ExitStack() as ending:
         ending.enter_context(interruption.after_steps())
         # Whatever happens in a step, a checkpoint on its way to the disk gets there.
@@ -133,13 +110,12 @@ def train_stage(
         )
         ending.callback(progress.close)
         traced = config.profile_steps if is_first() else 0
-        profile = Profile(str(epath.Path(workdir) / "profile" / stage.name), traced)
+        profile = Profile(str(root / "profile" / stage.name), traced)
         ending.callback(profile.close)
-        batches = stage_batches(config, stage, source, start)
         train(
             trainer,
             state,
-            trainer.shardings.prefetch(batches),
+            trainer.shardings.prefetch(stage_batches(config, stage, source, start)),
             every=Every(
                 config.log.every_steps,
                 config.log.images_every_steps,

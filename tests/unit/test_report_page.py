@@ -227,9 +227,6 @@ def changed(found, part, **fields):
 
 
 def test_what_a_checkpoint_says_of_the_run_is_not_trusted(tmp_path):
-    for settings in ({}, {"evaluation": 5}, {"evaluation": {"batch_size": "x"}}):
-        assert report_command._batch_size(settings) == 8
-    assert report_command._batch_size({"evaluation": {"batch_size": 16}}) == 16
     said = {"data_dir": str(tmp_path)}
     assert report_command._data_dir(said, "tfds:ksdd2/unsupervised") == str(tmp_path)
     assert report_command._data_dir({"data_dir": 3}, "tfds:ksdd2/unsupervised") is None

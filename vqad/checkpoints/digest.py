@@ -13,9 +13,8 @@ def digest(tree: Any) -> int:
     """Digests the bits of all arrays of a tree, with their places in it.
 
     A sum of all bits as whole numbers, weighted by odd numbers, modulo 2^32: any one changed bit
-    shows, and the order of summation does not, so that arrays may be split over devices and
-    processes in any way. The result is the same on every process. Arrays are NumPy's, whole on
-    each, or JAX's; a TypeError is raised for elements of more than 4 bytes.
+    shows, and arrays may be split over devices and processes in any way. Arrays are NumPy's or
+    JAX's; a TypeError is raised for elements of more than 4 bytes.
     """
     total, split = 0, False
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):

@@ -20,8 +20,7 @@ _ROOM = "free disk space or permissions"
 class _Manager(ocp.CheckpointManager):
     """Orbax's manager, which leaves it to ``Interruption`` to ask JAX whether a signal came.
 
-    JAX counts what it is asked, by one counter for all who ask: Orbax would tell it the step, and
-    the count that the processes agree to stop at could be one that is never asked about.
+    JAX has one counter for all who ask, and Orbax would tell it the step.
     """
 
     def reached_preemption(self, step: int) -> bool:

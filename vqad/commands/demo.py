@@ -82,11 +82,7 @@ def _check_free(host: str, port: int) -> None:
 
 
 def viewer(detector: "Detector") -> Callable[[str], tuple]:
-    """Builds what the page asks: a function of a picture's path to what is shown of it.
-
-    That is score (of six digits), verdict, overlay and mask (of the picture's size), I_gen and
-    I_spc (of the networks' size); pictures are uint8.
-    """
+    """A function of a picture's path to score, verdict, overlay, mask, I_gen and I_spc, uint8."""
     from vqad.data.decode import decode_image
     from vqad.prediction.pictures import overlay, to_uint8
 

@@ -5,6 +5,7 @@ and skipped.
 """
 
 import argparse
+import contextlib
 import csv
 import json
 import logging
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vqad.commands.arguments import Parser, add, add_model, add_tiling, tiling
-from vqad.errors import VqadError, reason
+from vqad.errors import VqadError, explained
 
 if TYPE_CHECKING:
     from vqad.prediction.detector import Detector
@@ -42,11 +43,9 @@ def run(args: argparse.Namespace) -> int:
 
     check_local(args.out)
     out = Path(args.out)
-    try:
+    with explained(f"--out={out}", "cannot be read", "give another", OSError):
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise VqadError(f"--out={out}: exists and is not an empty folder; give a new one")
-    except OSError as error:
-        raise VqadError(f"--out={out}: cannot be read ({error.strerror}); give another") from error
     how = tiling(args)
     inputs = gather(args.images)
     detector = load(args.model)
@@ -63,35 +62,30 @@ def run(args: argparse.Namespace) -> int:
         how["batch_size"] = min(args.batch, len(inputs))
     together = 1 if args.tile else how["batch_size"]
     done, seconds, timed = 0, 0.0, 0
-    try:
+    # Names of files may hold what is no text.
+    csv_options = {"newline": "", "encoding": "utf-8", "errors": "backslashreplace"}
+    with contextlib.ExitStack() as stack:
+        remedy = "free disk space or permissions"
+        stack.enter_context(explained(out, "cannot be written", remedy, OSError))
         out.mkdir(parents=True, exist_ok=True)
-        # Names of files may hold what is no text.
-        csv_options = {"newline": "", "encoding": "utf-8", "errors": "backslashreplace"}
-        with (
-            open(out / "predictions.jsonl", "w", encoding="utf-8") as lines,
-            open(out / "predictions.csv", "w", **csv_options) as table,
-            tqdm(total=len(inputs), unit="image", disable=None) as bar,
-            logging_redirect_tqdm([logging.getLogger("vqad")]),
-        ):
-            rows = csv.DictWriter(table, FIELDS)
-            rows.writeheader()
-            begun = time.perf_counter()
-            for batch in groups(decoded(inputs), together):
-                for entry in _entries(detector, batch, out, how):
-                    if entry["error"]:
-                        logger.warning("skipped: %s", entry["error"])
-                    done += not entry["error"]
-                    lines.write(json.dumps(entry) + "\n")
-                    rows.writerow({name: _cell(value) for name, value in entry.items()})
-                bar.update(len(batch))
-                if timed:  # the first batch compiles
-                    seconds += time.perf_counter() - begun
-                timed, begun = timed + len(batch), time.perf_counter()
-    except OSError as error:
-        raise VqadError(
-            f"{error.filename or out}: cannot be written ({reason(error)}); free disk "
-            "space or permissions"
-        ) from error
+        lines = stack.enter_context(open(out / "predictions.jsonl", "w", encoding="utf-8"))
+        table = stack.enter_context(open(out / "predictions.csv", "w", **csv_options))
+        bar = stack.enter_context(tqdm(total=len(inputs), unit="image", disable=None))
+        stack.enter_context(logging_redirect_tqdm([logging.getLogger("vqad")]))
+        rows = csv.DictWriter(table, FIELDS)
+        rows.writeheader()
+        begun = time.perf_counter()
+        for batch in groups(decoded(inputs), together):
+            for entry in _entries(detector, batch, out, how):
+                if entry["error"]:
+                    logger.warning("skipped: %s", entry["error"])
+                done += not entry["error"]
+                lines.write(json.dumps(entry) + "\n")
+                rows.writerow({name: _cell(value) for name, value in entry.items()})
+            bar.update(len(batch))
+            if timed:  # the first batch compiles
+                seconds += time.perf_counter() - begun
+            timed, begun = timed + len(batch), time.perf_counter()
     if not done:
         raise VqadError(f"{' '.join(args.images)}: no picture could be read; see the lines above")
     speed = f", {(timed - together) / seconds:.1f} images/s" if seconds else ""

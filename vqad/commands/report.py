@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_BATCH = 8
+
 
 def arguments(parser: Parser) -> None:
     add(parser, "WORKDIR", "a run's workdir, which was evaluated")
@@ -47,8 +49,8 @@ def run(args: argparse.Namespace) -> None:
     about = evaluation["about"]
     settings = detector.metadata.get("config") or {"model": detector.metadata["model"]}
     size, surface = tuple(about["image_size"]), args.surface or about["surface"]
-    where = {"data_dir": _data_dir(settings, surface)}
-    source = open_source(surface, "test", size, cache_bytes=0, **where)  # each is read once
+    data_dir = _data_dir(settings, surface)
+    source = open_source(surface, "test", size, cache_bytes=0, data_dir=data_dir)  # each read once
     if len(source) != evaluation["images"]:
         raise VqadError(
             f"{source.name}: {len(source)} test images, but {evaluation['images']} were evaluated; "
@@ -64,7 +66,7 @@ def run(args: argparse.Namespace) -> None:
         )
         limits = None
     limit = UNDECIDED if limits is None else limits.pixel
-    cards = list(_cards(detector.predict_batch, source, _batch_size(settings), limit, args.side))
+    cards = list(_cards(detector.predict_batch, source, limit, args.side))
     check_cards(cards, evaluation["overall"], source.name)
     content = render(evaluation, settings, source.classes, cards, limits)
     write_result(out, content)
@@ -82,16 +84,7 @@ def _data_dir(settings: Mapping[str, Any], surface: str) -> str | None:
     return found if not surface.startswith("tfds:surface_demo") or any(drawn) else None
 
 
-def _batch_size(settings: Mapping[str, Any]) -> int:
-    """That of the run's evaluation, as far as a checkpoint can be believed."""
-    found = settings.get("evaluation")
-    size = found.get("batch_size") if isinstance(found, dict) else None
-    return size if type(size) is int and 0 < size <= 1024 else 8
-
-
-def _cards(
-    predict: "Predict", source: "Source", batch_size: int, limit: float, side: int
-) -> Iterator["Card"]:
+def _cards(predict: "Predict", source: "Source", limit: float, side: int) -> Iterator["Card"]:
     import numpy as np
     from tqdm import tqdm
 
@@ -100,7 +93,7 @@ def _cards(
     from vqad.report.pictures import drawing, thumbnail
 
     with tqdm(total=len(source), unit="image", disable=None) as bar:
-        for batch in evaluation_batches(source, batch_size=batch_size):
+        for batch in evaluation_batches(source, batch_size=_BATCH):
             found = predict(batch["image"])
             for row in np.flatnonzero(batch["valid"]):
                 name, score = source.names(int(batch["index"][row])), float(found["score"][row])

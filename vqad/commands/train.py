@@ -117,10 +117,7 @@ def _run(args: argparse.Namespace, config: ConfigDict) -> int:
 
 
 def _leave_others(code: int) -> None:
-    """Ends this process, if there are others, without JAX's wait for them.
-
-    They wait for this one in the middle of something, and end with a message when it is gone.
-    """
+    """Ends this process, if there are others, without JAX's wait for them: they wait for it."""
     import jax
 
     if jax.process_count() > 1:

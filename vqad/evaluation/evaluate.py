@@ -40,9 +40,9 @@ def check_split(config: ConfigDict) -> None:
 def evaluate(config: ConfigDict, workdir: str, folder: str) -> Evaluation:
     """Evaluates the newest model of a checkpoint folder on the test split of ``config.surface``.
 
-    Writes ``contact_sheet.png`` and then ``evaluation.json`` into the workdir, with
-    ``_without_<modules>`` in their names where ``config.evaluation.reinitialize`` names modules, and
-    logs the table. Raises a VqadError if there is no whole model, or it was trained otherwise, for
+    Writes ``contact_sheet.png`` and then ``evaluation.json`` into the workdir, called
+    ``..._without_<modules>`` where ``config.evaluation.reinitialize`` names modules, and logs the
+    table. Raises a VqadError if there is no whole model, or it was trained otherwise, for
     bad test data, and for sizes that the devices cannot share.
     """
     check_split(config)

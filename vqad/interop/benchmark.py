@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -28,8 +29,7 @@ _OUTPUTS = ("score", "mask")  # of every runtime, so that all do the same work
 _FEWEST = 5  # timed calls of each, however long they take
 
 
-@dataclasses.dataclass(frozen=True)
-class Timing:
+class Timing(NamedTuple):
     """What was measured of a runtime with batches of one size."""
 
     runtime: str  # its name
@@ -37,11 +37,6 @@ class Timing:
     batch: int  # images at a time
     warm_up: float  # seconds of its first call, which compiles, or makes plans
     seconds: list[float]  # of each call after that
-
-    @property
-    def images_per_second(self) -> float:
-        """Images by the seconds of all calls."""
-        return self.batch * len(self.seconds) / sum(self.seconds)
 
 
 def cpu_has_bfloat16() -> bool:
@@ -62,10 +57,7 @@ def missing(module: str, extra: str) -> bool:
 
 
 def measure(trained: Detector, batches: Sequence[int], seconds: float) -> Iterator[Timing]:
-    """Times every runtime that is installed, for some seconds with batches of each size.
-
-    Runtimes take turns, call by call, so that a machine that slows down slows all of them.
-    """
+    """Times runtimes, call by call in turns, for some seconds with batches of each size."""
     opened = list(_runtimes(trained))
     for batch in batches:
         images = np.stack([resize_image(image, trained.image_size) for image in drawn(batch)])
@@ -131,10 +123,11 @@ def table(timings: Sequence[Timing]) -> str:
         "|---|---|---:|---:|---:|---:|---:|---:|",
     ]
     for timing in timings:
-        median, late = 1e3 * np.quantile(timing.seconds, [0.5, 0.95])
+        runtime, dtype, batch, warm_up, seconds = timing
+        median, late = 1e3 * np.quantile(seconds, [0.5, 0.95])
+        speed = batch * len(seconds) / sum(seconds)
         lines.append(
-            f"| {timing.runtime} | {timing.dtype} | {timing.batch} | "
-            f"{timing.images_per_second:.1f} | {median:.1f} | {late:.1f} | {len(timing.seconds)} | "
-            f"{timing.warm_up:.1f} |"
+            f"| {runtime} | {dtype} | {batch} | {speed:.1f} | {median:.1f} | {late:.1f} | "
+            f"{len(seconds)} | {warm_up:.1f} |"
         )
     return "\n".join(lines)

@@ -35,6 +35,10 @@ CHIPS = {
 }
 
 
+# From a chip to its neighbour, whatever the size; after https://jax-ml.github.io/scaling-book/sharding/
+HOP_SECONDS = 1e-6
+
+
 @dataclasses.dataclass(frozen=True)
 class Topology:
     """A slice."""
@@ -48,15 +52,11 @@ class Topology:
         """Reads a name such as ``v5e:2x4`` or ``v4:2x2x4``; the sides count chips, not cores."""
         kind, _, shape = name.partition(":")
         chip = CHIPS.get(kind)
-        if chip is None:
+        more = rf"(x[1-9]\d{{0,3}}){{{chip.dimensions - 1}}}" if chip else ""
+        if chip is None or not re.fullmatch(rf"[1-9]\d{{0,3}}{more}", shape):
             raise VqadError(
-                f"--topology={name}: no such chip; give {', '.join(CHIPS)} with the chips along "
-                "each side of the slice, as v5e:2x4 or v4:2x2x4"
-            )
-        if not re.fullmatch(rf"[1-9]\d{{0,3}}(x[1-9]\d{{0,3}}){{{chip.dimensions - 1}}}", shape):
-            example = "x".join(["2", "2", "4"][-chip.dimensions :])
-            raise VqadError(
-                f"--topology={name}: {kind} has {chip.dimensions} dimensions, as {kind}:{example}"
+                f"--topology={name}: no such slice; give {', '.join(CHIPS)} with the chips along "
+                "each side, as v5e:2x4 or v4:2x2x4"
             )
         return cls(name, chip, tuple(int(side) for side in shape.split("x")))
 
@@ -64,3 +64,20 @@ class Topology:
     def chips(self) -> int:
         """How many chips there are."""
         return math.prod(self.sides)
+
+    def exchange_seconds(self, kind: str, nbytes: int, group: int) -> float:
+        """Seconds of a collective over a ring through its devices, in both directions at once.
+
+        A ring uses two of a chip's four or six links, so that it is there in any slice. What is
+        small goes along one side of the slice after the other; round once, or twice in an
+        all-reduce. A permutation is taken for one among neighbours, over one link.
+        """
+        if group == 1:
+            return 0.0
+        if kind == "collective-permute":
+            return nbytes / self.chip.link_bandwidth + HOP_SECONDS
+        rounds = 2 if kind == "all-reduce" else 1
+        along_sides = sum(side - 1 for side in self.sides)
+        hops = along_sides if group == self.chips else min(group - 1, along_sides)
+        share = (group - 1) / group * nbytes
+        return rounds * (share / (2 * self.chip.link_bandwidth) + hops * HOP_SECONDS)

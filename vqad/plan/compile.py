@@ -10,7 +10,6 @@ from jax.experimental import topologies
 from vqad.errors import VqadError, reason
 from vqad.plan.chips import Topology
 from vqad.plan.hlo import parse
-from vqad.plan.predict import predict
 from vqad.plan.report import Plan
 from vqad.plan.work import work
 from vqad.training.trainer import Trainer
@@ -53,7 +52,7 @@ def chips_of(topology: Topology) -> Sequence[jax.Device]:
 def plan_stage(trainer: Trainer, topology: Topology) -> Plan:
     """Compiles the step of a trainer over a slice's chips and reads what it needs."""
     compiled = compile_step(trainer)
-    memory, done = compiled.memory_analysis(), work(parse(compiled.as_text()), topology.chips)
+    memory = compiled.memory_analysis()
     results = memory.output_size_in_bytes - memory.alias_size_in_bytes  # that are no new state
     return Plan(
         stage=trainer.stage.name,
@@ -65,8 +64,7 @@ def plan_stage(trainer: Trainer, topology: Topology) -> Plan:
             "temporary": memory.temp_size_in_bytes + results,
             "program": memory.generated_code_size_in_bytes,
         },
-        work=done,
-        prediction=predict(done, topology),
+        work=work(parse(compiled.as_text()), topology.chips),
     )
 
 

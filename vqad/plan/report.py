@@ -5,7 +5,6 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from vqad.plan.chips import Topology
-from vqad.plan.predict import Prediction
 from vqad.plan.work import Work, total_bytes
 
 FOOTER = """\
@@ -25,12 +24,29 @@ class Plan:
     steps: int  # that the configuration asks for
     memory: Mapping[str, int]  # bytes of a chip's main memory, by what they hold
     work: Work
-    prediction: Prediction
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Of a step, by what limits it: the chip's published peaks; no exchange is hidden."""
+        chip, collectives = self.topology.chip, self.work.collectives
+        exchange = self.topology.exchange_seconds
+        return {
+            "matrix units": self.work.products / chip.flops,
+            "memory bandwidth": self.work.hbm_bytes / chip.hbm_bandwidth,
+            "interconnect": sum(c.times * exchange(c.kind, c.nbytes, c.group) for c in collectives),
+        }
+
+    @property
+    def step(self) -> float:
+        """Seconds of a step at the least: multiplying and moving overlap, the exchange does not."""
+        products, memory, exchange = self.seconds.values()
+        return max(products, memory) + exchange
 
 
 def describe(plan: Plan) -> str:
     """A plan in lines for a person."""
-    work, seconds, cells = plan.work, plan.prediction, _cells(plan)
+    work, cells = plan.work, _cells(plan)
+    limits = ", ".join(f"{name} {_ms(seconds)}" for name, seconds in plan.seconds.items())
     parts = ", ".join(f"{name} {_gib(count)}" for name, count in plan.memory.items())
     lines = [
         f"{plan.stage} on {plan.topology.name}: {plan.topology.chips} chips, {plan.images} images "
@@ -48,8 +64,7 @@ def describe(plan: Plan) -> str:
     if work.unknown_loops:
         lines.append(f"  loops of unknown length, counted once: {', '.join(work.unknown_loops)}")
     lines += [
-        f"  predicted step: {_ms(seconds.step)} ms (matrix units {_ms(seconds.products)}, memory "
-        f"{_ms(seconds.memory)}, interconnect {_ms(seconds.exchange)}), bound by {seconds.limit}",
+        f"  predicted step: {cells['step, ms']} ms ({limits}), bound by {cells['bound by']}",
         f"  {cells['images/s']} images/s; all steps: {cells['all steps']}",
     ]
     return "\n".join(lines)
@@ -65,15 +80,14 @@ def table(plans: Sequence[Plan]) -> str:
     for plan in plans:
         cells = _cells(plan)
         alike = first.setdefault((plan.stage, plan.topology.chip, cells["images per chip"]), plan)
-        scaling = f"{alike.prediction.step / plan.prediction.step:.1%}"
+        scaling = f"{alike.step / plan.step:.1%}"
         rows.append({**cells, "weak scaling": "-" if alike is plan else scaling})
     lines = [list(rows[0]), ["---"] * len(rows[0]), *(row.values() for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _cells(plan: Plan) -> dict[str, str]:
-    work, seconds, chip = plan.work, plan.prediction, plan.topology.chip
-    whole = plan.steps * seconds.step
+    work, chip, whole = plan.work, plan.topology.chip, plan.steps * plan.step
     kinds = defaultdict(list)
     for one in work.collectives:
         kinds[one.kind].append(one)
@@ -90,9 +104,9 @@ def _cells(plan: Plan) -> dict[str, str]:
         "GFLOP, as bfloat16": f"{work.flops / 1e9:.0f}, {work.products / 1e9:.0f}",
         "GB moved": f"{work.hbm_bytes / 1e9:.2f}",
         "collectives": "; ".join(collectives) or "none",
-        "step, ms": _ms(seconds.step),
-        "bound by": seconds.limit,
-        "images/s": f"{plan.images / seconds.step:,.0f}",
+        "step, ms": _ms(plan.step),
+        "bound by": max(plan.seconds, key=plan.seconds.__getitem__),
+        "images/s": f"{plan.images / plan.step:,.0f}",
         "all steps": f"{plan.steps:,} in {hours}",
     }
 

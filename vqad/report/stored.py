@@ -57,7 +57,7 @@ def check_cards(cards: Sequence[Card], overall: Mapping[str, Any], name: str) ->
                 for value in (before, (lowest + highest) / 2)
             )
             raise VqadError(
-                f"{name}: other images or labels than were evaluated, whose {key} was {was} and here "
+                f"{name}: others than were evaluated, whose {key} was {was} and here "
                 f"is {now}; run vqad evaluate again, or give the same ones with --surface"
             )
 

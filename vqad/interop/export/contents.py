@@ -27,8 +27,7 @@ class Description:
 
     image_size: tuple[int, int]  # height and width of the images that it takes
     limits: Thresholds | None  # its thresholds, or None
-    metadata: Mapping[str, Any]  # as of a checkpoint, with ``file``, its path
-    whole: Mapping[str, Any]  # all of it, as it is written
+    metadata: Mapping[str, Any]  # all of it, as of a checkpoint, with ``file``, its path
 
 
 def usable_limits(trained: Detector) -> Thresholds | None:
@@ -70,8 +69,8 @@ def parse(text: str | bytes, path: str) -> Description:
         if type(step) is not int or not isinstance(model, dict):
             raise ValueError("step must be a whole number and model hold fields")
         limits = None if limits is None else thresholds.from_json(limits)
-        metadata = {"model": model, "config": {"image_size": size}, "step": step, "file": path}
-        return Description(tuple(size), limits, metadata, whole)
+        metadata = {**whole, "config": {"image_size": size}, "file": path}
+        return Description(tuple(size), limits, metadata)
 
 
 def make_detect(
