@@ -5,7 +5,7 @@ python benchmarks/false_alarms.py runs/demo --calibrate /data/held --judge /data
 
 Good images that the model was not trained on: a folder of them sets the thresholds, or, without
 ``--calibrate``, the images that the run held out. The last two columns are means over random splits
-of all of them together, into as many to calibrate with and to judge.
+of all of them together, into as many to calibrate with and to evaluate.
 """
 
 import argparse
@@ -47,7 +47,7 @@ def folder(path: str) -> list[np.ndarray]:
     return list(readable(gather([path])))
 
 
-def judge(detector: Detector, pictures: Iterable[np.ndarray]) -> np.ndarray:
+def evaluate(detector: Detector, pictures: Iterable[np.ndarray]) -> np.ndarray:
     """Of each image its score and its map's largest value, before and after it is resized.
 
     Returns:
@@ -61,13 +61,13 @@ def judge(detector: Detector, pictures: Iterable[np.ndarray]) -> np.ndarray:
     return np.array(found)
 
 
-def alarms(held: np.ndarray, judged: np.ndarray, rate: float) -> np.ndarray:
+def alarms(held: np.ndarray, evaluated: np.ndarray, rate: float) -> np.ndarray:
     """How many images have a higher score, and how many any higher pixel; int [2].
 
     Thresholds are those of ``Detector.calibrate``, which looks at maps before they are resized.
     """
     limits = [conformal_quantile(values, rate) for values in held[:, :2].T]
-    return (judged[:, [0, 2]] > limits).sum(0)
+    return (evaluated[:, [0, 2]] > limits).sum(0)
 
 
 def main() -> None:
@@ -82,20 +82,20 @@ def main() -> None:
     args = parser.parse_args()
     detector = vqad.load(args.model)
     good = folder(args.calibrate) if args.calibrate else held_out(detector)
-    held, judged = judge(detector, good), judge(detector, folder(args.judge))
-    both = np.concatenate([held, judged])
+    held, evaluated = evaluate(detector, good), evaluate(detector, folder(args.judge))
+    both = np.concatenate([held, evaluated])
     rng = np.random.default_rng(0)
     splits = [np.split(rng.permutation(both), [len(held)]) for _ in range(SPLITS)]
-    print(f"{len(held)} images calibrate, {len(judged)} are judged\n")
+    print(f"{len(held)} images calibrate, {len(evaluated)} are evaluated\n")
     print(
         "| wanted | images | with a marked pixel | images, random splits | marked, random splits |"
     )
     print("|---|---|---|---|---|")
     for rate in args.rates:
-        once = alarms(held, judged, rate)
+        once = alarms(held, evaluated, rate)
         often = np.mean([alarms(*split, rate) for split in splits], axis=0)
-        cells = [f"{n} ({n / len(judged):.1%})" for n in once]
-        cells += [f"{n / len(judged):.1%}" for n in often]
+        cells = [f"{n} ({n / len(evaluated):.1%})" for n in once]
+        cells += [f"{n / len(evaluated):.1%}" for n in often]
         print(f"| {rate:.0%} | {' | '.join(cells)} |")
 
 

@@ -1,7 +1,7 @@
 """PatchCore (Roth et al., CVPR 2022) on a small network: a baseline, no part of vqad.
 
 EfficientNet-Lite0, trained on ImageNet, gives the features (extra ``baseline``).
-``benchmarks/judge_patchcore.py`` judges it as vqad is judged.
+``benchmarks/evaluate_patchcore.py`` evaluates it as vqad is evaluated.
 """
 
 import os

@@ -43,7 +43,7 @@ def read_figures(path: Path) -> dict[str, Any]:
             raise ValueError("an interval has two ends")
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise VqadError(
-            f"{path}: holds no figures of a judgement ({error}); delete its folder and run again"
+            f"{path}: holds no figures of an evaluation ({error}); delete its folder and run again"
         ) from error
     return found
 
@@ -178,7 +178,7 @@ def write_tables(out: Path, rows: Sequence[Mapping[str, Any]], about: Mapping[st
     height, width = about["image_size"]
     text = "\n\n".join(
         [
-            f"Judged at {height} x {width} (height x width); in brackets the 95 % interval over "
+            f"Evaluated at {height} x {width} (height x width); in brackets the 95 % interval over "
             f"test images. Minutes are those of whole runs on {about['cores']} CPU cores.",
             runs_table(rows),
             "Mean ± standard deviation over seeds:",

@@ -1,4 +1,4 @@
-"""Trains and judges on surfaces with several seeds, beside a baseline, and prints one table.
+"""Trains and evaluates on surfaces with several seeds, beside a baseline, and prints one table.
 
 python benchmarks/surfaces.py --config=configs/small.py --surface=/data/tiles \
     --surface=/data/bottle --seeds=0,1,2 --pictures=/data/photographs --out=runs/surfaces
@@ -136,7 +136,7 @@ def check(config: ConfigDict) -> None:
     """
     validate(config)
     if "stage3" not in config.stages:
-        raise VqadError(f"config.stages: {config.stages}; what is judged has stage3")
+        raise VqadError(f"config.stages: {config.stages}; what is evaluated has stage3")
     size, where = tuple(config.image_size), where_data_is(config)
     open_source(config.surface, "train", size, labelled=config.labelled_share > 0, **where)
     open_source(config.surface, "test", size, **where)
@@ -165,7 +165,7 @@ def _baseline_run(args: argparse.Namespace, surface: str, flags: list[str]) -> R
     flags = [*flags, f"--config.seed={BASELINE_SEED}"]
     config, size = load_config(flags), args.baseline_size
     folder = args.out / surface / f"patchcore_lite_{size}"
-    command = _command(HERE / "judge_patchcore.py", flags, folder)
+    command = _command(HERE / "evaluate_patchcore.py", flags, folder)
     fields = ("surface", "image_size", "seed", "data_dir", "manual_dir", "allow_partial")
     return Run(
         surface=surface,
@@ -183,7 +183,7 @@ def _command(script: Path, flags: Sequence[str], folder: Path) -> tuple[str, ...
 
 
 def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings as JSON gives them back; what an older version judged does not compare."""
+    """Settings as JSON gives them back; what an older version evaluated does not compare."""
     return json.loads(json.dumps({"config": config, "figures": FIGURES_VERSION}))
 
 

@@ -1,4 +1,4 @@
-"""The three stages and the judgement in minutes, on data that the program draws itself.
+"""The three stages and the evaluation in minutes, on data that the program draws itself.
 
 python launch/main.py --config=configs/demo.py --workdir=runs/demo
 """

@@ -1,4 +1,4 @@
-"""Stage 3 at the paper's settings: the upsampler on one surface, then the judgement.
+"""Stage 3 at the paper's settings: the upsampler on one surface, then the evaluation.
 
 python launch/main.py --config=configs/stage3.py --workdir=runs/stage3 \
     --config.surface=/data/bottle --config.init_from=runs/stage2

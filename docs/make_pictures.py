@@ -131,15 +131,15 @@ def smudged(model: Dsr, variables: dict, source: Source) -> dict[str, Panels]:
     images = jnp.stack([source[i]["image"] for i in range(count)]).astype(jnp.float32) / 255
     found, masks = random_smudges(jax.random.key(2), images, 8)
     chosen = np.flatnonzero(np.asarray(masks).mean((1, 2, 3)) > 0.02)[:2]
-    judged = jax.device_get(jax.jit(model.apply)(variables, found[chosen]))
+    evaluated = jax.device_get(jax.jit(model.apply)(variables, found[chosen]))
     return {
         f"tile {index}": {
             "clean": images[index],
             "I": found[index],
-            "I_gen": judged.general[i],
-            "I_spc": judged.specific[i],
-            "M": judged.detector_mask[i, ..., 1],
-            "M_up": judged.upsampled_mask[i, ..., 1],
+            "I_gen": evaluated.general[i],
+            "I_spc": evaluated.specific[i],
+            "M": evaluated.detector_mask[i, ..., 1],
+            "M_up": evaluated.upsampled_mask[i, ..., 1],
             "target": masks[index][..., 0],
         }
         for i, index in enumerate(chosen)
@@ -188,7 +188,7 @@ def found(contact_sheet: Path, path: Path) -> None:
     """Cuts three of the cases "found" out of a contact sheet that has four of each kind.
 
     Args:
-      contact_sheet: what judging the demo left.
+      contact_sheet: what evaluating the demo left.
       path: the file.
     """
     case = report.LINE + report.PANEL + report.GAP

@@ -1,4 +1,4 @@
-"""Predicts with an ONNX export of vqad, and judges it, with NumPy, Pillow and ONNX Runtime alone.
+"""Predicts with an ONNX export of vqad, evaluates it, with NumPy, Pillow and ONNX Runtime alone.
 
     pip install numpy pillow onnxruntime
     python onnx_alone.py model.onnx pictures/

@@ -51,7 +51,7 @@ tables look at one of these links each. They are printed as Markdown and written
     The same maps as if they were detectors: AUROC and AP of all pixels of the test part.
 
 ``ceilings``
-    The model's detector, trained on with the real defects of one half of the test part and judged
+    The model's detector, trained on with the real defects of one half of the test part, evaluated
     on the other, everything else frozen: mean over both halves, and each half. It shows what the
     pair of pictures could tell a detector that knew what defects look like. The model row is the
     model's own M on the same halves. The gap to (I_spc, I_gen) belongs to the anomalies that the

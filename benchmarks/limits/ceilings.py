@@ -131,12 +131,12 @@ def measure_ceilings(
     steps: int,
     start: optax.Params | None = None,
 ) -> Table:
-    """Trains a detector of each pair on each half and judges it on the other one.
+    """Trains a detector of each pair on each half and evaluates it on the other one.
 
     Args:
       model: the network.
       pairs: by name, two pictures of each image in the detector's order.
-      own: M of the model itself, float32 [n, h, w], judged on the same halves.
+      own: M of the model itself, float32 [n, h, w], evaluated on the same halves.
       part: the test part of n images.
       steps: of each training.
       start: weights to start from, as those of the model's detector; fresh ones if None.
@@ -150,10 +150,10 @@ def measure_ceilings(
     rows = {"the model": _row([_figures(own[half], part, half, window) for half in both])}
     for name, pair in pairs.items():
         found = []
-        for training, judged in (both, both[::-1]):
+        for training, evaluated in (both, both[::-1]):
             params = detectors.train(pair, part.masks, training)
-            maps = detectors.look(params, pair, judged)
-            found.append(_figures(maps, part, judged, window))
+            maps = detectors.look(params, pair, evaluated)
+            found.append(_figures(maps, part, evaluated, window))
         rows[name] = _row(found)
     return Table("ceilings", f"detectors retrained on real defects, {steps} steps", rows)
 

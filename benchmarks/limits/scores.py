@@ -55,7 +55,7 @@ def measure_scores(
     defective: np.ndarray,
     window: int,
 ) -> tuple[Table, Table]:
-    """Judges many ways to score an image.
+    """Evaluates many ways to score an image.
 
     Args:
       maps: of test images by name, float32 [n, h, w], with ``M`` and ``M_up`` among them.

@@ -70,7 +70,7 @@ def run_example(path, folder):
     return subprocess.run(line, env=environment(PYTHONPATH=""), capture_output=True, text=True)
 
 
-def test_it_is_judged_without_this_package(path, folder, tmp_path):
+def test_it_is_evaluated_without_this_package(path, folder, tmp_path):
     images = noise(8)
     for i, image in enumerate(images):
         file = tmp_path / "test" / ("good" if i % 3 else "scratch") / f"{i}.png"

@@ -1,4 +1,4 @@
-"""Whole runs through the command line: train, resume, judge, and everything that may go wrong."""
+"""Whole runs through the command line: train, resume, evaluate, and all that may go wrong."""
 
 import json
 import re
@@ -49,7 +49,7 @@ def demo(tmp_path_factory):
     return workdir, result
 
 
-def test_demo_trains_judges_and_leaves_results(demo):
+def test_demo_trains_evaluates_and_leaves_results(demo):
     workdir, result = demo
     for stage in ("stage1", "stage2", "stage3"):
         assert complete_steps(workdir / stage) == [4, 8, 12]
@@ -198,7 +198,7 @@ def test_own_folder_from_imported_stage(demo, surface, tmp_path):
     assert f"test/good/6.png: byte for byte the training image {surface}" in result.stderr
 
 
-def test_without_a_test_split_it_trains_and_is_not_judged(demo, surface, tmp_path):
+def test_without_a_test_split_it_trains_and_is_not_evaluated(demo, surface, tmp_path):
     whole, _ = demo
     shutil.rmtree(surface / "test")
     result = launch(
@@ -227,7 +227,7 @@ def test_nonfinite_loss_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_pat
     assert all(np.isfinite(array).all() for array in jax.tree.leaves(variables))
 
 
-def test_imported_weights_are_judged(tmp_path, surface):
+def test_imported_weights_are_evaluated(tmp_path, surface):
     pytest.importorskip("torch")
     from vqad.interop.import_weights import import_weights
 

@@ -124,7 +124,7 @@ def test_mvtec_category_is_prepared_and_trained(data, tmp_path):
     assert "tfds:mvtec_ad/bottle: 2 good images and 0 labelled defects" in result.stderr
 
 
-def test_folder_with_labelled_defects_is_trained_and_judged(data, tmp_path):
+def test_folder_with_labelled_defects_is_trained_and_evaluated(data, tmp_path):
     folder = tmp_path / "tiles"
     shutil.copytree(data / "mvtec" / "bottle", folder)
     for i in (1, 2, 3):
@@ -139,8 +139,8 @@ def test_folder_with_labelled_defects_is_trained_and_judged(data, tmp_path):
     trained(second, "stage2", result)
     assert told in result.stderr
     start = f"--config.init_from={second}"
-    judging = "--config.evaluation.batch_size=2"
-    result = run(third, *surface, start, judging, config="stage3.py:folder", size=(32, 64))
+    evaluating = "--config.evaluation.batch_size=2"
+    result = run(third, *surface, start, evaluating, config="stage3.py:folder", size=(32, 64))
     trained(third, "stage3", result)
     assert told in result.stderr
     report = json.loads((third / "evaluation.json").read_text())

@@ -45,7 +45,7 @@ def equal(a, b):
     return jax.tree.all(jax.tree.map(np.array_equal, a, b))
 
 
-def test_all_parts_train_and_are_judged(run):
+def test_all_parts_train_and_are_evaluated(run):
     assert (run / "evaluation.json").exists()
     entries = metrics(run)
     observed = {e["stage"]: e["observed"] for e in entries if "observed" in e}

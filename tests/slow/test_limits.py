@@ -256,7 +256,7 @@ def test_detectors_start_from_the_weights_that_they_are_given(trained):
     np.testing.assert_allclose(*maps, atol=1e-4)
 
 
-def test_a_detector_is_not_judged_on_what_it_was_trained_on(trained, monkeypatch):
+def test_a_detector_is_not_evaluated_on_what_it_was_trained_on(trained, monkeypatch):
     rows_of = {"train": [], "look": []}
 
     def note(name, method):
@@ -271,8 +271,8 @@ def test_a_detector_is_not_judged_on_what_it_was_trained_on(trained, monkeypatch
     part, _ = squares()
     image = part.images.astype(np.float32) / 255
     measure_ceilings(trained.model, {"I, I": (image, image)}, image[..., 0], part, steps=1)
-    for training, judged in zip(rows_of["train"], rows_of["look"], strict=True):
-        assert training | judged == set(range(12)) and not training & judged
+    for training, evaluated in zip(rows_of["train"], rows_of["look"], strict=True):
+        assert training | evaluated == set(range(12)) and not training & evaluated
 
 
 def test_halves_share_every_kind():

@@ -50,7 +50,7 @@ def shown(outputs, kind):
     return [output.data[kind] for output in outputs if kind in output.get("data", {})]
 
 
-@pytest.mark.parametrize("name", ["train_and_judge.ipynb", "what_dsr_sees.ipynb"])
+@pytest.mark.parametrize("name", ["train_and_evaluate.ipynb", "what_dsr_sees.ipynb"])
 def test_they_are_kept_without_outputs(name):
     content = notebook(name)
     nbformat.validate(content)
@@ -61,10 +61,10 @@ def test_they_are_kept_without_outputs(name):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """The workdir that train_and_judge leaves, its variables and its outputs."""
-    folder = tmp_path_factory.mktemp("train_and_judge")
+    """The workdir that train_and_evaluate leaves, its variables and its outputs."""
+    folder = tmp_path_factory.mktemp("train_and_evaluate")
     found, outputs = execute(
-        "train_and_judge.ipynb",
+        "train_and_evaluate.ipynb",
         folder,
         """{
             "root": str(ROOT),
@@ -81,7 +81,7 @@ def trained(tmp_path_factory):
     return folder / "runs" / "notebook", found, outputs
 
 
-def test_train_and_judge(trained):
+def test_train_and_evaluate(trained):
     workdir, found, outputs = trained
     assert found["root"] == str(ROOT)
     assert found["stages"] == ["stage1", "stage2", "stage3"]
@@ -108,7 +108,7 @@ def test_without_thresholds_there_are_no_verdicts(trained, tmp_path):
     shutil.copytree(trained[0], tmp_path / "runs" / "notebook")
     (tmp_path / "runs" / "notebook" / "stage3" / "thresholds.json").unlink()
     titles, outputs = execute(
-        "train_and_judge.ipynb",
+        "train_and_evaluate.ipynb",
         tmp_path,
         "titles",
         without=[
@@ -172,7 +172,7 @@ def find_repository(folder, source="", before="", after=""):
     """What the first code cell says in a folder that is none; both notebooks begin with it."""
     first, other = (
         next(cell.source for cell in notebook(name).cells if cell.cell_type == "code")
-        for name in ("train_and_judge.ipynb", "what_dsr_sees.ipynb")
+        for name in ("train_and_evaluate.ipynb", "what_dsr_sees.ipynb")
     )
     assert first == other
     return subprocess.run(
@@ -269,7 +269,7 @@ def test_runs_are_kept_in_a_drive(tmp_path, monkeypatch):
     told = ["mounted /content/drive", f"vqad: {ROOT}", "/content/drive/MyDrive/vqad/runs"]
     assert result.stdout.splitlines() == told, result.stderr
     for name, folder in (
-        ("train_and_judge", 'RUNS / "notebook"'),
+        ("train_and_evaluate", 'RUNS / "notebook"'),
         ("what_dsr_sees", 'RUNS / "demo"'),
     ):
         code = [cell.source for cell in notebook(f"{name}.ipynb").cells if cell.cell_type == "code"]

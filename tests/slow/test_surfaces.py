@@ -294,7 +294,7 @@ def test_runs_from_flags_to_tables(tmp_path, surface, monkeypatch, capsys):
     flags += [f"--out={out}", "--baseline-size=128", "--config.stage2.steps=2"]
     assert surfaces.main(flags) == 0
     first, *rest = commands
-    assert first[0] == "judge_patchcore.py" and first[2] == out / "tiles" / "patchcore_lite_128"
+    assert first[0] == "evaluate_patchcore.py" and first[2] == out / "tiles" / "patchcore_lite_128"
     assert [script for script, *_ in rest] == ["main.py"] * 2
     assert [folder.name for *_, folder in rest] == ["vqad_seed0", "vqad_seed1"]
     assert rest[1][1] == [
@@ -359,8 +359,8 @@ def test_with_a_trained_stage_1_the_others_start_from_it(tmp_path, surface, monk
         (["--surface={}", "--config.sead=1"], "--config.sead=1: the configuration has no such"),
         (["--surface={}", "--steps=1"], "--steps=1: not a flag"),
         (["--surface={}", "--out={}/test/spot/0.png"], "must be a folder"),
-        (["--surface={}", "--config.stages=('stage2',)", "--init-from=a"], "what is judged"),
-        (["--surface={}", "--pictures={}", "--config.stages=('stage1',)"], "what is judged"),
+        (["--surface={}", "--config.stages=('stage2',)", "--init-from=a"], "what is evaluated"),
+        (["--surface={}", "--pictures={}", "--config.stages=('stage1',)"], "what is evaluated"),
         ([], "the following arguments are required: --surface"),
     ],
 )
@@ -380,9 +380,9 @@ def test_a_missing_package_of_the_baseline_is_one_line(tmp_path, surface, monkey
         surfaces.main([DEMO, f"--surface={surface}", f"--out={tmp_path / 'out'}"])
 
 
-@pytest.mark.parametrize("script", ["surfaces.py", "judge_patchcore.py"])
+@pytest.mark.parametrize("script", ["surfaces.py", "evaluate_patchcore.py"])
 def test_the_scripts_end_with_the_line(tmp_path, script):
-    flags = ["--workdir" if "judge" in script else "--out", str(tmp_path), "--config=missing.py"]
+    flags = ["--workdir" if "evaluate" in script else "--out", str(tmp_path), "--config=missing.py"]
     flags += ["--surface=x", "--no-baseline"] if script == "surfaces.py" else []
     command = [sys.executable, str(ROOT / "benchmarks" / script), *flags]
     result = subprocess.run(command, env=environment(), capture_output=True, text=True)

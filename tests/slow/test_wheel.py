@@ -74,8 +74,8 @@ def test_it_trains_predicts_and_evaluates_without_the_checkout(place):
     vqad = str(programs / "vqad")
     run = ("--config=demo", "--workdir=run", *TINY, "--config.image_size=(32, 32)")
     done(vqad, "train", *run, cwd=empty)
-    judged = (empty / "run" / "evaluation.json").read_text()
-    assert json.loads(judged)["images"] > 0
+    evaluated = (empty / "run" / "evaluation.json").read_text()
+    assert json.loads(evaluated)["images"] > 0
     code = (
         "import vqad; from vqad.data.surface_demo.folders import write_tiles\n"
         "write_tiles('tiles', train=1, good=2, defective=1)\n"
@@ -87,5 +87,5 @@ def test_it_trains_predicts_and_evaluates_without_the_checkout(place):
     (empty / "run" / "evaluation.json").unlink()
     done(vqad, "evaluate", *run, cwd=empty)
     again = json.loads((empty / "run" / "evaluation.json").read_text())
-    assert again["overall"] == json.loads(judged)["overall"]
+    assert again["overall"] == json.loads(evaluated)["overall"]
     assert sorted(os.listdir(empty)) == ["found", "run", "tiles"]

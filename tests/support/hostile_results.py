@@ -23,9 +23,9 @@ class Results:
         self.sound = []
         for each in limits:
             path = thresholds.write(str(folder), each)
-            judged = evaluation(shape, 6)
-            judged["overall"].update(image_auroc=1.0, image_ap=1.0)  # of the cards
-            content = json.dumps(judged).encode()
+            evaluated = evaluation(shape, 6)
+            evaluated["overall"].update(image_auroc=1.0, image_ap=1.0)  # of the cards
+            content = json.dumps(evaluated).encode()
             self.sound.append({path.name: path.read_bytes(), "evaluation.json": content})
         self.samples = st.sampled_from(self.sound).flatmap(changed_tree)
 

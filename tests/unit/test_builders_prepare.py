@@ -67,8 +67,8 @@ def test_whole_ksdd2_is_accepted(config, train, whole_ksdd2, tmp_path):
     assert builder.info.splits["test"].num_examples == 1004
     assert builder.info.metadata == {"source": str(whole_ksdd2), "difference": ""}
     spec = f"tfds:ksdd2/{config}"
-    judged = open_source(spec, "test", None, data_dir=str(tmp_path))
-    assert sum(int(judged[i]["label"]) for i in range(1004)) == 110
+    evaluated = open_source(spec, "test", None, data_dir=str(tmp_path))
+    assert sum(int(evaluated[i]["label"]) for i in range(1004)) == 110
     assert len(open_source(spec, "train", None, data_dir=str(tmp_path))) == 2085
 
 

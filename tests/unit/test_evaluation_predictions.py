@@ -50,7 +50,7 @@ class Split:
             "specific": 1 - smooth,
         }
 
-    def judge(self, **settings):
+    def evaluate(self, **settings):
         settings = {"resamples": 20} | settings
         return evaluate_predictions(self.predict, self.batches(), CLASSES, self.names, **settings)
 
@@ -70,7 +70,7 @@ def _check(figures, split, rows):
 
 
 def test_figures_overall_and_per_class(split):
-    evaluation = split.judge()
+    evaluation = split.evaluate()
     _check(evaluation.overall, split, np.arange(14))
     assert evaluation.images == evaluation.overall.images == 14
     assert list(evaluation.classes) == ["crack", "stain"]
@@ -127,7 +127,7 @@ def test_the_centre_of_an_image(shape, window):
 
 
 def test_small_images_have_no_centre(split):
-    assert split.judge().centre is None
+    assert split.evaluate().centre is None
 
 
 def test_batch_size_and_padding_change_nothing(split):
@@ -151,12 +151,12 @@ def test_padded_rows_may_hold_anything(split):
 
     assert (
         evaluate_predictions(predict, split.batches(), CLASSES, split.names, resamples=20).overall
-        == split.judge().overall
+        == split.evaluate().overall
     )
 
 
 def test_good_images_alone_leave_figures_undefined():
-    evaluation = Split([0, 0, 0]).judge()
+    evaluation = Split([0, 0, 0]).evaluate()
     assert evaluation.overall.image_auroc is None
     assert evaluation.overall.pixel_ap is None
     assert evaluation.classes["crack"].images == 0
@@ -186,7 +186,7 @@ def test_seconds_leave_out_the_first_batch(split, monkeypatch):
 
 
 def test_worst_and_best_cases(split):
-    cases = split.judge(k=2).cases
+    cases = split.evaluate(k=2).cases
 
     def expected(label, descending):
         rows = np.flatnonzero(split.label == label)
@@ -210,7 +210,7 @@ def test_worst_and_best_cases(split):
 
 def test_equal_scores_keep_the_first_cases(split):
     split.score[:] = 0.25
-    assert [case.name for case in split.judge(k=2).cases["quiet"]] == ["000.png", "002.png"]
+    assert [case.name for case in split.evaluate(k=2).cases["quiet"]] == ["000.png", "002.png"]
 
 
 @pytest.mark.parametrize("key", ["score", "mask", "general", "specific"])

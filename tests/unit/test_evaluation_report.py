@@ -81,7 +81,7 @@ def test_json_round_trip(evaluation, tmp_path):
     assert content["seconds_per_image"] == 0.0125
 
 
-def test_what_an_older_version_judged_is_judged_anew(evaluation, tmp_path):
+def test_what_an_older_version_evaluated_is_evaluated_anew(evaluation, tmp_path):
     config = base_config()
     checkpoint, path = tmp_path / "stage3", tmp_path / "evaluation.json"
     about = {

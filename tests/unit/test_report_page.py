@@ -173,8 +173,8 @@ def test_text_stands_out_in_light_and_dark():
 
 
 @pytest.fixture(scope="module")
-def judged(tmp_path_factory):
-    """A workdir of a judged model, and the surface."""
+def run(tmp_path_factory):
+    """A workdir of a evaluated model, and the surface."""
     root = tmp_path_factory.mktemp("run")
     rng = np.random.default_rng(0)
     for place, count in (("train/good", 2), ("test/good", 4), ("test/hole", 3)):
@@ -194,29 +194,29 @@ def judged(tmp_path_factory):
     return root
 
 
-def test_the_command_shows_what_was_judged(judged, capsys):
-    out = judged / "work" / "report.html"
+def test_the_command_shows_what_was_evaluated(run, capsys):
+    out = run / "work" / "report.html"
     limits = thresholds.Thresholds(0.5, 0.4, 0.1, 9, 0, (32, 32), False)
-    path = thresholds.write(str(judged / "work" / "stage3"), limits)
+    path = thresholds.write(str(run / "work" / "stage3"), limits)
     try:
-        assert main(["report", str(judged / "work")]) == 0
+        assert main(["report", str(run / "work")]) == 0
         assert f"7 images, 0.0 MB; written: {out}" in capsys.readouterr().out
         data = Page(out.read_bytes()).data()
         thresholds.write(
-            str(judged / "work" / "stage3"),
+            str(run / "work" / "stage3"),
             limits.__class__(**{**vars(limits), "tiled": True, "overlap": 8}),
         )
-        assert main(["report", str(judged / "work"), "--out", str(judged / "other.html")]) == 0
+        assert main(["report", str(run / "work"), "--out", str(run / "other.html")]) == 0
         assert "thresholds of other scores" in capsys.readouterr().err
-        assert Page((judged / "other.html").read_bytes()).data()["calibrated"] is None
+        assert Page((run / "other.html").read_bytes()).data()["calibrated"] is None
     finally:
         path.unlink()
     assert data["calibrated"] == 0.5
-    source = open_source(str(judged / "tiles"), "test", (32, 32))
+    source = open_source(str(run / "tiles"), "test", (32, 32))
     assert data["classes"] == list(source.classes)
     assert [row[1] for row in data["images"]] == [source.names(i) for i in range(7)]
     assert [row[0] for row in data["images"]] == [source[i]["class_id"] for i in range(7)]
-    figures = json.loads((judged / "work" / "evaluation.json").read_text())
+    figures = json.loads((run / "work" / "evaluation.json").read_text())
     area = roc_auc_score([row[0] > 0 for row in data["images"]], [row[2] for row in data["images"]])
     assert area == pytest.approx(figures["overall"]["image_auroc"])
     assert f"{area:.3f}" in out.read_text()
@@ -238,31 +238,31 @@ def test_what_a_checkpoint_says_of_the_run_is_not_trusted(tmp_path):
     assert report_command._data_dir(said, "tfds:surface_demo/tiles") == str(tmp_path)
 
 
-def test_the_command_refuses_other_labels(judged, tmp_path, capsys):
-    tiles = shutil.copytree(judged / "tiles", tmp_path / "tiles")
+def test_the_command_refuses_other_labels(run, tmp_path, capsys):
+    tiles = shutil.copytree(run / "tiles", tmp_path / "tiles")
     for i in range(3):  # as many of each as before
         good, hole = (tiles / "test" / kind / f"{i}.png" for kind in ("good", "hole"))
         other = good.rename(tmp_path / "other.png")
         hole.rename(good)
         other.rename(hole)
     out = tmp_path / "page.html"
-    line = ["report", str(judged / "work"), f"--out={out}", f"--surface={tiles}"]
+    line = ["report", str(run / "work"), f"--out={out}", f"--surface={tiles}"]
     assert main(line) == 2
     told = capsys.readouterr().err
-    assert "tiles: other images or labels than were judged, whose image_auroc was " in told
+    assert "tiles: others than were evaluated, whose image_auroc was " in told
     assert not out.exists()
 
 
 def test_figures_are_compared_up_to_the_rounding_of_scores():
-    def check(scores, **judged):
+    def check(scores, **evaluated):
         cards = [Card(int(i > 1), str(i), score, "", "") for i, score in enumerate(scores)]
-        check_cards(cards, judged, "tiles")
+        check_cards(cards, evaluated, "tiles")
 
     check([0.1, 0.2, 0.3, 0.4], image_auroc=1.0, image_ap=0.9995)
     check([0.1, 0.3 + 1e-6, 0.3, 0.4], image_auroc=1.0, image_ap=1.0)
     check([0.1, 0.2], image_auroc=None, image_ap=None)  # no defective ones
     for figures in ((0.998, 1.0), (1.0, 0.998), (None, 1.0), (1.0, None)):
-        with pytest.raises(VqadError, match="tiles: other images or labels than were judged"):
+        with pytest.raises(VqadError, match="tiles: others than were evaluated"):
             check(
                 [0.1, 0.2, 0.3, 0.4], **dict(zip(("image_auroc", "image_ap"), figures, strict=True))
             )
@@ -270,24 +270,22 @@ def test_figures_are_compared_up_to_the_rounding_of_scores():
         check([0.1, 0.2], image_auroc=1.0, image_ap=1.0)
 
 
-def test_the_command_refuses_what_was_not_judged(judged, tmp_path, capsys):
+def test_the_command_refuses_what_was_not_evaluated(run, tmp_path, capsys):
     def refused(*more):
-        assert (
-            main(["report", str(judged / "work"), "--out", str(tmp_path / "page.html"), *more]) == 2
-        )
+        assert main(["report", str(run / "work"), "--out", str(tmp_path / "page.html"), *more]) == 2
         assert not (tmp_path / "page.html").exists()
         return capsys.readouterr().err
 
     assert "is a folder" in refused("--out", str(tmp_path))
     assert "--side=8" in refused("--side=8")
     smaller = tmp_path / "tiles"
-    smaller.symlink_to(judged / "tiles")
-    (judged / "tiles/test/good/3.png").rename(judged / "3.png")
+    smaller.symlink_to(run / "tiles")
+    (run / "tiles/test/good/3.png").rename(run / "3.png")
     try:
-        assert "6 test images, but 7 were judged" in refused("--surface", str(smaller))
+        assert "6 test images, but 7 were evaluated" in refused("--surface", str(smaller))
     finally:
-        (judged / "3.png").rename(judged / "tiles/test/good/3.png")
-    path = judged / "work" / "evaluation.json"
+        (run / "3.png").rename(run / "tiles/test/good/3.png")
+    path = run / "work" / "evaluation.json"
     kept = path.read_text()
     found = json.loads(kept)
     try:

@@ -30,11 +30,11 @@ def shown(name, images, wanted, **settings):
     """One kind of images of a stage's outcome."""
     model, variables = made()
     settings = {**base_config()[name].to_dict(), **settings}
-    seen = judged(name, model, variables, images, settings, (wanted,))
+    seen = evaluated(name, model, variables, images, settings, (wanted,))
     return np.asarray(seen(jax.random.key(5))[wanted])
 
 
-def judged(name, model, variables, images, settings, wanted, defects=None):
+def evaluated(name, model, variables, images, settings, wanted, defects=None):
     """A function of a key to the wanted images of a stage's outcome."""
     stage = STAGES[name]
 
@@ -149,11 +149,11 @@ def test_what_lies_under_a_labelled_defect_is_not_restored():
     images = jax.random.uniform(jax.random.key(1), (4, 64, 64, 3))
 
     @jax.jit
-    def judged(images):
+    def evaluated(images):
         inputs = surface_inputs(images, draws, defects)
         return detector_loss(model, variables, inputs, base_config().stage2)[1]
 
-    outcome = judged(images)
+    outcome = evaluated(images)
     labelled = np.asarray(defects.labelled)
     target = np.asarray(outcome.images["target"])
     np.testing.assert_array_equal(target[labelled], defects.mask[labelled])
@@ -175,7 +175,7 @@ def test_stage_3_takes_the_masks_of_labelled_defects_and_does_not_smudge_them():
     defects = labelled_defects()
     images = jnp.full((4, 64, 64, 3), 0.5)
     settings = {**base_config().stage3.to_dict(), "rotation_probability": 0.0}
-    seen = judged("stage3", model, variables, images, settings, ("I", "target"), defects)
+    seen = evaluated("stage3", model, variables, images, settings, ("I", "target"), defects)
     smudged = False
     for seed in range(4):
         found = seen(jax.random.key(seed))
@@ -191,7 +191,7 @@ def test_the_mask_of_a_labelled_defect_turns_with_its_image():
     defects = labelled_defects()
     images = jnp.broadcast_to(0.1 + 0.8 * defects.mask, (4, 64, 64, 3))
     settings = {**base_config().stage3.to_dict(), "rotation_probability": 1.0}
-    seen = judged("stage3", model, variables, images, settings, ("I", "target"), defects)
+    seen = evaluated("stage3", model, variables, images, settings, ("I", "target"), defects)
     found = seen(jax.random.key(1))  # 59 degrees
     assert np.any(found["target"][1] != defects.mask[1])
     bright = np.asarray(found["I"][1, :, :, :1]) > 0.1 + 0.8 * 0.25

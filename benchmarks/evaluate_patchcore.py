@@ -1,6 +1,6 @@
-"""Judges the baseline ``benchmarks/patchcore_lite.py`` on the test split that vqad is judged on.
+"""Evaluates the baseline ``benchmarks/patchcore_lite.py`` on the test split that vqad sees.
 
-python benchmarks/judge_patchcore.py --config=configs/small.py --config.surface=/data/tiles \
+python benchmarks/evaluate_patchcore.py --config=configs/small.py --config.surface=/data/tiles \
     --workdir=runs/patchcore
 
 Images, masks at ``config.image_size`` and figures come from vqad's own code, so that they compare.
@@ -23,8 +23,8 @@ from vqad.evaluation.predictions import Evaluation, evaluate_predictions
 from vqad.evaluation.report import format_table, write_json
 
 
-def judge_patchcore(config: ConfigDict, side: int) -> Evaluation:
-    """Fits the baseline to ``config.surface`` and judges it.
+def evaluate_patchcore(config: ConfigDict, side: int) -> Evaluation:
+    """Fits the baseline to ``config.surface`` and evaluates it.
 
     Args:
       config: a run's configuration.
@@ -40,19 +40,19 @@ def judge_patchcore(config: ConfigDict, side: int) -> Evaluation:
     features = efficientnet_features()
     bank, scale = fit(features, source("train", side, side), config.seed)
     seen, masks = source("test", side, side), source("test", *config.image_size)
-    images, judged = (
+    images, evaluated = (
         evaluation_batches(each, batch_size=config.evaluation.batch_size) for each in (seen, masks)
     )
     return evaluate_predictions(
         make_predict(features, bank, scale, tuple(config.image_size)),
-        (m | {"image": image["image"]} for image, m in zip(images, judged, strict=True)),
+        (m | {"image": image["image"]} for image, m in zip(images, evaluated, strict=True)),
         masks.classes,
         [masks.names(i) for i in range(len(masks))],
     )
 
 
 def main(argv: Sequence[str]) -> None:
-    """Judges, prints the table and writes ``evaluation.json``."""
+    """Evaluates, prints the table and writes ``evaluation.json``."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -60,10 +60,10 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--workdir", type=Path, required=True)
     args, rest = parser.parse_known_args(argv)
     config = load_config(rest)
-    judgement = judge_patchcore(config, args.size)
-    print(format_table(judgement))
+    evaluation = evaluate_patchcore(config, args.size)
+    print(format_table(evaluation))
     about = {"surface": config.surface, "image_size": list(config.image_size), "seen": args.size}
-    write_json(judgement, args.workdir / "evaluation.json", about)
+    write_json(evaluation, args.workdir / "evaluation.json", about)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Time and memory of judging alone: made-up maps instead of prediction.
+"""Time and memory of evaluating alone: made-up maps instead of prediction.
 
-python benchmarks/judging.py --images 10000 --side 256
+python benchmarks/evaluation.py --images 10000 --side 256
 """
 
 import argparse
@@ -29,7 +29,7 @@ def make_pool(side: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def main() -> None:
-    """Judges, and prints the table and what it took."""
+    """Evaluates, and prints the table and what it took."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=10_000)
     parser.add_argument("--side", type=int, default=256)
@@ -69,13 +69,13 @@ def main() -> None:
     names = [str(i) for i in range(args.images + BATCH)]
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     began = time.perf_counter()
-    judgement = evaluate_predictions(predict, batches(), ("good", "crack", "stain"), names)
+    evaluation = evaluate_predictions(predict, batches(), ("good", "crack", "stain"), names)
     seconds = time.perf_counter() - began - making
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(format_table(judgement))
+    print(format_table(evaluation))
     print(f"{args.images} images of {args.side} x {args.side}, making them left out:")
     print(f"{1e3 * seconds / args.images:.2f} ms an image")
-    print(f"peak memory {peak / 1024:.0f} MiB, {before / 1024:.0f} MiB before judging")
+    print(f"peak memory {peak / 1024:.0f} MiB, {before / 1024:.0f} MiB before evaluating")
 
 
 if __name__ == "__main__":
