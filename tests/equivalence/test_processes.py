@@ -94,10 +94,10 @@ def in_double(stage, folder):
     return np.load(folder / "two.npz"), np.load(folder / "one.npz")
 
 
-# Stage 1 is compared in single precision, above, with the data that it loads.
-@pytest.mark.parametrize("stage", ["stage2", "stage3"])
-def test_two_processes_give_the_numbers_of_one_in_double_precision(stage, tmp_path):
-    two, one = in_double(stage, tmp_path)
+# Stage 1 is compared in single precision, above, with the data that it loads; stage 3 has the
+# same step, with less in its loss.
+def test_two_processes_give_the_numbers_of_one_in_double_precision(tmp_path):
+    two, one = in_double("stage2", tmp_path)
     assert two.files == one.files
     assert "metrics/loss" in one.files
     assert any(name.startswith("params/") for name in one.files)

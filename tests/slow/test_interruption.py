@@ -17,7 +17,6 @@ from orbax.checkpoint import CheckpointManager
 from vqad import checkpoints
 from vqad.errors import VqadError
 from vqad.processes import check_alike
-from vqad.run import _stop_if_asked
 from vqad.training.event_files import open_writer
 from vqad.training.interruption import Interrupted, Interruption
 
@@ -67,10 +66,10 @@ def test_processes_that_see_other_folders_are_refused(monkeypatch):
 
 def test_a_signal_between_stages_stops_there():
     interruption = Interruption()
-    _stop_if_asked(interruption, "before stage2")
+    interruption.check("before stage2")
     interruption.asked = "SIGTERM"
     with pytest.raises(Interrupted, match="before stage2") as stop:
-        _stop_if_asked(interruption, "before stage2")
+        interruption.check("before stage2")
     assert not stop.value.alone
 
 

@@ -5,10 +5,13 @@ import shutil
 import jax
 import numpy as np
 import pytest
-from command_line import launch, metrics, refused
+from command_line import launch, launch_here, metrics, refused
 
 from vqad import checkpoints
 from vqad.checkpoints.weights_file import write_weights
+
+# Of ml_collections, which loads configurations so.
+pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
 
 PARTS = ("restrictions", "object_decoder", "detector")
 ALL = f"--config.stages={('stage1', *PARTS, 'stage3')}"
@@ -114,4 +117,4 @@ def test_a_run_starts_from_a_weights_file(run, tmp_path):
     ],
 )
 def test_bad_settings_are_refused(tmp_path, flags, word):
-    assert word in refused(launch(tmp_path / "run", *FLAGS, *flags))
+    assert word in refused(launch_here(tmp_path / "run", *FLAGS, *flags))

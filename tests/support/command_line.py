@@ -1,5 +1,7 @@
 """Whole runs with tiny networks through the command line, and what they leave."""
 
+import contextlib
+import io
 import json
 import os
 import subprocess
@@ -69,6 +71,17 @@ def launch(*args, variables=None, **kwargs):
     return subprocess.run(
         command(*args, **kwargs), env=env, capture_output=True, text=True, timeout=600
     )
+
+
+def launch_here(workdir, *flags, **kwargs):
+    """As ``launch``, in this process and on its eight devices: of what ends before it trains."""
+    from vqad.cli import main
+
+    batches = [f"--config.stage{i}.batch_size=8" for i in (1, 2, 3)]
+    line, told = command(workdir, *batches, *flags, **kwargs)[2:], io.StringIO()
+    with contextlib.redirect_stderr(told):
+        code = main(["train", *line])
+    return subprocess.CompletedProcess(line, code, "", told.getvalue())
 
 
 def refused(result):
