@@ -14,6 +14,8 @@ from vqad.errors import VqadError
 from vqad.paths import check_reachable
 from vqad.stages import STAGES
 
+logger = logging.getLogger(__name__)
+
 
 def complete_steps(path: str) -> list[int]:
     """Steps of the checkpoints in a folder that were written to the end, ascending."""
@@ -51,19 +53,12 @@ def find_folder(path: str) -> str:
     raise VqadError(f"{path}: holds no checkpoint; train first, or give another folder")
 
 
-logger = logging.getLogger(__name__)
-
-
 def load_weights(path: str) -> tuple[dict, dict]:
     """Loads variables and metadata of the newest checkpoint in a workdir or checkpoint folder.
 
-    A damaged checkpoint is told of and passed over, if there is an older one. A file that
-    ``write_weights`` wrote will do as well. Variables are nested dicts of NumPy arrays; the
-    metadata hold ``step``.
-
-    Raises:
-      VqadError: no checkpoint there.
-      DamagedCheckpoint: none that can be read.
+    A damaged checkpoint is told of and passed over, if there is an older one; else a
+    DamagedCheckpoint is raised, and a VqadError where there is none. A file that ``write_weights``
+    wrote will do as well. Variables are nested dicts of NumPy arrays; the metadata hold ``step``.
     """
     if is_weights_file(path):
         return read_weights(path)

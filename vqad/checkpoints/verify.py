@@ -35,11 +35,9 @@ class DamagedCheckpoint(VqadError):
 def load_item(path: str, step: int, item: str, target: Any = None) -> tuple[Any, dict]:
     """Loads ``variables`` or ``training`` of a checkpoint, checked by its digest, and the metadata.
 
-    The item is of NumPy's arrays, in the containers of ``target``, or in dicts and lists.
-
-    Raises:
-      DamagedCheckpoint: it cannot be read, or holds other bits than were written.
-      VqadError: the system cannot read it now.
+    The item is of NumPy's arrays, in the containers of ``target``, or in dicts and lists. Raises
+    DamagedCheckpoint if it cannot be read, or holds other bits than were written, VqadError if the
+    system cannot read it now.
     """
     with _read(path, step) as folder:
         files = (folder / name for name in names_below(folder))

@@ -82,13 +82,12 @@ def _known(surface: Any) -> tuple[set[Path], set[Path]]:
     from vqad.paths import is_remote
 
     trained, defects = set(), set()
-    if not isinstance(surface, str) or is_remote(surface) or not Path(surface).is_dir():
-        return trained, defects
-    for split in ("train", "test"):
-        with contextlib.suppress(VqadError):  # no such split, or no longer
-            source = FolderSource(surface, split, labelled=True)
-            for index, record in enumerate(source.entries):
-                if record.label != GOOD or split == "train":
-                    known = trained if record.label == GOOD else defects
-                    known.add(Path(source.path(index)).resolve())
+    if isinstance(surface, str) and not is_remote(surface) and Path(surface).is_dir():
+        for split in ("train", "test"):
+            with contextlib.suppress(VqadError):  # no such split, or no longer
+                source = FolderSource(surface, split, labelled=True)
+                for index, record in enumerate(source.entries):
+                    known = defects if record.label != GOOD else trained
+                    if known is defects or split == "train":
+                        known.add(Path(source.path(index)).resolve())
     return trained, defects

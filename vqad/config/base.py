@@ -184,14 +184,13 @@ def base_config(surface: str = "") -> ConfigDict:
 
 
 def _surface_source(surface: str) -> str:
-    name, _, config = surface.partition("/")
     if surface in ("", "folder"):
         return ""
     if surface == "ksdd2":
         return "tfds:ksdd2/unsupervised"
     if re.fullmatch(r"ksdd2_supervised_(16|53|126|246)", surface):
         return f"tfds:ksdd2/{surface.removeprefix('ksdd2_')}"
-    if surface in ("kolektor_sdd", "magnetic_tile") or (name in ("mvtec_ad", "visa") and config):
+    if re.fullmatch(r"kolektor_sdd|magnetic_tile|(mvtec_ad|visa)/.+", surface):
         return f"tfds:{surface}"
     raise VqadError(
         f"configuration for {surface}: no such surface; give ksdd2, ksdd2_supervised_16 (_53, "

@@ -60,16 +60,10 @@ def build_case(
 ) -> Case:
     """The case of one row of a batch and of what was predicted of it."""
     # Copies, because a view would keep the whole batch alive.
-    return Case(
-        class_name=class_name,
-        name=name,
-        score=float(predicted["score"][row]),
-        image=np.array(batch["image"][row]),
-        truth=np.array(batch["mask"][row]),
-        mask=np.array(predicted["mask"][row], np.float32),
-        general=to_uint8(predicted["general"][row]),
-        specific=to_uint8(predicted["specific"][row]),
-    )
+    seen = np.array(batch["image"][row]), np.array(batch["mask"][row])
+    drawn = (to_uint8(predicted[key][row]) for key in ("general", "specific"))
+    mask = np.array(predicted["mask"][row], np.float32)
+    return Case(class_name, name, float(predicted["score"][row]), *seen, mask, *drawn)
 
 
 def contact_sheet(cases: Mapping[str, Sequence[Case]], path: str | os.PathLike) -> None:
@@ -105,7 +99,7 @@ def contact_sheet(cases: Mapping[str, Sequence[Case]], path: str | os.PathLike) 
             strip(LINE).text((GAP, 0), "no such images", "#555555", small)
         for case in group:
             caption = f"{case.class_name}, score {case.score:.4g}, {case.name}"
-            strip(LINE).text((GAP, 2), _fit(caption, small, width - 2 * GAP), "black", small)
+            strip(LINE).text((GAP, 2), caption, "black", small)
             size = scaled(case.truth.shape)
             strip(size[1] + GAP)
             for left, panel in zip(lefts, _panels(case), strict=True):
@@ -123,13 +117,3 @@ def _panels(case: Case) -> list[np.ndarray]:
     stops = np.linspace(0, 1, len(_HEAT))
     heat = np.stack([np.interp(case.mask, stops, channel) for channel in _HEAT.T], -1)
     return [case.image, truth, heat.round().astype(np.uint8), case.general, case.specific]
-
-
-def _fit(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
-    """The text, its middle replaced by dots if it is wider than `width` pixels."""
-    keep = len(text)
-    shown = text
-    while font.getlength(shown) > width and keep > 2:
-        keep -= 1
-        shown = f"{text[: keep // 2]}...{text[-(keep - keep // 2) :]}"
-    return shown

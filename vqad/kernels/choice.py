@@ -18,16 +18,10 @@ def choose(
 ) -> Any:
     """Applies the form of a kernel that suits what is compiled for.
 
-    XLA's platform is known when a program is lowered, not when it is traced: it may be for several
-    at once or for one that is not there. A kernel of one form is called without a branch, which
-    would have all its forms differentiated.
-
-    Args:
-      *args: arrays.
-      plain: the few lines that say what the kernel computes.
-      default: the form for XLA. What was never measured on GPUs and TPUs has CPU's form there.
-      onnx: the form for ONNX, if not the plain one.
-      **platforms: other forms for some of ``cpu``, ``cuda``, ``rocm`` and ``tpu``.
+    That is ``plain``, the few lines that say what the kernel computes, ``default`` for XLA, other
+    forms of it for some of ``cpu``, ``cuda``, ``rocm`` and ``tpu``, and ``onnx``, if not the plain
+    one. XLA's platform is known when a program is lowered, not when it is traced. A kernel of one
+    form is called without a branch, which would have all its forms differentiated.
     """
     if kernels_for.value is not None:
         return {"plain": plain, "onnx": onnx or plain}[kernels_for.value](*args)

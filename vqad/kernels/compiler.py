@@ -43,8 +43,7 @@ def in_full_products(function: Callable) -> Callable:
     """Has a function, to be jitted, computed with full float32 products on every platform.
 
     GPUs and TPUs shorten the factors of float32 products by default, enough for another code to be
-    the nearest, and so for another mask: a verdict would depend on where it is given. What
-    ``JAX_DEFAULT_MATMUL_PRECISION`` says goes first.
+    the nearest. What ``JAX_DEFAULT_MATMUL_PRECISION`` says goes first.
     """
 
     @functools.wraps(function)

@@ -49,13 +49,9 @@ def codes_at_ranks(
 ) -> jax.Array:
     """Codes float32 [n, h, w, d] whose distance to each feature has the given rank, where wanted.
 
-    Each image's wanted positions are gathered at its front and worked on in blocks, until no image
-    of the batch has any left: time grows with the largest wanted share, memory with neither image
-    area times codes nor batch. Nothing but the number of blocks passes between images, so that the
-    batch axis may be sharded over devices. Where none is wanted, codes are unspecified.
-
     Takes features float [n, h, w, d], codes float32 [k, d], ranks int32 [n, h, w] in [0, k) and
-    what is wanted, bool [n, h, w].
+    what is wanted, bool [n, h, w]. Each image's wanted positions are gathered at its front and
+    worked on in blocks, until no image of the batch has any left; codes elsewhere are unspecified.
     """
     return choose(
         features, codes, ranks, wanted, plain=plain_codes_at_ranks, default=_codes_in_blocks

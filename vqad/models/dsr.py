@@ -66,9 +66,7 @@ class Dsr(nn.Module):
       restriction_width: channels of the restrictions' first level; 0 for ``code_dim``.
       code_units: whether the restrictions answer in units of the codebook: their output is
         multiplied by the codes' standard deviation and added to their mean, and training divides
-        errors of features by that deviation. Codes that came from data may be so small that a step
-        of the optimizer is larger than they are. Off in the paper, whose codes start with a
-        deviation of one.
+        errors of features by that deviation. Off in the paper.
       object_bottleneck: channels at the object decoder's coarsest level.
       unet_width: channels of the first level of detector and upsampler.
       commitment_cost: weight of the commitment losses.

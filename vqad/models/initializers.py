@@ -51,9 +51,8 @@ _HOST_KEYS = jax.extend.random.define_prng_impl(
 def host_key(key: jax.Array) -> jax.Array:
     """The same key, whose ``fold_in`` gives the same keys but is computed by NumPy; for ``init``.
 
-    Flax folds the name of each parameter into the key, and compiling Threefry for each takes
-    longer (8 s on two CPU cores) than all the rest of the initialisation. A key of another kind is
-    returned as it is.
+    Flax folds the name of each parameter into the key, and compiling Threefry for each takes 8 s on
+    two CPU cores. A key of another kind is returned as it is.
     """
     if str(jax.random.key_impl(key)) != "threefry2x32":
         return key

@@ -24,11 +24,7 @@ def code_counts(codes: jax.Array, num_codes: int) -> jax.Array:
 
 
 def perplexity_and_usage(codes: jax.Array, num_codes: int) -> tuple[jax.Array, jax.Array]:
-    """Of codes int32 of any shape, two float32 scalars.
-
-    They are exp of the entropy of the codes' frequencies, in [1, num_codes], and the share of all
-    codes that is used, in [0, 1].
-    """
+    """Of codes int32: exp of their frequencies' entropy, in [1, num_codes]; share of codes used."""
     counts = code_counts(codes, num_codes)
     frequency = counts / codes.size
     perplexity = jnp.exp(-jnp.sum(frequency * jnp.log(frequency + 1e-10)))

@@ -114,10 +114,11 @@ def _multiplications(one: Instruction) -> int:
     fields = dict(field.split("=") for field in window[1].split()) if window else {}
     groups = re.search(r"batch_group_count=(\d+)", one.attributes)
     count = 2 * left["b"] // (int(groups[1]) if groups else 1) * right["i"] * result["f"]
+    defaults = {"stride": "1", "pad": "0", "lhs_dilate": "1", "rhs_dilate": "1"}
     for index, side in enumerate(sorted(result.keys() - {"b", "f"})):
         stride, before, spread, kernel_spread = (
-            int(fields[name].split("x")[index].split("_")[0]) if name in fields else default
-            for name, default in (("stride", 1), ("pad", 0), ("lhs_dilate", 1), ("rhs_dilate", 1))
+            int(fields[name].split("x")[index].split("_")[0]) if name in fields else int(default)
+            for name, default in defaults.items()
         )
         at = np.arange(result[side])[:, None] * stride + np.arange(right[side]) * kernel_spread
         at -= before

@@ -70,8 +70,7 @@ def make_predict(
     """Builds the jitted prediction of images uint8 [n, h, w, 3]; NumPy arrays as of ``prediction``.
 
     The devices of this process share ``nothing``, so that one of them works, the ``images`` of a
-    batch or their ``height``, as ``split`` says. XLA's partitioner then has neighbours exchange the
-    rows that convolutions need, and sums the instance norms' means over all.
+    batch or their ``height``, as ``split`` says.
     """
     apply, variables = jit_predict(model, split, outputs), shardings_for(split).put(variables)
     return lambda image: jax.device_get(apply(variables, image))

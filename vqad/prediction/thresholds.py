@@ -69,10 +69,7 @@ def conformal_rank(count: int, rate: float) -> int:
 
 
 def conformal_quantile(values: np.ndarray, rate: float) -> float:
-    """The ceil((n + 1) (1 - rate))-th smallest of n values; ``rate`` is in (0, 1).
-
-    Raises:
-      VqadError: too few values.
+    """The ceil((n + 1) (1 - rate))-th smallest of n values; a VqadError if they are too few.
 
     Examples:
       >>> conformal_quantile(np.array([0.3, 0.1, 0.4, 0.2]), 0.4)

@@ -95,12 +95,10 @@ def ema_update(
 def standardize_features(model: Dsr, variables: Mapping, image: jax.Array) -> dict:
     """Scales the 1x1 convolutions in front of the quantizers so that F_lo and F_hi are standard.
 
-    PyTorch's default initialisation shrinks what passes through a layer, so that F_lo starts with a
-    deviation of a few thousandths. A codebook that is seeded from it starts there too, and the lo
-    level may never come to carry anything. After Salimans and Kingma, "Weight Normalization"
-    (2016), section 3, one batch float32 [n, h, w, 3] in [0, 1] sets the scale: each input channel
-    of these convolutions is standardized, and each output channel. Over this batch, the channels
-    of F_lo and of F_hi (of the unquantized F_lo) then have mean 0 and variance 1.
+    PyTorch's default initialisation shrinks what passes through a layer, so that the lo level may
+    never come to carry anything. After Salimans and Kingma, "Weight Normalization" (2016), section
+    3, one batch float32 [n, h, w, 3] in [0, 1] sets the scale: over it, the channels of F_lo and of
+    F_hi (of the unquantized F_lo) have mean 0 and variance 1.
     """
     net = model.bind(variables).autoencoder
     hidden_hi = net.encoder_hi(image)

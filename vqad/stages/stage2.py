@@ -1,8 +1,8 @@
 """Stage 2: restrictions, object-specific decoder and detector, jointly or in three parts.
 
-In parts, for a fraction of the arithmetic, losses and anomalies are the same, but each module is
-trained when those that it depends on are done: the restrictions on the feature loss, a seventh of a
-joint step's arithmetic, then the object-specific decoder on the image loss, then the detector.
+In parts, each module is trained when those that it depends on are done: the restrictions on the
+feature loss, a seventh of a joint step's arithmetic, then the object-specific decoder on the image
+loss, then the detector.
 """
 
 import dataclasses

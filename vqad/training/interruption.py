@@ -1,9 +1,8 @@
 """Stopping when asked to: SIGTERM, as before a preemption, and SIGINT (Ctrl-C).
 
 The first signal is heeded after the step that is being made, with a checkpoint; outside of steps,
-and with the second signal, at once. Either way the same command goes on later. Of several processes
-any may be asked, and all stop after the same step; what they do outside of steps is finished first,
-up to the next stage or step.
+and with the second signal, at once. Of several processes any may be asked, and all stop after the
+same step; what they do outside of steps is finished first.
 """
 
 import contextlib

@@ -1,12 +1,10 @@
 """Whether an export says what its model says, on images.
 
-Two programs round differently. Where two codes are equally near to a feature, to rounding, one
-program may take the one and another the other; from there on the images differ visibly, and neither
-is wrong. So codes are compared too. Where an image has the same codes in both, its masks must be
-equal. Where codes differ, each must be a tie: the model is run again with the export's codes forced
-in, so that later features are the export's too, and there the distance of a feature to the export's
-code must exceed that to the nearest one by no more than rounding. With these codes the masks must
-be equal.
+Two programs round differently. Where two codes are equally near to a feature, to rounding, each may
+take another; from there on the images differ visibly, and neither is wrong. Where an image has the
+same codes in both, its masks must be equal. Where codes differ, each must be a tie: the model is
+run again with the export's codes forced in, and there the distance of a feature to the export's
+code must exceed that to the nearest one by no more than rounding, and the masks must be equal.
 """
 
 import dataclasses

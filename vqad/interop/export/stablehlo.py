@@ -1,10 +1,9 @@
 """A program for CPU, CUDA and TPU with its weights and description, in one file.
 
-The file is a zip archive without compression. ``program`` is what ``jax.export`` serialized, a
-function of weights by name and of images; ``weights.safetensors`` holds those weights and
-``metadata.json`` the description. As the weights are arguments, XLA compiles the same program that
-a checkpoint runs, and on CPU, with its usual options, its results are the same bits; as constants
-they would be folded into it, and rounded otherwise.
+The file is a zip archive without compression: ``program``, which ``jax.export`` serialized, a
+function of weights by name and of images; those weights; and the description. As the weights are
+arguments, XLA compiles the program that a checkpoint runs: as constants they would be folded into
+it, and rounded otherwise.
 """
 
 import functools
