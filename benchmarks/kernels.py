@@ -4,7 +4,7 @@ python benchmarks/kernels.py
 
 The two take turns on the default device; medians. A ratio above 1 is what the kernel gains. "paper"
 is one image of 256 x 256 with the networks of the paper, "small" a batch of 8 of 128 x 128 with
-those of configs/small.py. The row of ``plain_conv`` is of the compiler options, with and without.
+those of configs/small.py.
 """
 
 import argparse
@@ -19,8 +19,7 @@ import numpy as np
 
 from vqad.kernels.bilinear import upsample_conv
 from vqad.kernels.choice import kernels_for
-from vqad.kernels.compiler import compiler_options
-from vqad.kernels.convolutions import conv, conv_down, conv_transpose, plain_conv
+from vqad.kernels.convolutions import conv, conv_down, conv_transpose
 from vqad.kernels.distances import nearest_code
 from vqad.kernels.normalization import instance_norm_relu
 from vqad.kernels.pooling import max_pool
@@ -40,7 +39,6 @@ LAYERS = [
     (upsample_conv, [(1, 16, 16, 512), (3, 3, 512, 256)], [(8, 8, 8, 128), (3, 3, 128, 64)]),
     (instance_norm_relu, [(1, 256, 256, 64)], [(8, 128, 128, 16)]),
     (max_pool, [(1, 256, 256, 64)], [(8, 128, 128, 16)]),
-    (plain_conv, [(1, 64, 64, 64), (3, 3, 64, 64)], [(8, 64, 64, 32), (3, 3, 32, 32)]),
 ]
 # Feature maps and codebooks at the hi level.
 SEARCHES = [((1, 64, 64, 128), (4096, 128)), ((8, 32, 32, 32), (512, 32))]
@@ -63,8 +61,7 @@ def compiled(function: Callable, args: list, gradient: bool, plain: bool) -> Cal
             out = jax.eval_shape(function, *args)
             args = [jnp.ones(out.shape, out.dtype), *args]
         jitted = jax.jit(with_gradient if gradient else function)
-        options = {} if plain and function is plain_conv else compiler_options()
-        program = jitted.lower(*args).compile(options)
+        program = jitted.lower(*args).compile()
     return lambda: jax.block_until_ready(program(*args))
 
 

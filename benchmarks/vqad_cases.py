@@ -93,7 +93,6 @@ def draw(pacer: Pacer, work: Workload) -> None:
     import jax.numpy as jnp
 
     from vqad.anomalies.features import disturb, draw_disturbance
-    from vqad.kernels.compiler import compiler_options
     from vqad.models.initializers import host_key
 
     _, model = _setup(work)
@@ -105,7 +104,7 @@ def draw(pacer: Pacer, work: Workload) -> None:
         draws = draw_disturbance(key, work.batch, (work.side, work.side))
         return disturb(model.bind(variables), encoding, draws)
 
-    compiled = jax.jit(anomalies, compiler_options=compiler_options())
+    compiled = jax.jit(anomalies)
     for i in range(10**9):
         jax.block_until_ready(compiled(variables, encoding, jax.random.key(i)))
         pacer.tick()

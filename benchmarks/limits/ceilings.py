@@ -12,7 +12,6 @@ from benchmarks.limits.figures import image_auroc, local_mean, pixel_figures
 from benchmarks.limits.links import in_batches
 from benchmarks.limits.surface import LabelledImages
 from benchmarks.limits.tables import Table
-from vqad.kernels.compiler import compiler_options
 from vqad.models import initializers
 from vqad.models.dsr import Dsr
 from vqad.models.unet import UNet
@@ -71,9 +70,8 @@ class Detectors:
                 "average_decay": 0.0,
             }
         )
-        options = compiler_options()
-        self._step = jax.jit(self._train_step, donate_argnums=0, compiler_options=options)
-        self._look = jax.jit(self._maps, compiler_options=options)
+        self._step = jax.jit(self._train_step, donate_argnums=0)
+        self._look = jax.jit(self._maps)
 
     def train(self, pair: Pair, masks: np.ndarray, rows: np.ndarray) -> optax.Params:
         """Trains one.

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vqad.anomalies.features import Disturbance, disturb
-from vqad.kernels.compiler import compiler_options, in_full_products
+from vqad.kernels.compiler import in_full_products
 from vqad.models.dsr import Dsr
 
 SPECIFIC = ("restored", "undisturbed", "codes", "I")  # what takes the place of I_spc
@@ -115,10 +115,7 @@ class Links:
         self.model, self.batch = model, batch
         self._variables = jax.device_put(dict(variables))
         self._look, self._look_at_drawn = (
-            jax.jit(
-                in_full_products(functools.partial(function, model)),
-                compiler_options=compiler_options(),
-            )
+            jax.jit(in_full_products(functools.partial(function, model)))
             for function in (look, look_at_drawn)
         )
 

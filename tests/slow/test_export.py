@@ -1,6 +1,7 @@
 """Exports as safetensors and StableHLO, and the check that every export passes before it counts."""
 
 import dataclasses
+import functools
 import io
 import json
 import logging
@@ -22,8 +23,7 @@ from vqad.errors import VqadError
 from vqad.interop import write
 from vqad.interop.export import check, contents, stablehlo
 from vqad.kernels.choice import kernels_for
-from vqad.kernels.compiler import compiler_options
-from vqad.prediction import jitted, thresholds
+from vqad.prediction import thresholds
 
 
 @pytest.fixture(scope="module")
@@ -54,10 +54,7 @@ def exported(folder, tmp_path_factory):
 @pytest.mark.parametrize("name", ["safetensors", "stablehlo"])
 def test_an_export_says_the_same_bits_as_the_folder(exported, folder, name, monkeypatch):
     # Without fusions, as tests compile, a program within a program is rounded otherwise.
-    for module in (jitted, stablehlo):
-        monkeypatch.setattr(
-            module, "compiler_options", lambda platform: {**compiler_options(platform), **USUAL}
-        )
+    monkeypatch.setattr(jax, "jit", functools.partial(jax.jit, compiler_options=USUAL))
     ours, theirs = vqad.load(folder), vqad.load(exported[name])
     assert theirs.image_size == ours.image_size
     assert theirs.thresholds == ours.thresholds
@@ -113,7 +110,7 @@ def test_a_program_has_no_network_to_look_into(exported):
 @pytest.mark.parametrize("runtime", ["plain", "onnx"])
 def test_other_kernels_mean_the_same(trained, runtime):
     detect = contents.make_detect(trained.model, None)
-    detect = jax.jit(detect, compiler_options=compiler_options())
+    detect = jax.jit(detect)
     a = detect(trained.variables, noise())
     with kernels_for(runtime):
         b = detect(trained.variables, noise())

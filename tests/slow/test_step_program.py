@@ -1,7 +1,6 @@
 """What the compiled train step must not contain, and that it runs without the host."""
 
 import functools
-import logging
 import re
 
 import jax
@@ -11,7 +10,6 @@ import pytest
 
 from vqad.config import base_config, model_from_config
 from vqad.kernels import distances
-from vqad.kernels.compiler import compiler_options
 from vqad.models.dsr import Dsr
 from vqad.models.initializers import host_key
 from vqad.stages import STAGES
@@ -97,16 +95,6 @@ def test_a_step_needs_nothing_from_the_host(name):
         with jax.transfer_guard("disallow"):
             state, metrics, _ = step(state, frozen, batch)
     assert np.isfinite(jax.device_get(metrics["loss"]))
-
-
-def test_compiler_options_can_be_left_out(monkeypatch, caplog):
-    monkeypatch.setattr(logging.getLogger("vqad"), "propagate", True)
-    with caplog.at_level("DEBUG", "vqad"):
-        options = compiler_options.__wrapped__()
-    assert options, "none of the options is known to this XLA"
-    assert all(f"{name}={value}" in caplog.text for name, value in options.items())
-    monkeypatch.setenv("VQAD_COMPILER_OPTIONS", "off")
-    assert compiler_options.__wrapped__() == {}
 
 
 def test_batches_handed_over_ahead_keep_their_order():

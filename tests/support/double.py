@@ -8,10 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from vqad.kernels import distances
-from vqad.training import step
-
-# Most of the compiler's time goes to LLVM, which changes rounding at most.
-QUICK = {"xla_backend_optimization_level": 0}
 
 
 @contextlib.contextmanager
@@ -26,7 +22,6 @@ def double_precision():
         jax.enable_x64(True),
         mock.patch.object(jnp, "float32", jnp.float64),
         mock.patch.object(distances, "ordered_bits", ordered_bits),
-        mock.patch.object(step, "compiler_options", lambda platform: QUICK),
     ):
         yield
 

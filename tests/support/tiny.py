@@ -1,5 +1,6 @@
 """Networks of few and small layers: their configuration, and a few steps of a stage with them."""
 
+import functools
 from unittest import mock
 
 import jax
@@ -10,7 +11,6 @@ from double import double_precision, doubled
 from vqad.config import base_config, model_from_config
 from vqad.models.initializers import host_key
 from vqad.stages import STAGES
-from vqad.training import step
 from vqad.training.optimizer import make_optimizer
 from vqad.training.sharding import Shardings
 from vqad.training.step import (
@@ -77,9 +77,8 @@ class Run:
             for _ in range(steps)
         ]
         if not double:
-            more = options or {}
-            wanted = step.compiler_options
-            with mock.patch.object(step, "compiler_options", lambda name: {**wanted(name), **more}):
+            jit = functools.partial(jax.jit, compiler_options=options)
+            with mock.patch.object(jax, "jit", jit):
                 self._train(config, stage, shardings, batches)
             return
         config.model.dtype = "float64"

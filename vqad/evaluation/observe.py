@@ -17,7 +17,6 @@ from vqad.data.sources import Source, open_source
 from vqad.errors import VqadError
 from vqad.evaluation.bands import band_errors
 from vqad.evaluation.predictions import evaluate_predictions
-from vqad.kernels.compiler import compiler_options
 from vqad.models.dsr import Dsr
 from vqad.prediction.jitted import prediction
 from vqad.stages.stage import Stage
@@ -69,8 +68,7 @@ def observer(config: ConfigDict, model: Dsr, stage: Stage) -> Observe | None:
             found["I_spc"] = net.decode_specific(restored)
         return found
 
-    functions = (metrics_of, images_of, prediction(model))
-    metrics, images, predict = (jax.jit(f, compiler_options=compiler_options()) for f in functions)
+    metrics, images, predict = map(jax.jit, (metrics_of, images_of, prediction(model)))
 
     def observe(variables: Mapping) -> dict[str, float]:
         rows = [jax.device_get(metrics(variables, image)) for image in good]

@@ -1,42 +1,12 @@
-"""How functions are compiled: options for a platform, and ahead of their first call."""
+"""How functions are compiled: with full products, and ahead of their first call."""
 
 import ctypes
 import functools
-import logging
 import os
 from collections.abc import Callable
 from typing import Any
 
 import jax
-
-logger = logging.getLogger(__name__)
-
-SWITCH = "VQAD_COMPILER_OPTIONS"
-"""Environment variable; ``off`` leaves the options out."""
-
-_CPU_OPTIONS = {
-    # Keeps convolutions out of YNNPACK: a 3x3 weight gradient took 1.5 times as long there
-    # (64 channels, 64 x 64, two cores).
-    "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"
-}
-
-
-@functools.cache
-def compiler_options(platform: str | None = None) -> dict[str, str]:
-    """Options for ``jax.jit(..., compiler_options=...)``, if this version of XLA knows them.
-
-    They are logged, once. There are none but for CPU, and none where the environment has
-    ``VQAD_COMPILER_OPTIONS=off``. The platform is the default devices' if None.
-    """
-    if (platform or jax.default_backend()) != "cpu" or os.environ.get(SWITCH) == "off":
-        return {}
-    try:
-        jax.jit(lambda x: x, compiler_options=_CPU_OPTIONS)(0.0)
-    except jax.errors.JaxRuntimeError:
-        return {}
-    text = ", ".join(f"{name}={value}" for name, value in _CPU_OPTIONS.items())
-    logger.debug("compiler options: %s (%s=off leaves them out)", text, SWITCH)
-    return _CPU_OPTIONS
 
 
 def in_full_products(function: Callable) -> Callable:

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vqad.kernels.compiler import compiler_options, in_full_products
+from vqad.kernels.compiler import in_full_products
 from vqad.models.dsr import Dsr
 from vqad.training.sharding import Shardings
 
@@ -57,11 +57,7 @@ def jit_predict(
     """Jits ``prediction``; see ``make_predict``."""
     shardings = shardings_for(split)
     images = shardings.height if split == "height" else shardings.batch
-    return jax.jit(
-        prediction(model, outputs),
-        in_shardings=(shardings.replicated, images),
-        compiler_options=compiler_options(shardings.platform),
-    )
+    return jax.jit(prediction(model, outputs), in_shardings=(shardings.replicated, images))
 
 
 def make_predict(

@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from vqad.kernels.compiler import compiler_options
 from vqad.models.dsr import Dsr
 from vqad.stages.stage import Defects, Outcome, Stage
 from vqad.training.sharding import Shardings
@@ -147,7 +146,6 @@ def make_train_step(
         donate_argnums=0,
         in_shardings=(None, replicated, shardings.batch),
         out_shardings=(None, replicated, shardings.batch),
-        compiler_options=compiler_options(shardings.platform),
     )
 
 

@@ -20,7 +20,6 @@ import numpy as np
 from vqad.errors import VqadError
 from vqad.interop.export import contents
 from vqad.kernels import distances
-from vqad.kernels.compiler import compiler_options
 from vqad.models.dsr import Dsr
 from vqad.models.quantizer import Quantized, VectorQuantizer
 from vqad.prediction.detector import Detector
@@ -95,8 +94,7 @@ def _programs(model: Dsr, limits: Thresholds | None) -> tuple[Callable, Callable
         with nn.intercept_methods(force):
             return detect(variables, images), excess
 
-    jit = functools.partial(jax.jit, compiler_options=compiler_options())
-    return jit(detect), jit(with_codes)
+    return jax.jit(detect), jax.jit(with_codes)
 
 
 def _excess(features: jax.Array, table: jax.Array, codes: jax.Array) -> jax.Array:

@@ -23,7 +23,6 @@ from jax.sharding import SingleDeviceSharding
 
 from vqad.errors import VqadError, explained
 from vqad.interop.export import contents, safetensors
-from vqad.kernels.compiler import compiler_options
 from vqad.prediction.detector import Detector
 from vqad.prediction.jitted import Predict
 
@@ -101,7 +100,7 @@ def load(path: str, image_size: tuple[int, int] | None = None) -> Program:
         )
     device = jax.local_devices()[0]
     weights = jax.device_put(arrays, device)
-    call = jax.jit(program.call, compiler_options=compiler_options(device.platform))
+    call = jax.jit(program.call)
     here = SingleDeviceSharding(device)
 
     def predict(images: np.ndarray) -> dict[str, np.ndarray]:
