@@ -25,7 +25,7 @@ def one():
 
 @pytest.mark.parametrize(
     ("split", "of_params", "of_optimizer"),
-    [("nothing", 1, 1), ("optimizer", 1, 1 / 4), ("parameters", 1 / 2, 1 / 2)],
+    [("optimizer", 1, 1 / 4), ("parameters", 1 / 2, 1 / 2)],
 )
 def test_a_split_state_gives_the_same_numbers(one, split, of_params, of_optimizer):
     shardings = dataclasses.replace(Shardings.over_devices(4, 2, split), min_size=0)

@@ -89,7 +89,7 @@ def test_finished_run_says_so_and_changes_nothing(demo):
         return {p: p.stat().st_mtime_ns for p in workdir.rglob("*") if p.is_file()}
 
     before = times()
-    result = launch(workdir)
+    result = launch_here(workdir, batch=4)
     assert result.returncode == 0
     assert result.stderr.count("already trained for 12 steps, nothing to do") == 3
     assert times() == before
@@ -101,7 +101,7 @@ def test_a_stage_that_others_were_trained_from_may_be_damaged(demo, tmp_path):
         (workdir / "stage1" / "12" / "variables").rglob("*"), key=lambda p: p.stat().st_size
     )
     array.write_bytes(array.read_bytes()[:100])
-    result = launch(workdir)
+    result = launch_here(workdir, batch=4)
     assert result.returncode == 0, result.stderr
     assert result.stderr.count("already trained for 12 steps, nothing to do") == 3
     assert complete_steps(workdir / "stage1") == [4, 8, 12]

@@ -18,7 +18,7 @@ from vqad.plan.hlo import Array, parse
 from vqad.plan.report import Plan, describe, table
 from vqad.plan.work import Collective, Work, total_bytes, work
 from vqad.run_stage import make_trainer
-from vqad.stages import STAGES
+from vqad.stages import PAPER
 from vqad.training.initialization import variable_shapes
 
 # Of ml_collections, which reads the file.
@@ -164,7 +164,7 @@ def test_multiplications_of_convolutions_and_their_gradients(settings):
         assert work(program, devices=1).flops == expected
 
 
-@pytest.mark.parametrize("stage", STAGES.values(), ids=lambda stage: stage.name)
+@pytest.mark.parametrize("stage", PAPER.values(), ids=lambda stage: stage.name)
 def test_a_train_step_only_sums_over_devices(stage):
     flags = [flag for flag in TINY if "num_codes" not in flag]
     config = load_config([DEMO, *flags, "--config.image_size=(32,32)"])

@@ -12,7 +12,7 @@ from vqad.config import base_config, model_from_config
 from vqad.kernels import distances
 from vqad.models.dsr import Dsr
 from vqad.models.initializers import host_key
-from vqad.stages import STAGES
+from vqad.stages import PAPER, STAGES
 from vqad.training.optimizer import make_optimizer
 from vqad.training.sharding import Shardings
 from vqad.training.step import create_state, make_train_step, split_variables
@@ -55,7 +55,7 @@ def program(name):
     return traced, traced.lower().compile({"xla_cpu_use_fusion_emitters": True})
 
 
-@pytest.mark.parametrize("name", list(STAGES))
+@pytest.mark.parametrize("name", PAPER)
 def test_no_transfer_no_sort_and_no_loop_but_blocks(name):
     traced, compiled = program(name)
     text = compiled.as_text()
@@ -77,7 +77,7 @@ def test_no_transfer_no_sort_and_no_loop_but_blocks(name):
         assert word not in text, word
 
 
-@pytest.mark.parametrize("name", list(STAGES))
+@pytest.mark.parametrize("name", PAPER)
 def test_a_step_needs_nothing_from_the_host(name):
     _, state, frozen, shardings = parts(name)
     _, step = program(name)

@@ -73,11 +73,11 @@ def launch(*args, variables=None, **kwargs):
     )
 
 
-def launch_here(workdir, *flags, **kwargs):
+def launch_here(workdir, *flags, batch=8, **kwargs):
     """As ``launch``, in this process and on its eight devices: of what ends before it trains."""
     from vqad.cli import main
 
-    batches = [f"--config.stage{i}.batch_size=8" for i in (1, 2, 3)]
+    batches = [f"--config.stage{i}.batch_size={batch}" for i in (1, 2, 3)]
     line, told = command(workdir, *batches, *flags, **kwargs)[2:], io.StringIO()
     with contextlib.redirect_stderr(told):
         code = main(["train", *line])

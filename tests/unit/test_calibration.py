@@ -5,7 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
-from command_line import launch, refused
+from command_line import launch, launch_here, refused
 from PIL import Image
 from small_model import write_small_model
 
@@ -14,6 +14,9 @@ from vqad.checkpoints import load_metadata
 from vqad.data.sources import open_source
 from vqad.errors import VqadError
 from vqad.prediction.thresholds import FILE, conformal_quantile
+
+# Of ml_collections, which loads configurations so.
+pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +82,7 @@ def test_thresholds_are_set_again_where_they_are_lost_or_another_rate_is_wanted(
     path = workdir / "stage3" / FILE
     first = json.loads(path.read_text())
     path.unlink()
-    result = launch(workdir, *flags, "--config.calibration.false_alarms=0.5")
+    result = launch_here(workdir, *flags, "--config.calibration.false_alarms=0.5", batch=4)
     assert result.returncode == 0, result.stderr
     assert "already trained" in result.stderr
     again = json.loads(path.read_text())
@@ -89,7 +92,7 @@ def test_thresholds_are_set_again_where_they_are_lost_or_another_rate_is_wanted(
     assert again["held_out"] is True
     path.write_text(json.dumps({**again, "held_out": False}))
     before = path.read_bytes()
-    assert launch(workdir, *flags).returncode == 0
+    assert launch_here(workdir, *flags, batch=4).returncode == 0
     assert path.read_bytes() == before
 
 
@@ -102,7 +105,7 @@ def test_images_that_a_stage_was_trained_on_are_not_held_out(run, surface, tmp_p
     assert source.fingerprint() != kept.fingerprint() != source.hold_out(0.25)[0].fingerprint()
     for weights in ({}, {"trained_on": source.fingerprint()}):
         folder = write_small_model(tmp_path / f"weights{len(weights)}", **weights)
-        line = refused(launch(tmp_path / "new", *flags, f"--config.init_from={folder}"))
+        line = refused(launch_here(tmp_path / "new", *flags, f"--config.init_from={folder}"))
         assert f"held_out: 0.5, but {folder} was trained on other images" in line
     assert not (tmp_path / "new").exists()
     # Nor are thresholds set by other images than were held out then.
@@ -111,7 +114,7 @@ def test_images_that_a_stage_was_trained_on_are_not_held_out(run, surface, tmp_p
     moved = surface / "train" / "good" / "00.png"
     moved.rename(surface / "aside.png")
     try:
-        line = refused(launch(workdir, *flags))
+        line = refused(launch_here(workdir, *flags, batch=4))
     finally:
         (surface / "aside.png").rename(moved)
     assert "was trained on other images" in line
@@ -119,10 +122,12 @@ def test_images_that_a_stage_was_trained_on_are_not_held_out(run, surface, tmp_p
 
 def test_other_shares_and_too_few_images_are_refused(run, tmp_path):
     workdir, flags, _ = run
-    message = refused(launch(workdir, *flags, "--config.calibration.held_out=0"))
+    message = refused(launch_here(workdir, *flags, "--config.calibration.held_out=0", batch=4))
     assert "config.calibration.held_out: 0" in message
     assert "was trained with 0.5" in message
-    message = refused(launch(tmp_path / "new", *flags, "--config.calibration.false_alarms=0.1"))
+    message = refused(
+        launch_here(tmp_path / "new", *flags, "--config.calibration.false_alarms=0.1")
+    )
     assert "6 good images are too few" in message
     assert "at least 9" in message
     assert not (tmp_path / "new").exists()
