@@ -1,11 +1,11 @@
 """The configuration of a run: its fields, the paper's values, and what may stand in them."""
 
 from vqad.config.base import base_config, model_from_config, where_data_is
-from vqad.config.check import check_model, validate, validate_values
+from vqad.config.check import build_model, validate, validate_values
 
 __all__ = [
     "base_config",
-    "check_model",
+    "build_model",
     "model_from_config",
     "validate",
     "validate_values",

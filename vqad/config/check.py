@@ -5,9 +5,10 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from vqad.config.base import fields
+from vqad.config.base import base_config, fields, model_from_config
 from vqad.config.fields import WIDEST, whole
 from vqad.errors import VqadError
+from vqad.models.dsr import Dsr
 from vqad.models.image_shape import check_image_size
 from vqad.stages import MODULES, PAPER, STAGES
 
@@ -43,9 +44,12 @@ def validate_values(config: ConfigDict) -> None:
         raise VqadError("config.mesh.data: 0; give a number of devices, or -1 for all")
 
 
-def check_model(model: ConfigDict) -> None:
-    """Refuses the first bad value of ``config.model``."""
-    _check(model, fields()["model"], "config.model")
+def build_model(given: Mapping[str, Any]) -> Dsr:
+    """The network that has these fields, and defaults of others; a VqadError for a bad one."""
+    config = base_config()
+    config.model.update(dict(given))
+    _check(config.model, fields()["model"], "config.model")
+    return model_from_config(config)
 
 
 def _check(config: Mapping[str, Any], allowed: Mapping[str, Any], name: str) -> None:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from flax.traverse_util import flatten_dict
 
-from vqad.config import base_config, check_model, model_from_config
+from vqad.config import build_model
 from vqad.stages import STAGES
 from vqad.training.initialization import variable_shapes
 
@@ -98,11 +98,8 @@ class Entry(NamedTuple):
 @functools.lru_cache(maxsize=8)
 def table(whole: bool = True, **sizes: int) -> dict[tuple[str, str], Entry]:
     """Every tensor of a model with these fields, or of its autoencoder, by part and name."""
-    config = base_config()
-    config.model.update(sizes)
-    check_model(config.model)
     stage = STAGES["stage3" if whole else "stage1"]
-    shapes = flatten_dict(variable_shapes(model_from_config(config), stage))
+    shapes = flatten_dict(variable_shapes(build_model(sizes), stage))
     entries = {}
     for path, leaf in shapes.items():
         part, name, axes = _source(path)

@@ -6,7 +6,7 @@ from typing import Any
 
 from vqad import checkpoints
 from vqad.checkpoints.digest import digest
-from vqad.config import base_config, check_model, model_from_config
+from vqad.config import build_model
 from vqad.errors import explained
 from vqad.models.image_shape import check_image_size
 from vqad.prediction import thresholds
@@ -35,17 +35,14 @@ def detector_of(
 
     Raises a VqadError if they describe none, or a part of ``name`` is missing or has other sizes.
     """
-    config = base_config()
     fault, kinds = "its metadata do not describe a model", (KeyError, TypeError, ValueError)
     with explained(name, fault, "give another checkpoint", kinds):
-        config.model.update({**metadata["model"]})
-        if "config" in metadata:
-            config.image_size = tuple(metadata["config"]["image_size"])
-        check_model(config.model)
-        check_image_size(config.image_size, "image_size")
-        model = model_from_config(config)
+        model = build_model(metadata["model"])
+        size = metadata["config"]["image_size"] if "config" in metadata else (256, 256)
+        height, width = size
+        check_image_size((height, width), "image_size")
     variables = checkpoints.merge(variable_shapes(model, STAGE3), variables, name)
-    return Detector(model, variables, tuple(config.image_size), limits, metadata)
+    return Detector(model, variables, (height, width), limits, metadata)
 
 
 def _usable_thresholds(folder: str, metadata: Mapping[str, Any]) -> Thresholds | None:
