@@ -132,16 +132,17 @@ def test_max_pool_gives_ties_to_the_first():
 
 @pytest.mark.parametrize(("shape", "size"), [((1, 1, 1), 1), ((2, 5, 7), 40), ((3, 8, 6), 256)])
 def test_nearest_codes_and_ranks_equal_plain_ones(shape, size, monkeypatch):
-    # Of whole numbers, so that distances are exact and many are equal.
+    # Of whole numbers around 0, so that distances are exact and many are equal.
     def whole(*shape):
-        return jnp.asarray(RNG.integers(-2, 3, shape).astype(np.float32))
+        return RNG.integers(-2, 3, shape).astype(np.float32)
 
-    features, codes = whole(*shape, 4), whole(size, 4)
-    values = distances.code_distances(features, codes)
-    squared = np.square(np.asarray(features)[..., None, :] - codes).sum(-1)
-    np.testing.assert_array_equal(
-        values, squared - np.square(features).sum(-1, dtype=np.float32)[..., None]
-    )
+    half = whole(size // 2, 4)
+    features, codes = whole(*shape, 4), np.concatenate([half, -half]) if size > 1 else whole(1, 4)
+    values = distances.code_distances(jnp.asarray(features), jnp.asarray(codes))
+    squared = np.square(features[..., None, :] - codes).sum(-1)
+    norm = np.square(features - codes.mean(0)).sum(-1)
+    np.testing.assert_array_equal(values, squared - norm[..., None])
+    features, codes = jnp.asarray(features), jnp.asarray(codes)
     rank = jnp.asarray(RNG.integers(0, size, shape, dtype=np.int32))
     found = ranks.select_rank(values, rank)
     np.testing.assert_array_equal(found, ranks.plain_select_rank(values, rank))
@@ -161,6 +162,23 @@ def test_nearest_codes_and_ranks_equal_plain_ones(shape, size, monkeypatch):
         args = features, codes, rank, wanted
         a, b = ranks.codes_at_ranks(*args), ranks.plain_codes_at_ranks(*args)
         np.testing.assert_array_equal(a[wanted], b[wanted])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("offset", [0, 1, 3, 10, 30, 100])
+def test_nearest_code_where_codes_share_an_offset(offset, dtype):
+    # Features between two codes: the nearest by a thousandth of a deviation or more, in float64.
+    rng = np.random.default_rng(offset)
+    codes = (rng.normal(size=(96, 16)) + offset * rng.choice([-1, 1], 16)).astype(np.float32)
+    one, other = codes[rng.integers(0, 96, (2, 1, 64, 32))]
+    features = jnp.asarray(one + 0.49 * (other - one), dtype)
+    apart = np.asarray(features, np.float64)[..., None, :] - codes.astype(np.float64)
+    squared = np.square(apart).sum(-1)
+    for plain in (distances.nearest_code, distances.plain_nearest_code):
+        found = jax.jit(plain)(features, jnp.asarray(codes))
+        chosen = np.take_along_axis(squared, np.asarray(found)[..., None], -1)[..., 0]
+        # What float32 tells apart at the codes' own spread, of squared norms around 16.
+        assert (chosen - squared.min(-1)).max() <= 64 * np.finfo(np.float32).eps
 
 
 def test_forms_go_by_platform():

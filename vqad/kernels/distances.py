@@ -91,5 +91,8 @@ def code_distances(features: jax.Array, codes: jax.Array) -> jax.Array:
     The features' own squared norm, the same for all codes, is left out: it changes no order.
     """
     features, codes = features.astype(jnp.float32), codes.astype(jnp.float32)
+    # What all codes share would cancel, and take the digits that tell near codes apart with it.
+    center = codes.mean(0)
+    features, codes = features - center, codes - center
     products = jnp.matmul(features, codes.T, precision=lax.Precision.HIGHEST)
     return jnp.square(codes).sum(-1) - 2 * products
