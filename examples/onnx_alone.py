@@ -26,10 +26,17 @@ class Model:
 
     def __init__(self, path: str) -> None:
         """Opens the file."""
-        self.session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3  # errors alone
+        providers = ["CPUExecutionProvider"]
+        self.session = onnxruntime.InferenceSession(path, options, providers=providers)
         self.about = json.loads(self.session.get_modelmeta().custom_metadata_map["vqad"])
         self.image_size = tuple(self.about["image_size"])
         self.thresholds = self.about["thresholds"]
+        runtime = self.about.get("runtime") or "onnxruntime"
+        if self.thresholds and runtime == "openvino-bf16":  # scores in bfloat16 are others
+            print(f"{path}: no verdicts, its thresholds are for {runtime}", file=sys.stderr)
+            self.thresholds = None
 
     def predict(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """Scores, masks, and with thresholds verdicts and marks, of uint8 [n, h, w, 3], RGB."""

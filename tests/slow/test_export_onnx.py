@@ -16,7 +16,7 @@ import vqad
 from vqad.cli import main
 from vqad.data.decode import EXIF_ORIENTATION
 from vqad.errors import VqadError
-from vqad.interop import benchmark
+from vqad.interop import benchmark, runtimes
 from vqad.interop.export import onnx
 
 pytest.importorskip("jax2onnx")
@@ -63,6 +63,38 @@ def test_batches_of_any_size_say_what_the_model_says(path, folder):
     found = description.metadata["check"]["found"]
     assert found["images"] == 10
     assert found["mask_difference_same_codes"] <= 1e-4
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino-bf16"])
+def test_thresholds_are_those_of_the_runtime_that_it_is_for(runtime, folder, tmp_path, capsys):
+    if runtime.startswith("openvino"):
+        pytest.importorskip("openvino")
+    if runtime == "openvino-bf16" and not runtimes.cpu_has_bfloat16():
+        pytest.skip("this CPU has no bfloat16")
+    for i, image in enumerate(noise(9, seed=1)):
+        Image.fromarray(image).save(tmp_path / f"{i}.png")
+    path = tmp_path / "model.onnx"
+    command = ["export", folder, str(path), "--format=onnx", f"--for={runtime}"]
+    assert main([*command, "--good", str(tmp_path)]) == 0
+    assert f"written: {path}" in capsys.readouterr().out
+    found = runtimes.open_in(runtime, str(path))(noise(9, seed=1))
+    description = onnx.open_export(str(path))[1]
+    limits = description.limits
+    # Of nine good images three in ten may be called defective; k = ceil(10 * 0.7).
+    assert limits.score == np.sort(found["score"])[6]
+    assert limits.images == 9
+    assert limits.rate == 0.3
+    np.testing.assert_array_equal(found["verdict"], found["score"] > np.float32(limits.score))
+    assert description.metadata["runtime"] == runtime
+
+
+def test_thresholds_of_a_runtime_need_good_images(folder, tmp_path, capsys):
+    path = str(tmp_path / "model.onnx")
+    assert main(["export", folder, path, "--format=onnx", "--for=onnxruntime"]) == 2
+    assert "--good" in capsys.readouterr().err
+    other = str(tmp_path / "model.stablehlo")
+    assert main(["export", folder, other, "--format=stablehlo", "--for=onnxruntime"]) == 2
+    assert "onnx" in capsys.readouterr().err
 
 
 def run_example(path, folder):

@@ -6,12 +6,18 @@ It is compared with the model before it is written.
 import argparse
 import logging
 import os
+from typing import TYPE_CHECKING
 
 from vqad.commands.arguments import Parser, add, add_model
+from vqad.errors import VqadError
+
+if TYPE_CHECKING:
+    from vqad.interop.export.check import Figures
 
 logger = logging.getLogger(__name__)
 
 FORMATS = ("stablehlo", "onnx", "safetensors")
+RUNTIMES = ("onnxruntime", "openvino-f32", "openvino-bf16")
 
 
 def arguments(parser: Parser) -> None:
@@ -20,6 +26,10 @@ def arguments(parser: Parser) -> None:
     add(parser, "--format", "the file's format", required=True, choices=FORMATS)
     text = "pictures, folders or patterns to compare export and model on (drawn surfaces)"
     add(parser, "--images IMAGES", text, nargs="+")
+    text = "set an ONNX file's thresholds in the runtime that will judge, and compare there"
+    add(parser, "--for", text, choices=RUNTIMES, dest="runtime")
+    text = "pictures of good parts for the thresholds of --for (those that training held out)"
+    add(parser, "--good GOOD", text, nargs="+")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -28,8 +38,13 @@ def run(args: argparse.Namespace) -> None:
     from vqad.interop.write import export
     from vqad.prediction.inputs import gather, readable
 
-    images = readable(gather(args.images)) if args.images else None
-    found, size = export(args.model, args.out, args.format, images)
+    if args.good and not args.runtime:
+        raise VqadError("--good: sets thresholds in a runtime; add --for, or use vqad calibrate")
+    images, good = (readable(gather(of)) if of else None for of in (args.images, args.good))
+    found, size = export(args.model, args.out, args.format, images, args.runtime, good)
+    if args.runtime == "openvino-bf16":
+        _tell_other_precision(args, found, size)
+        return
     equal = found.images_with_equal_codes
     print(f"{found.images} images, all codes equal in {equal}", end="")
     if equal:
@@ -53,3 +68,14 @@ def run(args: argparse.Namespace) -> None:
                 "parts and of defects"
             )
     print(f"written: {args.out} ({size / 1e6:.1f} MB)")
+
+
+def _tell_other_precision(args: argparse.Namespace, found: "Figures", size: int) -> None:
+    print(
+        f"{found.images} images: scores differ by {found.score_difference:.2g} at most, masks by "
+        f"{found.mask_difference_plain:.2g}, as codes differ at this precision; "
+        f"{found.verdicts} defective"
+    )
+    if found.changed is not None:
+        print(f"{found.changed} verdicts are others than the model's at its own thresholds")
+    print(f"written: {args.out} ({size / 1e6:.1f} MB), for {args.runtime}")

@@ -5,7 +5,6 @@ import importlib.util
 import json
 import logging
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +16,7 @@ import numpy as np
 
 from vqad.data.decode import resize_image
 from vqad.interop.export import contents, onnx
+from vqad.interop.runtimes import cpu_has_bfloat16, open_in
 from vqad.interop.write import drawn
 from vqad.prediction.detector import Detector
 from vqad.prediction.jitted import make_predict
@@ -37,15 +37,6 @@ class Timing(NamedTuple):
     batch: int  # images at a time
     warm_up: float  # seconds of its first call, which compiles, or makes plans
     seconds: list[float]  # of each call after that
-
-
-def cpu_has_bfloat16() -> bool:
-    """Whether the CPU multiplies bfloat16 (AVX512_BF16 or AMX), as far as Linux tells."""
-    try:
-        flags = Path("/proc/cpuinfo").read_text().split()
-    except OSError:
-        return False
-    return not {"avx512_bf16", "amx_bf16"}.isdisjoint(flags)
 
 
 def missing(module: str, extra: str) -> bool:
@@ -94,26 +85,12 @@ def _runtimes(trained: Detector) -> Iterator[tuple[str, str, Predict]]:
         path = os.path.join(folder, "model.onnx")
         pack = onnx.build(dataclasses.replace(trained, model=models["float32"]))
         Path(path).write_bytes(pack(json.dumps(contents.describe(trained))))
-        session, _ = onnx.open_export(path, only=_OUTPUTS)
-        yield "ONNX Runtime", "float32", session
+        yield "ONNX Runtime", "float32", open_in("onnxruntime", path, _OUTPUTS)
         if missing("openvino", "openvino"):
             return
         for dtype in dtypes:
-            yield "OpenVINO", dtype, _openvino(path, dtype)
-
-
-def _openvino(path: str, dtype: str) -> Predict:
-    # Or it would fork this process to tell its makers of the use.
-    sys.modules.setdefault("openvino_telemetry", None)
-    import openvino
-
-    core = openvino.Core()
-    hints = {"INFERENCE_PRECISION_HINT": "f32" if dtype == "float32" else "bf16"}
-    whole = core.read_model(path)
-    wanted = openvino.Model([whole.output(name) for name in _OUTPUTS], whole.get_parameters())
-    compiled = core.compile_model(wanted, "CPU", {"PERFORMANCE_HINT": "LATENCY", **hints})
-    request = compiled.create_infer_request()
-    return lambda images: request.infer({"image": images})
+            runtime = {"float32": "openvino-f32", "bfloat16": "openvino-bf16"}[dtype]
+            yield "OpenVINO", dtype, open_in(runtime, path, _OUTPUTS)
 
 
 def table(timings: Sequence[Timing]) -> str:

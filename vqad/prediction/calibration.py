@@ -2,12 +2,15 @@
 
 import dataclasses
 import logging
+from collections.abc import Iterator
 
+import numpy as np
 from ml_collections import ConfigDict
 
 from vqad.config import where_data_is
 from vqad.data.sources import open_source
 from vqad.prediction import thresholds
+from vqad.prediction.detector import Detector
 from vqad.prediction.loading import load_folder
 from vqad.training.resume import check_held_out
 
@@ -26,16 +29,7 @@ def calibrate(config: ConfigDict, folder: str) -> None:
     limits = detector.thresholds
     if limits is not None and (not limits.held_out or limits.rate == rate):
         return
-    source = open_source(
-        config.surface,
-        "train",
-        tuple(config.image_size),
-        labelled=config.labelled_share > 0,
-        **where_data_is(config),
-    )
-    kept, held = source.hold_out(share)
-    check_held_out(share, kept.fingerprint(), detector.metadata, folder)
-    pictures = (held[i]["image"] for i in range(len(held)))
+    pictures = held_out_pictures(config, detector)
     limits = detector.calibrate(pictures, rate, batch_size=config.evaluation.batch_size)
     path = thresholds.write(folder, dataclasses.replace(limits, held_out=True))
     logger.info(
@@ -47,3 +41,22 @@ def calibrate(config: ConfigDict, folder: str) -> None:
         rate,
         path,
     )
+
+
+def held_out_pictures(config: ConfigDict, detector: Detector) -> Iterator[np.ndarray]:
+    """The good images, uint8 [h, w, 3], that the training of a run's model held out.
+
+    Raises a VqadError if they cannot be read, or are others than training held out.
+    """
+    share = config.calibration.held_out
+    source = open_source(
+        config.surface,
+        "train",
+        tuple(config.image_size),
+        labelled=config.labelled_share > 0,
+        **where_data_is(config),
+    )
+    kept, held = source.hold_out(share)
+    metadata = detector.metadata
+    check_held_out(share, kept.fingerprint(), metadata, metadata["folder"])
+    return (held[i]["image"] for i in range(len(held)))

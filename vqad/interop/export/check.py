@@ -54,6 +54,7 @@ class Figures:
     tie_excess: float = 0.0  # most that one was beyond the nearest, as in ``TIE_TOLERANCE``
     verdicts: int | None = None  # how many images both call defective; None without thresholds
     marks: float | None = None  # share of pixels that one program alone marks
+    changed: int | None = None  # how many verdicts differ; of another precision alone
 
 
 class Model:
@@ -159,6 +160,31 @@ def compare(
             marks += int((ours["marks"] != theirs["marks"]).sum())
             pixels += ours["marks"].size
     figures.marks = marks / pixels if pixels else None
+    return figures
+
+
+def compare_loosely(
+    model: Model, export: Callable[[np.ndarray], Outputs], images: Iterable[np.ndarray], path: str
+) -> Figures:
+    """Compares an export that computes at another precision, where codes differ, with its model.
+
+    Raises:
+      VqadError: values that are not finite.
+    """
+    figures = Figures(verdicts=0)
+    for here in groups(images, _BATCH):
+        batch, n = _padded(np.stack(here)), len(here)
+        ours, theirs = ({name: a[:n] for name, a in f(batch).items()} for f in (model, export))
+        apart = {name: float(np.abs(ours[name] - theirs[name]).max()) for name in ("mask", "score")}
+        if not np.isfinite(list(apart.values())).all():
+            raise _failed(path, "its values are not finite")
+        figures.images += n
+        figures.mask_difference_plain = max(figures.mask_difference_plain, apart["mask"])
+        figures.score_difference = max(figures.score_difference, apart["score"])
+        figures.verdicts += int(theirs["verdict"].sum())
+        if "verdict" in ours:
+            changed = int((ours["verdict"] != theirs["verdict"]).sum())
+            figures.changed = (figures.changed or 0) + changed
     return figures
 
 

@@ -5,6 +5,7 @@ import io
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,7 @@ from vqad.errors import VqadError
 from vqad.interop.export import contents
 from vqad.kernels.choice import kernels_for
 from vqad.prediction.detector import Detector
+from vqad.prediction.thresholds import Thresholds
 
 OPSET = 18
 
@@ -32,8 +34,7 @@ def build(trained: Detector) -> Callable[[str], bytes]:
             "--format=onnx: this model computes in bfloat16, ONNX exports in float32; give "
             "--format=stablehlo or safetensors"
         )
-    limits = contents.usable_limits(trained)
-    detect = contents.make_detect(trained.model.clone(remat=False), limits)
+    detect = contents.make_detect(trained.model.clone(remat=False), None)
     weights = jax.tree.map(jnp.asarray, trained.variables)
     names: list[str] = []
 
@@ -63,10 +64,34 @@ def build(trained: Detector) -> Callable[[str], bytes]:
         )
 
     def pack(text: str) -> bytes:
-        onnx.helper.set_model_props(model, {contents.KEY: text})
-        return model.SerializeToString()
+        packed = onnx.ModelProto()
+        packed.CopyFrom(model)
+        onnx.helper.set_model_props(packed, {contents.KEY: text})
+        limits = contents.parse(text, "the export").limits
+        if limits is not None:
+            _add_verdicts(packed, limits)
+        return packed.SerializeToString()
 
     return pack
+
+
+def _add_verdicts(model: Any, limits: Thresholds) -> None:
+    """Adds the outputs ``verdict`` and ``marks``: scores and masks above the thresholds."""
+    from onnx import TensorProto, helper
+
+    graph = model.graph
+    of = {output.name: output.type.tensor_type.shape for output in graph.output}
+    for name, source, limit in (
+        ("verdict", "score", limits.score),
+        ("marks", "mask", limits.pixel),
+    ):
+        graph.initializer.append(
+            helper.make_tensor(f"{name}_limit", TensorProto.FLOAT, [], [limit])
+        )
+        graph.node.append(helper.make_node("Greater", [source, f"{name}_limit"], [name]))
+        added = helper.make_tensor_value_info(name, TensorProto.BOOL, None)
+        added.type.tensor_type.shape.CopyFrom(of[source])
+        graph.output.append(added)
 
 
 def open_export(
@@ -80,7 +105,9 @@ def open_export(
         import onnxruntime
     except ImportError as error:
         raise VqadError(f"{path}: ONNX needs onnxruntime: {_INSTALL}") from error
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors; it warns of constants that jax2onnx left unused
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     text = session.get_modelmeta().custom_metadata_map.get(contents.KEY, "")
     names = list(only or [output.name for output in session.get_outputs()])
 
