@@ -1,6 +1,6 @@
 """Marks on images: anomalies that cohere, drawn before encoding; off in the paper's settings.
 
-A mark is a patch, some spots or a curve, filled with one colour, with the surface itself made
+A mark is a patch, a shade, some spots or a curve, filled with one colour, with the surface itself made
 darker or lighter, or with another place of it. Codes that are replaced one by one (``features``)
 look like grain, each position of its own; a detector that has seen nothing else looks for grain.
 """
@@ -14,7 +14,7 @@ VISIBLE = 0.02
 """Change of a channel, of 1, from which on a pixel counts as anomalous."""
 
 _SPOTS, _CURVE_POINTS = 6, 13
-_CLEAN = 0.25
+_CLEAN, _SHADES = 0.25, 0.4
 
 
 def random_marks(
@@ -38,7 +38,7 @@ def random_marks(
 
 def _mark_shape(key: jax.Array, size: tuple[int, int], max_cells: int) -> jax.Array:
     """Opacity of one mark, float32 [h, w, 1] in [0, 1]."""
-    kind_key, shape_key, edge_key, opacity_key = jax.random.split(key, 4)
+    kind_key, shape_key, edge_key, opacity_key, shade_key = jax.random.split(key, 5)
     kind = jax.random.randint(kind_key, (), 0, 3)
     # Of each kind the signed distance to its edge, in about pixels, positive inside.
     noise, cells = perlin_noise_field(shape_key, size, max_cells)
@@ -46,6 +46,9 @@ def _mark_shape(key: jax.Array, size: tuple[int, int], max_cells: int) -> jax.Ar
     shapes = [patch, _spots(shape_key, size), _curve(shape_key, size)]
     inside = jnp.select([kind == i for i in range(3)], shapes)
     softness = jax.random.uniform(edge_key, minval=0.5, maxval=2.5)
+    # Some patches are shades, which have no edge.
+    shade = (kind == 0) & jax.random.bernoulli(shade_key, _SHADES)
+    softness = jnp.where(shade, 8 * softness, softness)
     opacity = jax.random.uniform(opacity_key, minval=0.3, maxval=1.0)
     return opacity * jnp.clip(inside / softness + 0.5, 0, 1)[..., None]
 
