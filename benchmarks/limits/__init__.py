@@ -66,4 +66,10 @@ tables look at one of these links each. They are printed as Markdown and written
 ``combined``
     Image AUROC of the model's score with its 95 % interval, and of means of several scores, each
     in units of its deviation over the same good training images.
+
+``neighbours``
+    Image AUROC of the distance from a module's features to the nearest ones of good training
+    images, over 16 x 16 places, as it is and standardised place by place. It shows whether a module
+    tells more apart than its output says. One half of the good images is the bank, the other sets
+    the standard.
 """

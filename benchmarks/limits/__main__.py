@@ -19,6 +19,7 @@ from benchmarks.limits.ceilings import measure_ceilings
 from benchmarks.limits.contrast import contrast_maps, measure_contrast
 from benchmarks.limits.drawn import measure_drawn, trained_settings
 from benchmarks.limits.links import Links
+from benchmarks.limits.neighbours import measure_neighbours
 from benchmarks.limits.scores import measure_scores
 from benchmarks.limits.surface import LabelledImages, read_held_aside, read_test
 from benchmarks.limits.tables import Table
@@ -26,7 +27,7 @@ from vqad.errors import VqadError, printable
 from vqad.paths import write_atomic
 from vqad.prediction.detector import Detector
 
-HELD_ASIDE = 64
+HELD_ASIDE = 128
 _SCORED = ("|I_gen - I_spc|", "|I - I_spc|")  # beside M and M_up
 
 
@@ -68,6 +69,7 @@ def measure(
     scored = ("M", "M_up", *_SCORED)
     both = ({name: found[name] for name in scored} for found in (seen | maps, aside))
     yield from measure_scores(*both, part.defective, trained.model.score_window)
+    yield measure_neighbours(trained.model, trained.variables, part.images, held, part.defective)
 
 
 def write(folder: Path, tables: dict[str, Table], about: dict) -> None:

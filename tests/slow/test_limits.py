@@ -19,6 +19,7 @@ from benchmarks.limits.contrast import contrast_maps, mean_levels, measure_contr
 from benchmarks.limits.drawn import AS_TRAINED, measure_drawn, settings
 from benchmarks.limits.figures import effect_size, image_auroc, local_mean, pixel_figures
 from benchmarks.limits.links import Links, in_batches
+from benchmarks.limits.neighbours import distances
 from benchmarks.limits.scores import measure_scores, standardise
 from benchmarks.limits.surface import LabelledImages, read_test, subsample
 from vqad.errors import VqadError
@@ -36,6 +37,7 @@ KEYS = {
     "ceilings",
     "scores",
     "combined",
+    "neighbours",
 }
 
 
@@ -359,6 +361,15 @@ def test_a_picture_without_all_tables_has_fewer_panels():
     table = measure_bands(image, {"I_gen": image / 2})
     whole, empty = (picture.draw(tables, "a title") for tables in ({"bands": table}, {}))
     assert whole.startswith(b"\x89PNG") and len(empty) < len(whole)
+
+
+def test_distances_are_those_to_the_nearest_good_feature():
+    rng = np.random.default_rng(0)
+    good, maps = (rng.normal(size=(n, 4, 4, 3)).astype(np.float32) for n in (5, 9))
+    bank = good.reshape(-1, 3)
+    apart = (maps[..., None, :] - bank) / (bank.std(0) + 1e-6)
+    expected = np.linalg.norm(apart, axis=-1).min(-1)
+    np.testing.assert_allclose(distances(maps, good), expected, rtol=1e-3, atol=1e-3)
 
 
 def test_too_few_images_are_refused(tmp_path):

@@ -1,8 +1,9 @@
 """Marks on images: anomalies that cohere, drawn before encoding; off in the paper's settings.
 
-A mark is a patch, a shade, some spots or a curve, filled with one colour, with the surface itself made
-darker or lighter, or with another place of it. Codes that are replaced one by one (``features``)
-look like grain, each position of its own; a detector that has seen nothing else looks for grain.
+A mark is a patch, a shade, some spots or a curve, filled with one colour, with the surface itself
+made darker or lighter, or with another place of it. Codes that are replaced one by one
+(``features``) look like grain, each position of its own; a detector that has seen nothing else
+looks for grain.
 """
 
 import jax
