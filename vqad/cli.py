@@ -7,9 +7,11 @@ import logging
 import os
 import re
 import sys
+import threading
+import warnings
 from collections.abc import Sequence
 from types import ModuleType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from vqad import __version__
 from vqad.commands import (
@@ -27,7 +29,9 @@ from vqad.commands import (
     train,
 )
 from vqad.commands.messages import shown
-from vqad.errors import VqadError, printable
+from vqad.errors import VqadError, machine_fault, printable
+
+logger = logging.getLogger(__name__)
 
 # A module's docstring is its help, `arguments` adds its arguments to a parser, and `run` takes what
 # was parsed, returns an exit code (None is 0) and raises a VqadError for bad input. One with an
@@ -65,10 +69,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):  # names of files may hold anything
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        args = parse(sys.argv[1:] if argv is None else argv)
+        args = parse(list(map(_expanded, sys.argv[1:] if argv is None else argv)))
         # Of what takes hours, lines tell the time.
         told = "%(asctime)s %(message)s" if hasattr(args, "verbose") else "%(message)s"
         level = logging.DEBUG if getattr(args, "verbose", False) else logging.INFO
+        _hush_threads(verbose=level == logging.DEBUG)
         with shown(None, told, level):
             code = COMMANDS[args.command].run(args) or 0
         sys.stdout.flush()
@@ -82,6 +87,44 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # what reads the output, as head, wants no more of it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except Exception as error:
+        if (fault := machine_fault(error)) is None:
+            raise
+        print(f"error: {printable(str(fault))}", file=sys.stderr)
+        return 2
+
+
+def _expanded(arg: str) -> str:
+    """An argument with the home folder for ``~``, which shells leave where a flag stands before."""
+    flag, value = re.fullmatch(r"(--?[\w.-]+=)?(.*)", arg, re.DOTALL).groups("")
+    return flag + os.path.expanduser(value)
+
+
+def _hush_threads(verbose: bool) -> None:
+    """Leaves to the log of ``--verbose`` what threads of libraries raise and log.
+
+    They run on after an error that is told in one line, as Orbax's where the disk is full, until
+    the process ends; that error is raised in the main thread too.
+    """
+    if threading.excepthook is not threading.__excepthook__:
+        return  # somebody else looks after them, as pytest does
+
+    def told(error: BaseException | None) -> None:
+        logger.debug("in a thread: %r", error)
+
+    def hook(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+        if threading.current_thread() is threading.main_thread():
+            sys.__excepthook__(kind, error, trace)
+        else:  # C++ libraries report here what Python raises in a thread of theirs
+            told(error)
+
+    # Where the disk is full; what is compiled serves all the same.
+    warnings.filterwarnings("ignore", "Error writing persistent compilation cache entry")
+    for name in ("absl", "asyncio"):
+        logging.getLogger(name).disabled = not verbose
+    sys.excepthook = hook
+    sys.unraisablehook = lambda found: told(found.exc_value)
+    threading.excepthook = lambda found: told(found.exc_value)
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:

@@ -15,7 +15,7 @@ from etils import epath
 from jax.sharding import SingleDeviceSharding
 
 from vqad.checkpoints.digest import digest
-from vqad.errors import VqadError, reason
+from vqad.errors import VqadError, machine_fault, reason
 from vqad.paths import absolute, links_below, names_below, odd_files, size_and_time
 
 _SMALL = 2**26  # bytes that arrays may have however small their files are
@@ -134,6 +134,8 @@ def _read(path: str, step: int) -> Iterator[epath.Path]:
         yield folder
     except Exception as error:  # damaged files make Orbax and its libraries raise anything
         name = epath.Path(path) / str(step)
+        if fault := machine_fault(error):
+            raise fault from error
         if passing := _passing(error):
             raise VqadError(
                 f"{name}: cannot be read now ({reason(passing)}); run the same command again "

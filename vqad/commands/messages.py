@@ -8,7 +8,7 @@ from typing import TextIO
 
 @contextlib.contextmanager
 def shown(stream: TextIO | None, told: str, level: int = logging.INFO) -> Iterator[None]:
-    """Shows what vqad logs, formatted as ``told`` says, and only errors of what uses absl."""
+    """Shows what vqad logs, formatted as ``told`` says; what stops others, they raise as well."""
     logger, absl = logging.getLogger("vqad"), logging.getLogger("absl")
     handler = logging.StreamHandler(stream)
     handler.setFormatter(logging.Formatter(told, "%H:%M:%S"))
@@ -16,7 +16,7 @@ def shown(stream: TextIO | None, told: str, level: int = logging.INFO) -> Iterat
     logger.addHandler(handler)
     logger.setLevel(level)
     logger.propagate = False
-    absl.setLevel(logging.ERROR)
+    absl.setLevel(logging.CRITICAL)
     try:
         yield
     finally:
