@@ -13,6 +13,7 @@ from etils import epath
 from vqad.errors import VqadError, reason
 
 _AT_ONCE = 8
+_JUNCTION = 0xA0000003  # stat.IO_REPARSE_TAG_MOUNT_POINT, which only Windows' Python has
 
 # Of a bucket TensorStore and other processes write too, of which a kept listing knows nothing.
 fsspec.config.conf.setdefault("gcs", {}).setdefault("use_listings_cache", False)
@@ -55,6 +56,12 @@ def check_local(path: str | os.PathLike) -> None:
 def absolute(path: str | os.PathLike) -> epath.Path:
     """An absolute path; epath's own would put a remote one below the current folder."""
     return epath.Path(path) if is_remote(path) else epath.Path(path).absolute()
+
+
+def is_link(path: str | os.PathLike) -> bool:
+    """Whether a path of this machine is a link, or a junction, as Windows has them of folders."""
+    tag = getattr(os.lstat(path), "st_reparse_tag", 0)
+    return os.path.islink(path) or tag == _JUNCTION
 
 
 def size_and_time(path: str | os.PathLike) -> tuple[int, int]:
@@ -125,41 +132,36 @@ def copy_tree(source: str | os.PathLike, target: str | os.PathLike) -> None:
         list(pool.map(copy, names_below(source)))
 
 
-def names_below(
-    root: epath.Path,
-    prefix: str = "",
-    *,
-    hidden: bool = True,
-    folders: bool = False,
-    unreadable: list[OSError] | None = None,
-) -> Iterator[str]:
+def names_below(root: epath.Path, prefix: str = "", *, hidden: bool = True) -> Iterator[str]:
     """Relative names of the files below a folder, with slashes; links to folders are not followed.
 
     Args:
-      root: the folder, of this machine or of a bucket; an OSError if it cannot be read.
+      root: the folder, of this machine or of a bucket; an OSError if it, or one in it, is closed.
       prefix: only what lies below this folder of it, given with a slash at its end.
       hidden: list also what is called with a full stop, or lies in folders called so.
-      folders: list folders too, with links to such; their names end with a slash.
-      unreadable: gets the errors of folders in it, which are raised otherwise.
+    """
+    folder, inner, names = entries(root / prefix)
+    inner, names = ([n for n in each if hidden or n[0] != "."] for each in (inner, names))
+    yield from (prefix + name for name in names)
+    for name in inner:
+        if not os.path.islink(folder / name):
+            yield from names_below(root, f"{prefix}{name}/", hidden=hidden)
+
+
+def entries(folder: epath.Path) -> tuple[epath.Path, list[str], list[str]]:
+    """A folder, and the names of folders and of files in it, sorted; an OSError if it is closed.
+
+    Links to folders are among the folders.
     """
 
     def fail(error: OSError) -> None:
-        if unreadable is None or not prefix:
-            raise error
-        unreadable.append(error)
+        raise error
 
     # Of folders of this machine epath's own walk would take links to folders for files.
-    folder = root / prefix
-    walk = folder.walk(on_error=fail) if is_remote(root) else os.walk(folder, onerror=fail)
+    remote = is_remote(folder)
+    walk = folder.walk(on_error=fail) if remote else os.walk(folder, onerror=fail)
     _, inner, names = next(iter(walk), (folder, [], []))
-    inner, names = (sorted(n for n in each if hidden or n[0] != ".") for each in (inner, names))
-    yield from (prefix + name for name in names)
-    for name in inner:
-        if folders:
-            yield f"{prefix}{name}/"
-        if not os.path.islink(folder / name):
-            how = {"hidden": hidden, "folders": folders, "unreadable": unreadable}
-            yield from names_below(root, f"{prefix}{name}/", **how)
+    return folder, sorted(inner), sorted(names)
 
 
 def _entries_below(root: str | os.PathLike) -> Iterator[str]:

@@ -10,10 +10,10 @@ from ml_collections import ConfigDict
 from vqad import checkpoints
 from vqad.config import model_from_config, validate, where_data_is
 from vqad.data.checks import leaks
-from vqad.data.findings import NoTestSplit, act_on
+from vqad.data.findings import Finding, NoTestSplit, act_on
 from vqad.data.source import Source
 from vqad.data.sources import open_source
-from vqad.errors import VqadError, printable, reason
+from vqad.errors import VqadError, less_memory, printable, reason
 from vqad.evaluation.evaluate import check_split, evaluate, is_evaluated
 from vqad.evaluation.observe import observer
 from vqad.paths import absolute, check_reachable, is_remote, links_out_of, odd_files
@@ -29,6 +29,8 @@ from vqad.training.resume import check_held_out, check_units, stage_before, step
 from vqad.training.sharding import Shardings
 
 logger = logging.getLogger(__name__)
+
+_LESS = "lower config.evaluation.batch_size"
 
 
 def run(
@@ -66,7 +68,8 @@ def run(
     try:
         if mode == "evaluate":
             if is_first():
-                evaluate(config, workdir, checkpoints.find_folder(workdir))
+                with less_memory(_LESS):
+                    evaluate(config, workdir, checkpoints.find_folder(workdir))
             wait_for_all("the evaluation")
         else:
             lock = WorkdirLock(root)
@@ -137,6 +140,7 @@ def _train(config: ConfigDict, workdir: str, interruption: Interruption, lock: W
     _check_held_out(config, workdir, sources)
     evaluating = completes and (left or not is_evaluated(config, workdir, last))
     evaluating = evaluating and _has_test(config, sources)
+    told = _findings(sources)
     if left and is_first():
         root.mkdir(parents=True, exist_ok=True)
         lock.take()
@@ -152,12 +156,17 @@ def _train(config: ConfigDict, workdir: str, interruption: Interruption, lock: W
             observe = observer(config, model, stage)
         # Taken out, so that what it keeps in memory goes with its last stage.
         source = sources.pop(stage.name)
-        train_stage(config, model, stage, source, workdir, earlier, warm, interruption, observe)
+        with less_memory(
+            f"lower config.{stage.name}.batch_size, or raise config.{stage.name}.accumulate_steps"
+        ):
+            train_stage(config, model, stage, source, workdir, earlier, warm, interruption, observe)
     interruption.check("after the last stage")
     if evaluating and is_first() and not is_evaluated(config, workdir, last):
-        evaluate(config, workdir, last)
+        with less_memory(_LESS):
+            evaluate(config, workdir, last)
     if completes and is_first():
-        calibrate(config, last)
+        with less_memory(_LESS):
+            calibrate(config, last, told)
     wait_for_all("the end")
 
 
@@ -233,6 +242,11 @@ def _open_sources(config: ConfigDict, left: list[Stage]) -> dict[str, Source]:
     return {stage.name: opened[stage.source] for stage in left}
 
 
+def _findings(sources: dict[str, Source]) -> set[Finding]:
+    """What was told of the images to train on."""
+    return {finding for source in sources.values() for finding in source.findings}
+
+
 def _check_held_out(config: ConfigDict, workdir: str, sources: dict[str, Source]) -> None:
     """Refuses to hold out what a stage was trained on already, here or elsewhere."""
     if not config.calibration.held_out:
@@ -255,7 +269,11 @@ def _has_test(config: ConfigDict, sources: dict[str, Source]) -> bool:
     """Opens, and so checks, what the run will be evaluated on; without it, says so."""
     try:
         test = open_source(
-            config.surface, "test", tuple(config.image_size), **where_data_is(config)
+            config.surface,
+            "test",
+            tuple(config.image_size),
+            told=_findings(sources),
+            **where_data_is(config),
         )
     except NoTestSplit as error:
         logger.warning("warning: %s; trained without an evaluation", printable(str(error)))

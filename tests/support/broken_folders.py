@@ -61,6 +61,11 @@ def cut(path):
     path.write_bytes(path.read_bytes()[:-40])
 
 
+def as_jpeg(path):
+    Image.open(path).save(path.with_suffix(".jpg"))
+    path.unlink()
+
+
 def nest(folder):
     """Moves what is in a folder one level down."""
     inner = folder / "images"
@@ -142,12 +147,6 @@ STOPPING = [
         "train/good/0.png: not a picture",
     ),
     (
-        "mask missing",
-        lambda r: (r / "ground_truth/dent/1_mask.png").unlink(),
-        "mask-missing",
-        "test/dent/1.png: no mask for this image; add {root}/ground_truth/dent/1_mask.png",
-    ),
-    (
         "mask called otherwise",
         lambda r: (r / "ground_truth/dent/1_mask.png").rename(r / "ground_truth/dent/1_gt.png"),
         "mask-missing",
@@ -203,18 +202,6 @@ STOPPING = [
     ),
     ("link out of the folder", link_out, "outside", "train/good/2.png: a link that leads out of"),
     ("linked folder", link_folder_out, "outside", "test/spot: a link that leads out of {root}"),
-    (
-        "good pictures one level too deep",
-        lambda r: nest(r / "train/good"),
-        "too-deep",
-        "train/good: no pictures in it; move the pictures of {root}/train/good/images up",
-    ),
-    (
-        "a class one level too deep",
-        lambda r: nest(r / "test/pit"),
-        "too-deep",
-        "test/pit: no pictures in it; move the pictures of {root}/test/pit/images up",
-    ),
     ("all one level too deep", nest, "layout", "one level deeper: give {root}/images; expected"),
     (
         "train misspelt",
@@ -229,8 +216,6 @@ STOPPING = [
         "rename {root}/tset to {root}/test",
     ),
     ("no good training pictures", lambda r: shutil.rmtree(r / "train"), "layout", "nothing to tra"),
-    ("no good test picture", lambda r: shutil.rmtree(r / "test/good"), "layout", "no good image"),
-    ("good test folder empty", empty_good, "layout", "no good image"),
     ("nothing in it", lambda r: [shutil.rmtree(p) for p in r.iterdir()], "layout", "no pictures"),
     (
         "class misspelt",
@@ -243,14 +228,14 @@ STOPPING = [
         "KSDD2 masks in lower case",
         lower_masks,
         "layout",
-        "{root}/test/1_gt.png has another place or",
+        "{root}/test/1_gt.png is called as a mask",
     ),
-    ("KSDD2 masks apart", masks_apart, "layout", "{root}/test/GT/1.png has another place or name"),
+    ("KSDD2 masks apart", masks_apart, "layout", "a folder called GT is not taken for good parts"),
     (
         "KSDD2 one level too deep",
         nest_ksdd2,
         "layout",
-        "move what is in {root}/test/images up into {root}/test;",
+        "{root}/test/images up into {root}/test and what is in {root}/train/images up into",
     ),
     (
         "KSDD2 mask missing",
@@ -288,10 +273,24 @@ WARNING = [
         "train/good/2.png: shows next to nothing",
     ),
     (
-        "pictures one level deeper beside others",
-        lambda r: write(r / "test/good/more/1.png"),
-        "deeper",
-        "test/good: more lie deeper; move the pictures of {root}/test/good/more up",
+        "mask missing",
+        lambda r: (r / "ground_truth/dent/1_mask.png").unlink(),
+        "no-mask",
+        "test/dent/1.png: no mask for this defect; to judge pixels too, add {root}/ground_truth/d",
+    ),
+    (
+        "mask of a labelled defect missing",
+        lambda r: (r / "ground_truth/dent/7_mask.png").unlink(),
+        "no-label",
+        "train/dent/7.png: no mask for this defect; to train with it, add {root}/ground_truth/dent",
+    ),
+    ("no good test picture", lambda r: shutil.rmtree(r / "test/good"), "no-test", "no good image"),
+    ("good test folder empty", empty_good, "no-test", "no good image"),
+    (
+        "JPEG mask",
+        lambda r: as_jpeg(r / "ground_truth/pit/0_mask.png"),
+        "mask-jpeg",
+        "pit/0_mask.jpg: a JPEG, which blurs edges",
     ),
     (
         "image in train and test",

@@ -52,7 +52,7 @@ def test_any_tree_of_pictures_is_sorted(tmp_path):
         write(tmp_path / name)
     (tmp_path / "notes.txt").write_text("not a picture")
     (tmp_path / "._0.tiff").write_text("a companion file of macOS")
-    source = FolderSource(tmp_path, "train")
+    source = FolderSource(tmp_path, "train", tree=True)
     assert source.layout == "pictures"
     assert [record.name for record in source.entries] == [
         "0.tiff",
@@ -71,14 +71,14 @@ def test_mvtec_layout(tmp_path):
     assert test.classes == ("good", "crack", "scratch")
     truth = "ground_truth"
     assert test.entries == [
-        Record("test/good/000.jpg", None, "good", "test"),
-        Record("test/crack/000.tif", f"{truth}/crack/000.png", "crack", "test"),
-        Record("test/crack/001.PNG", f"{truth}/crack/001_mask.png", "crack", "test"),
-        Record("test/scratch/000.bmp", f"{truth}/scratch/000_mask.png", "scratch", "test"),
+        Record("test/good/000.jpg", (), "good", "test"),
+        Record("test/crack/000.tif", (f"{truth}/crack/000.png",), "crack", "test"),
+        Record("test/crack/001.PNG", (f"{truth}/crack/001_mask.png",), "crack", "test"),
+        Record("test/scratch/000.bmp", (f"{truth}/scratch/000_mask.png",), "scratch", "test"),
     ]
     assert test.read(1) == (
         str(tmp_path / "test/crack/000.tif"),
-        str(tmp_path / "ground_truth/crack/000.png"),
+        (str(tmp_path / "ground_truth/crack/000.png"),),
         1,
     )
 
@@ -136,9 +136,9 @@ def test_ksdd2_without_a_good_image_cannot_be_trained_on(tmp_path):
 
 def test_missing_mask_names_image_and_mask(tmp_path):
     write_mvtec(tmp_path / "a")
-    (tmp_path / "a/ground_truth/scratch/000_mask.png").unlink()
+    (tmp_path / "a/ground_truth/scratch/000_mask.png").rename(tmp_path / "a/ground_truth/000.png")
     message = refused(tmp_path / "a", "test", "scratch/000.bmp: no mask")
-    assert "add " + str(tmp_path / "a/ground_truth/scratch/000_mask.png") in message
+    assert "save it as " + str(tmp_path / "a/ground_truth/scratch/000_mask.png") in message
     write_ksdd2(tmp_path / "b")
     (tmp_path / "b/train/20001_GT.png").unlink()
     refused(tmp_path / "b", "train", r"20001.png: no mask for this image; .*20001_GT.png")

@@ -57,6 +57,11 @@ def add_prepared(parser: Parser) -> None:
     add(parser, "--allow-partial", "accept less or more than was published")
 
 
+def add_follow_links(parser: Parser) -> None:
+    """Adds ``--follow-links``, of folders of pictures."""
+    add(parser, "--follow-links", "follow links in folders, wherever they lead")
+
+
 def add_tiling(parser: Parser) -> None:
     """Adds ``--tile``, ``--overlap`` and ``--batch``; see ``tiling``."""
     add(

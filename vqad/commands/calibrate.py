@@ -10,10 +10,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vqad.commands.arguments import Parser, add, add_model, add_tiling, tiling
-from vqad.errors import VqadError
+from vqad.commands.arguments import Parser, add, add_follow_links, add_model, add_tiling, tiling
+from vqad.errors import VqadError, less_memory
 
 if TYPE_CHECKING:
+    from vqad.data.findings import Finding
     from vqad.prediction.inputs import Input
 
 
@@ -23,20 +24,24 @@ def arguments(parser: Parser) -> None:
     add(parser, "GOOD...", text, dest="images")
     text = "wanted share of good parts that are called defective"
     add(parser, "--false-alarms SHARE", text, 0.01, type=float)
+    add_follow_links(parser)
     add_tiling(parser)
 
 
+@less_memory("lower --batch, the images or tiles at a time")
 def run(args: argparse.Namespace) -> None:
     """Sets and writes thresholds."""
     from tqdm import tqdm
 
+    from vqad.data.findings import tell_left_out
     from vqad.interop.load import load
     from vqad.prediction import thresholds
     from vqad.prediction.inputs import gather, readable
 
     thresholds.check_rate("--false-alarms", args.false_alarms)
     how = tiling(args)
-    inputs = gather(args.images)
+    left: list[Finding] = []
+    inputs = gather(args.images, args.follow_links, left)
     thresholds.conformal_rank(len(inputs), args.false_alarms)  # too few are told before the work
     detector = load(args.model)
     if "folder" not in detector.metadata:
@@ -53,6 +58,7 @@ def run(args: argparse.Namespace) -> None:
         f"{limits.images}, at most a share of {limits.rate:.3g} is called defective, on average "
         f"over calibrations; written: {path}"
     )
+    tell_left_out(left)
 
 
 def _check_good(inputs: Sequence["Input"], metadata: Mapping[str, Any]) -> None:
@@ -62,9 +68,10 @@ def _check_good(inputs: Sequence["Input"], metadata: Mapping[str, Any]) -> None:
     trained, defects = _known(metadata.get("surface_folder"))
     for one in inputs:
         path = Path(one.path).resolve()
-        kind, split = path.parent, path.parent.parent
-        if split.name in ("train", "test") and kind.name != "good" and (split / "good").is_dir():
-            raise VqadError(f"{one.path}: lies among defects; give {split / 'good'}")
+        for kind in path.parents:
+            good = kind.with_name("good")
+            if kind.parent.name in ("train", "test") and kind != good and good.is_dir():
+                raise VqadError(f"{one.path}: lies among defects; give {good}")
         mask = path.with_name(f"{path.stem}_GT.png")  # of KSDD2's layout
         if path in defects or (mask.is_file() and decode_mask(mask).any()):
             raise VqadError(f"{one.path}: its mask marks a defect; give good parts only")
@@ -85,7 +92,7 @@ def _known(surface: Any) -> tuple[set[Path], set[Path]]:
     if isinstance(surface, str) and not is_remote(surface) and Path(surface).is_dir():
         for split in ("train", "test"):
             with contextlib.suppress(VqadError):  # no such split, or no longer
-                source = FolderSource(surface, split, labelled=True)
+                source = FolderSource(surface, split, labelled=True, follow_links=True)
                 for index, record in enumerate(source.entries):
                     known = defects if record.label != GOOD else trained
                     if known is defects or split == "train":

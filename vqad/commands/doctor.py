@@ -4,8 +4,13 @@ Exits with 1 if training would not start.
 """
 
 import argparse
+from typing import TYPE_CHECKING
 
-from vqad.commands.arguments import Parser, add, add_prepared
+from vqad.commands.arguments import Parser, add, add_follow_links, add_prepared
+from vqad.errors import VqadError
+
+if TYPE_CHECKING:
+    from vqad.data.findings import Finding
 
 
 def arguments(parser: Parser) -> None:
@@ -19,6 +24,13 @@ def arguments(parser: Parser) -> None:
         "so many in a prepared set at nothing",
     )
     add(parser, "--pictures", "examine what stage 1 reads, any tree of pictures, not a surface")
+    add_follow_links(parser)
+    add(
+        parser,
+        "--fix OUT",
+        "write a copy in a layout that training reads, without what is broken, to a new folder "
+        "(hard links where the disk allows), and examine that",
+    )
     add_prepared(parser)
 
 
@@ -26,8 +38,27 @@ def run(args: argparse.Namespace) -> int:
     """Prints what was found; returns 1 if training would not start, else 0."""
     from vqad.data.doctor import examine, to_json, to_table  # imports numpy and Pillow
 
-    how = {"data_dir": args.data_dir, "allow_partial": args.allow_partial}
-    report = examine(args.source, quick=args.quick, pictures=args.pictures, **how)
+    how = {
+        "data_dir": args.data_dir,
+        "allow_partial": args.allow_partial,
+        "follow_links": args.follow_links,
+    }
+    source = args.source
+    if args.fix:
+        source, left = args.fix, _fix(args)
+        how["follow_links"] = False
+    report = examine(source, quick=args.quick, pictures=args.pictures, **how)
+    if args.fix:
+        report = report._replace(findings=[*left, *report.findings])
     verdict = "training starts" if report.sound else "training does not start"
-    print(to_json(report) if args.json else f"{to_table(report)}\n{args.source}: {verdict}")
+    print(to_json(report) if args.json else f"{to_table(report)}\n{source}: {verdict}")
     return 0 if report.sound else 1
+
+
+def _fix(args: argparse.Namespace) -> "list[Finding]":
+    """Writes the copy; returns what was left out of it."""
+    from vqad.data.fix import write_copy
+
+    if args.pictures or args.source.startswith("tfds:"):
+        raise VqadError("--fix: is of folders of a surface")
+    return write_copy(args.source, args.fix, args.follow_links)

@@ -1,7 +1,7 @@
 """Look for defects in pictures: scores, verdicts, overlays.
 
-Verdicts need thresholds (vqad calibrate). Exits with 1 if a picture could not be read; it is named
-and skipped.
+Verdicts need thresholds (vqad calibrate). Exits with 1 if a picture could not be read or was not
+looked at; it is named.
 """
 
 import argparse
@@ -14,10 +14,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vqad.commands.arguments import Parser, add, add_model, add_tiling, tiling
-from vqad.errors import VqadError, explained
+from vqad.commands.arguments import Parser, add, add_follow_links, add_model, add_tiling, tiling
+from vqad.errors import VqadError, explained, less_memory
 
 if TYPE_CHECKING:
+    from vqad.data.findings import Finding
     from vqad.prediction.detector import Detector
 
 logger = logging.getLogger(__name__)
@@ -29,14 +30,17 @@ def arguments(parser: Parser) -> None:
     add_model(parser)
     add(parser, "IMAGES...", "pictures, folders of such, or patterns")
     add(parser, "--out FOLDER", "the folder to write; new or empty", required=True)
+    add_follow_links(parser)
     add_tiling(parser)
 
 
+@less_memory("lower --batch, the images or tiles at a time")
 def run(args: argparse.Namespace) -> int:
     """Predicts and writes; returns 1 if a picture could not be read, else 0."""
     from tqdm import tqdm
     from tqdm.contrib.logging import logging_redirect_tqdm
 
+    from vqad.data.findings import tell_left_out
     from vqad.interop.load import load
     from vqad.paths import check_local
     from vqad.prediction.inputs import decoded, gather, groups
@@ -47,7 +51,8 @@ def run(args: argparse.Namespace) -> int:
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise VqadError(f"--out={out}: exists and is not an empty folder; give a new one")
     how = tiling(args)
-    inputs = gather(args.images)
+    left: list[Finding] = []
+    inputs = gather(args.images, args.follow_links, left)
     detector = load(args.model)
     if not detector.has_thresholds(args.tile, args.overlap):
         kind = " --tile" * args.tile
@@ -91,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
     speed = f", {(timed - together) / seconds:.1f} images/s" if seconds else ""
     skipped = len(inputs) - done
     print(f"{done} images, {skipped} skipped{speed}; written: {out}")
-    return 1 if skipped else 0
+    return 1 if tell_left_out(left) or skipped else 0
 
 
 def _cell(value: Any) -> Any:

@@ -11,12 +11,11 @@ import os
 import sys
 from pathlib import Path
 
-from absl import logging as absl_logging
 from ml_collections import ConfigDict
 
-from vqad.commands.arguments import Parser, add
+from vqad.commands.arguments import Parser, add, add_follow_links
 from vqad.commands.flags import add_config, load_config
-from vqad.errors import EXIT_CODE, VqadError, printable
+from vqad.errors import EXIT_CODE, VqadError, machine_fault, printable
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +48,7 @@ def add_run(parser: Parser) -> None:
         "saved)."
     )
     add(parser, "--workdir RUN", "the run's folder, or gs://")
+    add_follow_links(parser)
     add(parser, "--verbose", "tell of parameters, options and libraries too")
     several = parser.add_argument_group("several processes")
     add(several, "--distributed", "the cluster tells who takes part")
@@ -70,6 +70,7 @@ def run(args: argparse.Namespace) -> int:
 def configuration(args: argparse.Namespace) -> ConfigDict:
     """The configuration asked for; where a folder is, ``args.workdir`` gets its default."""
     given, fields, folder, pictures = args.config, args.fields, args.surface, args.pictures
+    fields = [*fields, "--config.follow_links=True"] if args.follow_links else fields
     if folder and given:
         raise VqadError(f"{folder}: not a flag; with --config give --config.surface={folder}")
     if pictures and not folder:
@@ -86,8 +87,6 @@ def configuration(args: argparse.Namespace) -> ConfigDict:
 
 
 def _run(args: argparse.Namespace, config: ConfigDict) -> int:
-    # The libraries below speak through absl, at length; vqad through the standard logger.
-    absl_logging.set_verbosity(absl_logging.ERROR)
     from vqad.processes import join
     from vqad.run import run
     from vqad.training.interruption import Interrupted, Interruption
@@ -108,9 +107,13 @@ def _run(args: argparse.Namespace, config: ConfigDict) -> int:
     except VqadError as error:
         print(f"error: {printable(str(error))}", file=sys.stderr)
         code, alone = 2, True
-    except Exception:
-        logger.exception("unexpected error")
-        code, alone = 1, True
+    except Exception as error:
+        if fault := machine_fault(error):
+            print(f"error: {printable(str(fault))}", file=sys.stderr)
+            code, alone = 2, True
+        else:
+            logger.exception("unexpected error")
+            code, alone = 1, True
     if alone:
         _leave_others(code)
     return code

@@ -87,6 +87,8 @@ def fields() -> dict[str, Any]:
         # What stages 2 and 3 see of a surface's image: the whole, or a random part of it, mirrored
         # half of the time, as stage 1 does of pictures.
         "crop": choice("whole", "random"),
+        # Whether links in folders of images are followed, wherever they lead.
+        "follow_links": Field(False),
         # Where TFDS keeps prepared data; "" for its default.
         "data_dir": Field(""),
         # Archive or folder that a public data set (tfds:ksdd2, tfds:mvtec_ad/bottle, ...) is
@@ -207,11 +209,11 @@ def model_from_config(config: ConfigDict) -> Dsr:
 
 
 def where_data_is(config: ConfigDict, field: str = "surface") -> dict[str, Any]:
-    """What ``open_source`` is told of data sets that TFDS prepares.
+    """What ``open_source`` is told of links, and of data sets that TFDS prepares.
 
     Of ``surface`` or ``pictures``; where a run needs both, ``manual_dir`` is the surface's.
     """
-    where = {"data_dir": config.data_dir or None}
+    where = {"data_dir": config.data_dir or None, "follow_links": config.follow_links}
     if field == "surface" or all(STAGES[name].source == field for name in config.stages):
         where["manual_dir"] = config.manual_dir or None
         where["allow_partial"] = config.allow_partial

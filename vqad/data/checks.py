@@ -55,10 +55,9 @@ def examine_split(source: Source, quick: bool) -> Examined:
         seen.findings.extend(findings)
     labels = {name == GOOD for name in seen.classes if name != UNREADABLE}
     if source.split == "test" and len(labels) == 1 and not stops:
-        # Good images alone are like no test split; defective ones, more likely a misnamed folder.
-        check, kind = ("no-test", "defective") if True in labels else ("layout", GOOD)
+        kind = "defective" if True in labels else GOOD
         what = f"no {kind} image in test; judging needs good and defective ones"
-        seen.findings.append(Finding.of(check, source.name, what))
+        seen.findings.append(Finding.of("no-test", source.name, what))
     return seen
 
 
@@ -72,7 +71,7 @@ def _examine(source: Source, index: int, whole: bool) -> tuple[str, Header | Non
     """An image's class, its header (None if it cannot be read) and what is wrong with it."""
     path, class_name, findings = source.path(index), UNREADABLE, []
     try:
-        picture, mask, class_id = source.read(index)
+        picture, masks, class_id = source.read(index)
         class_name = source.classes[class_id]
         header = read_header(picture, path)
         image = decode_image(picture, path) if whole else None
@@ -82,17 +81,22 @@ def _examine(source: Source, index: int, whole: bool) -> tuple[str, Header | Non
         findings.append(Finding.of("constant", path))
     if image is not None and header.bits == 16 and image.max() <= LITTLE_OF_16_BITS:
         findings.append(Finding.of("dark", path))
-    if mask is not None:
-        path = mask if isinstance(mask, str) else f"{path} (mask)"
-        empty = ("labelled-empty" if source.split == "train" else "mask-empty") if class_id else ""
-        findings += _examine_mask(mask, path, header, empty, whole)
+    empty = bool(masks) and class_id != 0
+    for mask in masks:
+        name = mask if isinstance(mask, str) else f"{path} (mask)"
+        values, more = _examine_mask(mask, name, header, whole)
+        findings += more
+        empty = empty and values is not None and not values.any()
+    if empty:
+        check = "labelled-empty" if source.split == "train" else "mask-empty"
+        findings.append(Finding.of(check, name))
     return class_name, header, findings
 
 
 def _examine_mask(
-    mask: bytes | str, path: str, header: Header, empty: str, whole: bool
-) -> Iterator[Finding]:
-    """What is wrong with a mask; `empty` is what it is to have no defect in it."""
+    mask: bytes | str, path: str, header: Header, whole: bool
+) -> tuple[np.ndarray | None, list[Finding]]:
+    """The values of a mask, None if they are not read, and what is wrong with it."""
     check = "unreadable"
     try:
         values = read_mask(mask, path) if whole else None
@@ -100,17 +104,15 @@ def _examine_mask(
         check = "mask-size"
         check_mask_size(path, size, header[:2])
     except VqadError as error:
-        yield Finding(check, path, str(error))
-        return
-    if values is None:
-        return
-    if empty and not values.any():
-        yield Finding.of(empty, path)
-    if (values != 0).mean() > MOST:
-        yield Finding.of("mask-large", path)
-    levels = np.unique(values[values != 0])
-    if len(levels) > 1:
-        yield Finding.of("mask-values", path, len(levels), levels[0], levels[-1])
+        return None, [Finding(check, path, str(error))]
+    findings = []
+    if path.lower().endswith((".jpg", ".jpeg")):
+        findings.append(Finding.of("mask-jpeg", path))
+    if values is not None and (values != 0).mean() > MOST:
+        findings.append(Finding.of("mask-large", path))
+    if values is not None and len(levels := np.unique(values[values != 0])) > 1:
+        findings.append(Finding.of("mask-values", path, len(levels), levels[0], levels[-1]))
+    return values, findings
 
 
 def leaks(train: Source, test: Source) -> Iterator[Finding]:

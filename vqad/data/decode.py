@@ -121,13 +121,15 @@ def read_mask(data: PictureData, name: str | None = None) -> np.ndarray:
 
     Returns:
       [height, width], 0 where there is no defect; of colours the largest, of 16-bit colours the
-      high bytes.
+      high bytes; of a JPEG 255 where it is brighter than half.
     """
     with _opened(data, name) as picture:
-        picture = ImageOps.exif_transpose(picture)
+        is_jpeg, picture = picture.format == "JPEG", ImageOps.exif_transpose(picture)
         # 16-bit greys stay as they are: made 8-bit, small values would vanish.
         deep = picture.mode == "F" or picture.mode.startswith("I")
-        return np.array(picture) if deep else np.asarray(_to_rgb(picture)).max(axis=-1)
+        values = np.array(picture) if deep else np.asarray(_to_rgb(picture)).max(axis=-1)
+        # JPEG has a few greys around black and white.
+        return np.where(values < 128, np.uint8(0), np.uint8(255)) if is_jpeg else values
 
 
 def decode_mask(data: PictureData, name: str | None = None, size: Size | None = None) -> np.ndarray:

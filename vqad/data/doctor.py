@@ -46,9 +46,6 @@ def examine(spec: str, *, quick: bool = False, pictures: bool = False, **how: An
     if len(sources) == 2:
         findings += leaks(sources["train"], sources["test"])
     sound = not any(finding.stops for finding in findings)
-    if sound:
-        unread = frozenset.intersection(*(source.unread for source in sources.values()))
-        findings += [Finding.of("unused", path) for path in sorted(unread)]
     layout = next((source.layout for source in sources.values()), "")
     # What is wrong with the folder shows in both splits.
     return Report(spec, sound, layout, classes, found, list(dict.fromkeys(findings)))

@@ -1,13 +1,15 @@
 """What can be wrong with images and masks, and what training does about it."""
 
 import logging
-from collections.abc import Iterable
+import os
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from vqad.errors import VqadError, printable
 
 logger = logging.getLogger(__name__)
-_STOPS = "does not start"
+_NAMED = 5
+_STOPS, _LEFT = "does not start", "leaves it out"
 
 
 class NoTestSplit(VqadError):
@@ -23,15 +25,22 @@ class Check(NamedTuple):
 
 CHECKS = {
     "layout": Check(),
-    "too-deep": Check("no pictures in it; move the pictures of {} up into it"),
-    "outside": Check("a link that leads out of {}; put the file itself there"),
+    "outside": Check("a link that leads out of {}; --follow-links reads it, if you trust it"),
     "unreadable": Check(),
     "folder-unreadable": Check("cannot be read ({}); check it and its permissions"),
     "mask-missing": Check("no mask for this image; {}"),
     "mask-size": Check(),
     "names-collide": Check("{} has the same name and mask; rename one and give it its own mask"),
+    "class-odd": Check("is this good? It lies below good parts; move it to {}"),
     "labelled-empty": Check("an empty mask of a labelled defect; draw it or take the image away"),
     "mask-empty": Check("an empty mask of a defect; draw it", "judges the image, no pixel of it"),
+    "no-mask": Check(
+        "no mask for this defect; to judge pixels too, add {}", "judges the image, no pixel of it"
+    ),
+    "no-label": Check("no mask for this defect; to train with it, add {}", _LEFT),
+    "mask-jpeg": Check(
+        "a JPEG, which blurs edges; save masks as PNG", "takes what is brighter than half"
+    ),
     "mask-large": Check("marks nearly the whole image; is it inverted?", "takes it as it is"),
     "mask-values": Check(
         "has {} values beside 0 ({} to {}); give it one", "takes all but 0 as one"
@@ -41,12 +50,22 @@ CHECKS = {
         "shows next to nothing, all nearly one colour; check it", "takes it as it is"
     ),
     "dark": Check("no value above a quarter of its 16 bits; scale it", "takes it as nearly black"),
-    "folder-closed": Check("cannot be read ({}), nor is it of this split", "leaves it out"),
-    "class-empty": Check("no pictures in it (nor links followed); fill it", "leaves it out"),
-    "deeper": Check("more lie deeper; move the pictures of {} up into it", "leaves them out"),
-    "unused": Check("belongs to no image of this layout", "leaves it out"),
+    # What is left out of what looks like a picture or a mask.
+    "folder-closed": Check("cannot be read ({}), nor is it of this split", _LEFT),
+    "format": Check("not in a format that is read ({}); convert it", _LEFT),
+    "link": Check("a link to a folder; --follow-links reads what is in it", _LEFT),
+    "link-again": Check("a link to {}, which is read already", _LEFT),
+    "folder": Check("a folder; give it itself, and what is in it is read", _LEFT),
+    "mask-beside": Check("called as a mask", _LEFT),
+    "annotation": Check("no mask, but something that is said of a picture; draw a mask", _LEFT),
+    "unused": Check("belongs to no image of this layout", _LEFT),
+    "class-empty": Check("no pictures in it; fill it", _LEFT),
+    "broken": Check(training=_LEFT),  # of a copy that the doctor wrote
+    "hidden": Check("hidden, or kept by the system", _LEFT),
     "no-test": Check(training="trains, and does not judge"),
 }
+_QUIET = {"hidden", "link-again"}  # nobody expects these to be read
+LEFT_OUT = [name for name, check in CHECKS.items() if check.training == _LEFT]
 
 
 class Finding(NamedTuple):
@@ -67,12 +86,12 @@ class Finding(NamedTuple):
         return CHECKS[self.check].training == _STOPS
 
 
-def act_on(findings: Iterable[Finding], name: str) -> None:
+def act_on(findings: Iterable[Finding], name: str, told: Collection[Finding] = ()) -> None:
     """Raises a VqadError for what stops training by a source, NoTestSplit if there is no judging.
 
-    A line is logged for each kind of the rest.
+    A line is logged for each kind of the rest, but for those that were told already.
     """
-    findings = list(findings)
+    findings = list(dict.fromkeys(findings))
     if stopping := [finding for finding in findings if finding.stops]:
         more = len(stopping) - 1
         also = f" (and {more} more: `vqad doctor {name}` lists them)" if more else ""
@@ -80,12 +99,29 @@ def act_on(findings: Iterable[Finding], name: str) -> None:
     for check, group in grouped(findings):
         if check == "no-test":  # the last one
             raise NoTestSplit(group[0].message)
-        example, does = printable(group[0].message), CHECKS[check].training
-        logger.warning("warning: %s: %d: %s; %s", check, len(group), example, does)
+        if fresh := [finding for finding in group if finding not in told]:
+            logger.warning("warning: %s; %s", in_a_line(fresh), CHECKS[check].training)
+
+
+def tell_left_out(findings: Iterable[Finding]) -> bool:
+    """Logs, a line a kind, what was not looked at; whether anybody would expect it to be."""
+    groups = [(check, group) for check, group in grouped(findings) if check in LEFT_OUT]
+    for _, group in groups:
+        logger.warning("not looked at: %s", in_a_line(group))
+    return any(check not in _QUIET for check, _ in groups)
+
+
+def in_a_line(group: Sequence[Finding]) -> str:
+    """Findings of one kind: which, how many, what of the first one, and names of some others."""
+    first, *others = group
+    names = [printable(os.path.basename(each.path)) for each in others[:_NAMED]]
+    more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
+    also = f" (also {', '.join(names)}{more})" if names else ""
+    return f"{first.check}: {len(group)}: {printable(first.message)}{also}"
 
 
 def grouped(findings: Iterable[Finding]) -> list[tuple[str, list[Finding]]]:
     """Findings by their check, in the order of `CHECKS`."""
-    found = list(findings)
+    found = list(dict.fromkeys(findings))
     groups = [(check, [each for each in found if each.check == check]) for check in CHECKS]
     return [(check, group) for check, group in groups if group]

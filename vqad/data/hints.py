@@ -1,81 +1,135 @@
 """What was probably meant by a folder that is in no known layout, or nearly in one."""
 
+import os
 import re
 from collections.abc import Collection
-from difflib import SequenceMatcher, get_close_matches
-from functools import cache
+from difflib import get_close_matches
 from pathlib import PurePath
 
-from etils.epath import Path
-
+from vqad.data.arrange import arranged, renames
 from vqad.data.layouts import GOOD, kind_of
+from vqad.data.roles import corrected, of_defects, role_of
+from vqad.data.scan import Scan, masks_beside
 
-_SYNONYMS = {
-    "train": ("training",),
-    "test": ("testing",),
-    "ground_truth": ("gt", "mask", "masks", "truth"),
-    GOOD: ("ok", "normal", "nominal", "defectfree", "nodefect"),
+_PUBLIC = {  # raw trees of public data sets, which have no split of their own, by a file in them
+    "visa/<object>": r"(.+/)?Data/Images/(Normal|Anomaly)/[^/]+",
+    "kolektor_sdd": r"(.+/)?kos\d+/Part\d+\.jpg",
+    "magnetic_tile": r"(.+/)?MT_(Free|Blowhole|Break|Crack|Fray|Uneven)/Imgs/[^/]+",
 }
-_PLACES = {"ksdd2": {"train/", "test/"}}
-_PLACES["mvtec"] = _PLACES["ksdd2"] | {"ground_truth/", "train/good/", "test/good/"}
-# Good images beside others, and masks, where no layout has them.
-_PARTS = re.compile(
-    r"(good|ok|normal)/|[^/]+_gt\.png|(train|test)/((gt|masks?)/.+|[^/]+_(gt|mask|label)\.\w+)",
-    re.IGNORECASE,
-)
 
 
-def misplaced(root: Path, names: Collection[str]) -> str | None:
-    """What to do with a folder that has not quite a layout, if it seems to be meant to have one.
+def misplaced(found: Scan) -> str | None:
+    """Why a folder is in no layout, if it seems to be meant to have one, and what to do.
 
-    Of the `names` of what lies in it, those of folders end with a slash.
+    None also for pictures of one kind, which may all be good parts.
     """
-    right = {_corrected(name): name for name in names}
-    if not _PLACES["ksdd2"].isdisjoint(right) and (kind := kind_of(right.keys())):
-        for wanted in sorted(_PLACES[kind].intersection(right).difference(names)):
-            return f"rename {root / right[wanted]} to {root / wanted}"
-    if kind_of(names):
+    names = {*found.names, *found.folders}
+    kind, root = kind_of(names), found.root
+    odd = _misnamed(found.folders, kind)
+    if kind and not odd:
         return None
-    for name in names:
+    if kind is None:
+        for data_set, tree in _PUBLIC.items():
+            if any(re.fullmatch(tree, name) for name in found.names):
+                known = data_set.partition("/")[0]
+                return (
+                    f"it looks like {known} as published; `vqad prepare {data_set} {root}`, then "
+                    f"train on tfds:{data_set}"
+                )
+        if elsewhere := _elsewhere(found):
+            return elsewhere
+    pictures = found.pictures
+    right = set(map(corrected, names))
+    meant = kind or ({"train/", "test/"}.intersection(right) and kind_of(right))
+    if role_of(root.name) in ("train", "test") and any("/" in name for name in pictures):
+        return f"it is a split alone; give the folder above, {root.parent}"
+    if not (why := f"{odd[0]} is called otherwise there" if odd and meant else _several(found)):
+        return None
+    moves = {name: corrected(name) for name in found.names}
+    if not (meant and renames(moves, found.folders)):
+        moves = arranged(pictures)
+    if moves is None:
+        return f"{why}; which pictures show good parts? Put those in {root / 'train' / GOOD}"
+    if steps := renames(moves, found.folders):
+        told = [f"rename {root / old} to {root / new}" for old, new in steps]
+        return f"{why}; {' and '.join(told)}"
+    taken = dict.fromkeys(_taken(old, new) for old, new in moves.items())
+    told = f"`vqad doctor {root} --fix OUT` writes a copy with {', '.join(taken)}"
+    split = any(role_of(folder.split("/")[0]) in ("train", "test") for folder in found.folders)
+    return f"{why}; {told}{'' if split else ' (some good ones for the test)'}"
+
+
+def _taken(old: str, new: str) -> str:
+    """In words, as what a file is taken."""
+    split, label = new.split("/")[:2]
+    kind = f"masks of {label}" if split == "ground_truth" else f"{label} parts"
+    return f"{os.path.dirname(old) or old} as {kind}"
+
+
+def _misnamed(folders: Collection[str], kind: str | None) -> list[str]:
+    """Folders that are called nearly as a layout has them, or masks where pictures belong."""
+    odd = []
+    for folder in sorted(folders):
+        right, parts = corrected(folder), folder.rstrip("/").split("/")
+        first_is_free = len(parts) > 1 or right not in folders
+        known = kind != "ksdd2" or right in ("train/", "test/")
+        if right != folder and len(parts) <= 2 and first_is_free and known:
+            odd.append(folder)
+        in_split = len(parts) == 2 and parts[0] in ("train", "test")
+        its_masks = f"ground_truth/{parts[-1]}/"
+        if in_split and role_of(parts[1]) == "ground_truth" and its_masks not in folders:
+            odd.append(folder)
+    return odd
+
+
+def _elsewhere(found: Scan) -> str | None:
+    """Where the data is, if it is a level deeper or a level too deep."""
+    tops, inner = set(), {}
+    for name in {*found.names, *found.folders}:
         first, second, *_ = *name.split("/"), ""
-        if kind_of({name.partition("/")[2]}):
-            return f"the data is one level deeper: give {root / first}"
-        if kind_of({name.replace(f"/{second}", "", 1)}):
-            inner = root / first / second
-            return f"it is one level too deep: move what is in {inner} up into {root / first}"
-    several = len({name.partition("/")[0] for name in names}) > 1
-    odd = (n for n in names if _PARTS.fullmatch(n) and (several or n[-1] != "/"))
-    return next((f"{root / name} has another place or name there" for name in odd), None)
+        right = corrected(name.partition("/")[2])
+        if right != "ground_truth/" and kind_of({right}):
+            tops.add(first)
+        elif kind_of({name.replace(f"/{second}", "", 1)}):
+            inner[f"{first}/{second}"] = first
+    if tops:
+        several = "one of " if len(tops) > 1 else ""
+        told = " or ".join(str(found.root / top) for top in sorted(tops))
+        return f"the data is one level deeper: give {several}{told}"
+    taken = {
+        f"{new}/{name[len(old) + 1 :]}"
+        for old, new in inner.items()
+        for name in found.names
+        if name.startswith(f"{old}/")
+    }
+    if inner and taken.isdisjoint(found.names):
+        moves = [f"what is in {found.root / o} up into {found.root / n}" for o, n in inner.items()]
+        return f"it is one level too deep: move {' and '.join(sorted(moves))}"
+    return None
 
 
-def _corrected(name: str) -> str:
-    """A folder's name as a layout has it, where it is misspelt or a synonym; else the name."""
-    first, *rest = name.split("/")
-    first = _nearest(first, ("train", "test", "ground_truth")) if rest else first
-    if first in ("train", "test") and len(rest) > 1:
-        rest[0] = _nearest(rest[0], (GOOD,))
-    return "/".join((first, *rest))
-
-
-@cache
-def _nearest(name: str, wanted: Collection[str]) -> str:
-    """Which of some names was probably meant; the name itself if none."""
-    plain = re.sub(r"[\W_]+", "", name.lower())
-    for each in wanted:
-        if plain in _SYNONYMS[each] or _misspelt(plain, each.replace("_", "")):
-            return each
-    return name
-
-
-def _misspelt(name: str, target: str) -> bool:
-    """Letters in another order, or a few too many or too few; not brain or terrain for train."""
-    if name[:1] != target[0] or abs(len(name) - len(target)) > max(1, len(target) // 3):
-        return False
-    return sorted(name) == sorted(target) or SequenceMatcher(None, name, target).ratio() >= 0.8
+def _several(found: Scan) -> str | None:
+    """Why pictures without a layout are not all of one kind; None if they may be."""
+    root, pictures = found.root, found.pictures
+    if masks := masks_beside(pictures):
+        return f"{root / masks[0]} is called as a mask"
+    parents = sorted({os.path.dirname(name) for name in pictures})
+    parts = [part for parent in parents for part in parent.split("/")]
+    if odd := of_defects([*parts, root.name]):
+        return f"a folder called {odd[0]} is not taken for good parts"
+    if len(parents) > 1:
+        return f"several folders of pictures ({', '.join(p or '.' for p in parents[:4])})"
+    if odd := [
+        name
+        for name in pictures
+        if role_of(re.split(r"[\d_. -]+", PurePath(name).stem)[0]) == "defective"
+    ]:
+        return f"{root / odd[0]} is called defective"
+    return None
 
 
 def likely_mask(picture: str, wanted: str, spare: Collection[str]) -> str | None:
     """Among the files that belong to no picture, what may be the mask that should be `wanted`."""
     stem = re.escape(PurePath(picture).stem)
-    close = [name for name in spare if re.fullmatch(rf"(.*/)?{stem}(\D[^/]*)?", name)]
+    close = [name for name in spare if re.fullmatch(rf"(?i)(.*/)?{stem}(\D[^/]*)?", name)]
     return next(iter(get_close_matches(wanted, close, 1)), None)

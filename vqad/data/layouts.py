@@ -1,6 +1,7 @@
 """Where data sets keep pictures and masks, as patterns of names; and the two layouts of folders."""
 
 import re
+from collections import defaultdict
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal, NamedTuple
@@ -14,13 +15,13 @@ DEFECT = "defect"  # where a layout has no other name for it
 
 
 class Record(NamedTuple):
-    """One picture: its name and its mask's (None: no defect, or none found), its class and split.
+    """One picture: its name and those of its masks (none: no defect, or none found), class, split.
 
     The class is '' where only a mask could tell it and there is none.
     """
 
     name: str
-    mask: str | None = None
+    masks: tuple[str, ...] = ()
     label: str = GOOD
     split: str = "train"
 
@@ -29,46 +30,70 @@ class Layout(NamedTuple):
     r"""Pictures and masks by their names, which are relative and have slashes.
 
     `picture` matches a picture's whole name. Its groups `split` and `label`, where it has them, are
-    the record's; without `label`, a picture is defective where its mask is not black. `masks` are
-    what its mask may be called, the usual first, with groups as `\g<label>`; none if all are good.
+    the record's; without `label`, a picture is defective where a mask of it is not black. Each of
+    `masks` matches the whole names of masks: a mask belongs to the pictures whose groups are the
+    same, by the first of the patterns for which there are such. Without `masks` all are good.
+    `usual` is what a mask is usually called, with groups as `\g<label>`.
     """
 
     picture: str
     masks: tuple[str, ...] = ()
+    usual: str = ""
 
     def records(self, names: Collection[str], is_black: Callable[[str], bool]) -> list[Record]:
         """The pictures among all names, in their order; `is_black` of masks is asked in threads."""
-        known, labelled = set(names), "(?P<label>" in self.picture
+        picture, masks = re.compile(self.picture), [re.compile(mask) for mask in self.masks]
+        shared = masks[0].groupindex if masks else ()
+        found = list(filter(None, map(picture.fullmatch, sorted(names))))
 
-        def record(found: re.Match) -> Record:
-            groups = found.groupdict()
-            mask = next((mask for mask in map(found.expand, self.masks) if mask in known), None)
+        def key(match: re.Match) -> tuple[str, ...]:
+            return tuple(match[group] for group in shared)
+
+        pictures, owned = set(map(key, found)), defaultdict(list)
+        for name in sorted(names) if masks else ():
+            keys = (key(match) for mask in masks if (match := mask.fullmatch(name)))
+            if (owner := next(filter(pictures.__contains__, keys), None)) is not None:
+                owned[owner].append(name)
+        labelled = "label" in picture.groupindex
+
+        def record(match: re.Match) -> Record:
+            groups, masks = match.groupdict(), tuple(owned.get(key(match), ()))
             label = groups.get("label", "" if self.masks else GOOD)
-            if mask and not labelled:
-                label = GOOD if is_black(mask) else DEFECT
-            mask = None if labelled and label == GOOD else mask
-            return Record(found[0], mask, label, groups.get("split", "train"))
+            if masks and not labelled:
+                label = GOOD if all(map(is_black, masks)) else DEFECT
+            masks = () if labelled and label == GOOD else masks
+            return Record(match[0], masks, label, groups.get("split", "train"))
 
-        pictures = filter(None, map(re.compile(self.picture).fullmatch, sorted(known)))
         with ThreadPoolExecutor() as pool:
-            return list((map if labelled else pool.map)(record, pictures))
+            return list((map if labelled else pool.map)(record, found))
 
     def mask_of(self, name: str) -> str:
         """What the mask of a picture is usually called."""
-        return re.fullmatch(self.picture, name).expand(self.masks[0])
+        return re.fullmatch(self.picture, name).expand(self.usual)
 
 
 _SUFFIX = f"(?i:{'|'.join(map(re.escape, SUFFIXES))})"
 
-# JPEG would smear a mask over its surroundings.
-_KEPT = [ending for kept in ("png", "bmp", "tif", "tiff") for ending in (kept, kept.upper())]
-_MASKS = [f"{tail}.{ending}" for tail in ("_mask", "") for ending in _KEPT]
+_KEPT = "(?i:png|bmp|tiff?|jpe?g)"
+_IN = "ground_truth/(?P<label>[^/]+)/(?P<stem>.+?)"
+_NUMBER = r"[ _.-]*\(?\d+\)?"
 MVTEC = Layout(
-    rf"(?P<split>train|test)/(?P<label>[^/]+)/(?P<stem>[^/]+){_SUFFIX}",
-    tuple(rf"ground_truth/\g<label>/\g<stem>{tail}" for tail in _MASKS),
+    rf"(?s)(?P<split>train|test)/(?P<label>[^/]+)/(?P<stem>.+){_SUFFIX}",
+    (
+        rf"(?s){_IN}_mask\.{_KEPT}",
+        rf"(?s){_IN}\.{_KEPT}",
+        rf"(?s){_IN}_mask{_NUMBER}\.{_KEPT}",  # several of one picture: 000_mask_2.png
+        rf"(?s){_IN}/[^/]+\.{_KEPT}",  # in a folder called as the picture: 000/000.png
+        rf"(?s){_IN}[ _.-]\(?\d+\)?\.{_KEPT}",
+    ),
+    r"ground_truth/\g<label>/\g<stem>_mask.png",
 )
 # Pictures are called by a number alone; copies of masks and the like are not pictures.
-KSDD2 = Layout(rf"(?P<split>train|test)/(?P<stem>\d+){_SUFFIX}", (r"\g<split>/\g<stem>_GT.png",))
+KSDD2 = Layout(
+    rf"(?P<split>train|test)/(?P<stem>\d+){_SUFFIX}",
+    (r"(?P<split>train|test)/(?P<stem>\d+)_GT(?:[_-]?\d+)?\.png",),
+    r"\g<split>/\g<stem>_GT.png",
+)
 LAYOUTS = {"mvtec": MVTEC, "ksdd2": KSDD2}
 
 IN_WORDS = (

@@ -117,7 +117,7 @@ def evaluation_batches(source: Source, batch_size: int) -> Iterator[Batch]:
 
     Yields:
       `image` uint8 [n, h, w, 3], `mask` uint8 [n, h, w] of 0 and 1, `label`, `class_id` and `index`
-      (into the source) int32 [n], `valid` bool [n].
+      (into the source) int32 [n], `valid` and `has_mask` bool [n].
     """
 
     def load(step: int) -> Batch:

@@ -21,8 +21,10 @@ class Source:
     """Images of one split at random access, decoded, resized and kept in memory up to a limit.
 
     `source[i]` is a dict with `image` (uint8 [h, w, 3]) and, for a test split or a labelled defect,
-    `mask` (uint8 [h, w] of 0 and 1), `label` (int32: 0 good, 1 defective) and `class_id` (int32,
-    into `classes`). The arrays are read-only. Several threads may read at once.
+    `mask` (uint8 [h, w] of 0 and 1, all masks of the image joined), `label` (int32: 0 good, 1
+    defective), `class_id` (int32, into `classes`) and `has_mask` (bool: False for a defect without
+    a mask, of which `mask` tells nothing). The arrays are read-only. Several threads may read at
+    once.
 
     A subclass, for folders or for prepared data sets, lists its images and reads them undecoded.
     """
@@ -32,9 +34,8 @@ class Source:
     layout: str = ""  # how the images are kept
     classes: tuple[str, ...] = (GOOD,)  # names, "good" first
     num_labelled: int = 0  # how many of the images, the last ones, are defects to train with
-    findings: Sequence[Finding] = ()  # what is wrong with names alone
+    findings: Sequence[Finding] = ()  # what is wrong with names alone, and what is left out
     entries: Sequence[Any]  # what tells the images; of a folder, its records
-    unread: frozenset[str] = frozenset()  # paths of the files that belong to no image
     image_size: tuple[int, int] | None = None  # height and width; None where each keeps its own
 
     def __init__(self, name: str, split: Split) -> None:
@@ -43,8 +44,8 @@ class Source:
         self._cache: dict[int, Example] = {}
         self._lock = threading.Lock()
 
-    def read(self, index: int) -> tuple[bytes | str, bytes | str | None, int]:
-        """The bytes or path of a picture and of its mask (None: no defect), and the class id."""
+    def read(self, index: int) -> tuple[bytes | str, Sequence[bytes | str], int]:
+        """The bytes or path of a picture and of its masks (none: all good), and the class id."""
         raise NotImplementedError
 
     def names(self, index: int) -> str:
@@ -104,16 +105,19 @@ class Source:
         return dict(example)
 
     def _load(self, index: int) -> Example:
-        picture, mask_data, class_id = self.read(index)
+        picture, masks, class_id = self.read(index)
         name = self.path(index)
         image, size = decode_resized(picture, self.image_size, name)
         example: Example = {"image": image}
         if self.split == "test" or class_id != 0:
-            mask_name = mask_data if isinstance(mask_data, str) else f"{name} (mask)"
-            black = np.zeros(size, np.uint8)
-            mask = black if mask_data is None else decode_mask(mask_data, mask_name, size)
-            example["mask"] = resize_mask(mask, self.image_size or size)
+            joined = np.zeros(size, np.uint8)
+            for mask in masks:
+                joined |= decode_mask(
+                    mask, mask if isinstance(mask, str) else f"{name} (mask)", size
+                )
+            example["mask"] = resize_mask(joined, self.image_size or size)
             example["mask"].setflags(write=False)
             example["label"] = np.int32(class_id != 0)
             example["class_id"] = np.int32(class_id)
+            example["has_mask"] = np.bool_(class_id == 0 or bool(masks))
         return example

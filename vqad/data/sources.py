@@ -1,9 +1,10 @@
 """Where images come from, by name: a folder or a prepared TFDS data set."""
 
+from collections.abc import Collection
 from typing import Any
 
 from vqad.data.checks import examine_split
-from vqad.data.findings import act_on
+from vqad.data.findings import Finding, act_on
 from vqad.data.folders import FolderSource
 from vqad.data.layouts import Split
 from vqad.data.source import CACHE_BYTES, Source
@@ -20,6 +21,7 @@ def find_source(
     *,
     labelled: bool = False,
     tree: bool = False,
+    follow_links: bool = False,
     data_dir: str | None = None,
     manual_dir: str | None = None,
     allow_partial: bool = False,
@@ -32,6 +34,7 @@ def find_source(
       split: 'train', or 'test' for images with masks, labels and classes.
       labelled: Whether labelled defects to train with are to come after the good images.
       tree: Whether a folder may be any tree of pictures, however its folders are called.
+      follow_links: Whether links in a folder are followed, wherever they lead.
       data_dir: Where TFDS keeps its data (TFDS_DATA_DIR).
       manual_dir: What a public data set (`vqad.data.builders`) that is missing is prepared from.
       allow_partial: Whether that may be less or more than what was published.
@@ -48,7 +51,7 @@ def find_source(
 
         return TfdsSource(spec, split, labelled, data_dir, manual_dir, allow_partial)
     check_reachable(spec)
-    return FolderSource(spec, split, labelled, tree)
+    return FolderSource(spec, split, labelled, tree, follow_links)
 
 
 def open_source(
@@ -57,13 +60,15 @@ def open_source(
     image_size: tuple[int, int] | None,
     *,
     cache_bytes: int = CACHE_BYTES,
+    told: Collection[Finding] = (),
     **how: Any,
 ) -> Source:
     """Opens the images that `spec` names and checks them, as `vqad doctor` does, but quickly.
 
     They are resized to the height and width `image_size`, unless that is None, and kept in memory
-    up to `cache_bytes`; `how` and errors are as of `find_source`.
+    up to `cache_bytes`; `how` and errors are as of `find_source`. What is left out is logged, but
+    for what was `told` already.
     """
     source = find_source(spec, split, **how)
-    act_on(examine_split(source, quick=True).findings, spec)
+    act_on(examine_split(source, quick=True).findings, spec, told)
     return source.keep(image_size, cache_bytes)

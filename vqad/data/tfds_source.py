@@ -84,14 +84,14 @@ class TfdsSource(Source):
                     raise ValueError(f"no {key} {number}")
         return example
 
-    def read(self, index: int) -> tuple[bytes, bytes | None, int]:
-        """The encoded picture, the encoded mask (None for good ones to train with), the class."""
+    def read(self, index: int) -> tuple[bytes, tuple[bytes, ...], int]:
+        """The encoded picture, the encoded mask (none for good ones to train with), the class."""
         example = self._example(self.entries[index])
         if self.split == "train" and index < len(self) - self.num_labelled:
-            return example["image"], None, 0
+            return example["image"], (), 0
         if not 0 <= example["label"] < len(self.classes):
             raise VqadError(f"{self.path(index)}: its label names no class; prepare it again")
-        return example["image"], example["mask"], int(example["label"])
+        return example["image"], (example["mask"],), int(example["label"])
 
     def names(self, index: int) -> str:
         """The split and the number in it."""

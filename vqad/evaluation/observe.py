@@ -98,7 +98,8 @@ def _test_images(config: ConfigDict) -> tuple[Source, bool]:
         return open_source(config.surface, "test", size, **where_data_is(config)), True
     except NoTestSplit:
         good = f"{config.surface.rstrip('/')}/test/{GOOD}"
-        return open_source(good, "train", size), False
+        how = {"tree": True, "follow_links": config.follow_links}
+        return open_source(good, "train", size, **how), False
 
 
 def _good_images(batches: Iterator[Batch], size: int) -> list[np.ndarray]:

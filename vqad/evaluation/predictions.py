@@ -53,8 +53,9 @@ def evaluate_predictions(
         predict: as of `vqad.prediction.jitted.make_predict`.
         batches: dicts of `image` uint8 [b, h, w, 3], `mask` uint8 [b, h, w] in {0, 1}, `label`
             int32 [b] (1 = defective), `class_id` int32 [b], `index` int32 [b], `valid` bool [b].
-            Rows that are not valid are padding and count in no figure. All images are of one size,
-            and those of class 0, and no others, are good.
+            Rows that are not valid are padding and count in no figure; of those for which
+            `has_mask` bool [b] is False, where it is given, no pixel does. All images are of one
+            size, and those of class 0, and no others, are good.
         classes: class names by `class_id`; the first is "good".
         names: an image's name by `index`.
         k: how many cases of each kind to keep, at least 1.
@@ -93,8 +94,11 @@ def evaluate_predictions(
                     )
             score, class_id = float(predicted["score"][row]), int(batch["class_id"][row])
             (bins, tails), truth = bin_scores(predicted["mask"][row]), batch["mask"][row]
+            window = centre(truth.shape)
+            if not batch.get("has_mask", batch["valid"])[row]:
+                bins, tails, truth = bins[:0], tails[:0], truth[:0]  # no pixel of it is known
             whole[class_id].count(bins, tails, truth)
-            if (window := centre(truth.shape)) is not None:
+            if window is not None:
                 middle[class_id].count(bins[window], tails[window], truth[window])
 
             build = partial(build_case, predicted, batch, int(row), classes[class_id], name)

@@ -2,12 +2,13 @@
 
 import dataclasses
 import logging
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import numpy as np
 from ml_collections import ConfigDict
 
 from vqad.config import where_data_is
+from vqad.data.findings import Finding
 from vqad.data.sources import open_source
 from vqad.prediction import thresholds
 from vqad.prediction.detector import Detector
@@ -17,10 +18,11 @@ from vqad.training.resume import check_held_out
 logger = logging.getLogger(__name__)
 
 
-def calibrate(config: ConfigDict, folder: str) -> None:
+def calibrate(config: ConfigDict, folder: str, told: Collection[Finding] = ()) -> None:
     """Sets the thresholds of a run's checkpoint folder, by held-out images, if no others set any.
 
-    Raises a VqadError if the images cannot be read or are others than training held out.
+    What was ``told`` of the images is not told again. Raises a VqadError if the images cannot be
+    read or are others than training held out.
     """
     share, rate = config.calibration.held_out, config.calibration.false_alarms
     if not share:
@@ -29,7 +31,7 @@ def calibrate(config: ConfigDict, folder: str) -> None:
     limits = detector.thresholds
     if limits is not None and (not limits.held_out or limits.rate == rate):
         return
-    pictures = held_out_pictures(config, detector)
+    pictures = held_out_pictures(config, detector, told)
     limits = detector.calibrate(pictures, rate, batch_size=config.evaluation.batch_size)
     path = thresholds.write(folder, dataclasses.replace(limits, held_out=True))
     logger.info(
@@ -43,10 +45,12 @@ def calibrate(config: ConfigDict, folder: str) -> None:
     )
 
 
-def held_out_pictures(config: ConfigDict, detector: Detector) -> Iterator[np.ndarray]:
+def held_out_pictures(
+    config: ConfigDict, detector: Detector, told: Collection[Finding] = ()
+) -> Iterator[np.ndarray]:
     """The good images, uint8 [h, w, 3], that the training of a run's model held out.
 
-    Raises a VqadError if they cannot be read, or are others than training held out.
+    What was ``told`` of them is not told again. Raises a VqadError if they cannot be read, or are others than training held out.
     """
     share = config.calibration.held_out
     source = open_source(
@@ -54,6 +58,7 @@ def held_out_pictures(config: ConfigDict, detector: Detector) -> Iterator[np.nda
         "train",
         tuple(config.image_size),
         labelled=config.labelled_share > 0,
+        told=told,
         **where_data_is(config),
     )
     kept, held = source.hold_out(share)

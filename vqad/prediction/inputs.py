@@ -12,9 +12,11 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from vqad.data.decode import decode_image, is_picture
+from vqad.data.decode import decode_image
+from vqad.data.findings import Finding
+from vqad.data.scan import masks_beside, scan
 from vqad.errors import VqadError
-from vqad.paths import check_local, names_below
+from vqad.paths import check_local
 
 _AHEAD = 8
 T = TypeVar("T")
@@ -27,25 +29,33 @@ class Input(NamedTuple):
     name: PurePath
 
 
-def gather(given: Sequence[str]) -> list[Input]:
+def gather(
+    given: Sequence[str], follow_links: bool = False, left: list[Finding] | None = None
+) -> list[Input]:
     """Finds the pictures that files, folders and patterns (``*``, ``?``, ``[..]``, ``**``) mean.
 
     They come in order, each once; of folders all below them, but for the masks that data sets hold
-    beside their pictures, below ``ground_truth`` or called ``*_GT.*``. Raises a VqadError where
+    beside their pictures, below ``ground_truth`` or called ``*_GT.*``, or as ``a_mask.*`` beside
+    ``a.*``. ``left`` gets what looks like a picture and is not among them. Raises a VqadError where
     there is no picture, or it cannot be read.
     """
+    left = [] if left is None else left
     found: dict[str, tuple[str, PurePath]] = {}
     for argument in given:
         check_local(argument)
         is_folder = os.path.isdir(argument)
         if is_folder:
-            paths = _in_folder(argument)
+            paths = _in_folder(argument, follow_links, left)
         elif os.path.exists(argument):
             paths = [argument]
         else:
-            paths = sorted(filter(os.path.isfile, glob.glob(argument, recursive=True)))
+            matched = sorted(glob.glob(argument, recursive=True))
+            paths = [path for path in matched if os.path.isfile(path)]
+            if "**" not in argument:
+                left += [Finding.of("folder", path) for path in matched if os.path.isdir(path)]
         if not paths:
-            raise VqadError(f"{argument}: no picture there; check the path")
+            also = f"; {left[0].message}" if left else ""
+            raise VqadError(f"{argument}: no picture there; check the path{also}")
         for path in paths:
             name = os.path.relpath(path, argument if is_folder else os.path.dirname(path))
             found.setdefault(os.path.realpath(path), (path, PurePath(name)))
@@ -62,17 +72,21 @@ def gather(given: Sequence[str]) -> list[Input]:
     return inputs
 
 
-def _in_folder(folder: str) -> list[str]:
+def _in_folder(folder: str, follow_links: bool, left: list[Finding]) -> list[str]:
     """The pictures below a folder that are no masks."""
-    try:
-        names = sorted(filter(is_picture, names_below(Path(folder), hidden=False)))
-    except OSError as error:
+    found = scan(folder, follow_links)
+    for error in found.closed:
         raise VqadError(
             f"{error.filename}: cannot be read ({error.strerror}); give the folders beside it, or "
             "permissions"
         ) from error
-    masks = re.compile(r"(^|/)ground_truth/|_GT\.\w+$")
-    return [str(Path(folder, name)) for name in names if not masks.search(name)]
+    beside = set(masks_beside(found.pictures))
+    called = re.compile(r"(^|/)ground_truth/|_GT\.\w+$")
+    masks = [name for name in found.pictures if name in beside or called.search(name)]
+    left += found.findings
+    left += [Finding.of("mask-beside", Path(folder, found.names[name])) for name in masks]
+    pictures = sorted(found.names[name] for name in set(found.pictures).difference(masks))
+    return [str(Path(folder, name)) for name in pictures]
 
 
 def groups(items: Iterable[T], size: int) -> Iterator[list[T]]:

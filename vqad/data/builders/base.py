@@ -123,7 +123,9 @@ class FilesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         picture, size = encode_picture(files.read(record.name), files.path(record.name))
         example = {"image": picture, "id": record.name}
         if self.LAYOUT.masks:
-            mask = files.mask(record.mask, size) if record.mask else np.zeros(size, np.uint8)
+            mask = np.zeros(size, np.uint8)
+            for name in record.masks:
+                mask |= files.mask(name, size)
             example |= {"mask": encode_png(255 * mask), "label": record.label}
         return example
 
@@ -177,9 +179,10 @@ class FilesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             what = f"{record.label} is no defect of {self.info.full_name}"
             known = ", ".join(self.classes())
             raise VqadError(f"{path}: {what} ({known}); take it out or rename it")
-        if record.label != GOOD and record.mask not in files:
-            mask = record.mask or self.LAYOUT.mask_of(record.name)
-            raise VqadError(f"{path}: no mask for it; add {mask}")
+        if record.label != GOOD:
+            masks = record.masks or (self.LAYOUT.mask_of(record.name),)
+            if missing := [mask for mask in masks if mask not in files]:
+                raise VqadError(f"{path}: no mask for it; add {missing[0]}")
 
     def _generate_examples(
         self, files: Files, records: Sequence[Record]

@@ -32,7 +32,7 @@ class Visa(FilesBuilder):
 
     SPLITS = "split_csv/1cls.csv"
     FILES = r"split_csv/1cls\.csv|CONFIG/Data/(?:Images/Normal|Images/Anomaly|Masks/Anomaly)/[^/]+"
-    LAYOUT = Layout("", (r"\g<0>",))  # there are masks, and a table says which
+    LAYOUT = Layout("", ("",))  # there are masks, and a table says which
 
     def records(self, files: Files) -> list[Record]:
         """The object's rows of the table."""
@@ -52,8 +52,8 @@ class Visa(FilesBuilder):
             if row["split"] not in ("train", "test") or row["label"] not in labels:
                 refuse(f"a row with split '{row['split']}' and label '{row['label']}'")
             label = labels[row["label"]]
-            mask = (row["mask"] or "it to the table") if label == DEFECT else None
-            records.append(Record(row["image"] or "picture", mask, label, row["split"]))
+            masks = (row["mask"] or "it to the table",) if label == DEFECT else ()
+            records.append(Record(row["image"] or "picture", masks, label, row["split"]))
         return records
 
 
@@ -66,7 +66,11 @@ class KolektorSdd(FilesBuilder):
     """
 
     FILES = r"kos\d+/Part\d+(?:\.jpg|_label\.bmp)"
-    LAYOUT = Layout(r"(?P<stem>kos\d+/Part\d+)\.jpg", (r"\g<stem>_label.bmp",))
+    LAYOUT = Layout(
+        r"(?P<stem>kos\d+/Part\d+)\.jpg",
+        (r"(?P<stem>kos\d+/Part\d+)_label\.bmp",),
+        r"\g<stem>_label.bmp",
+    )
 
     def arrange(self, records: list[Record]) -> list[Record]:
         """Splits by the number of the item."""
@@ -85,7 +89,9 @@ class MagneticTile(FilesBuilder):
     FOLDER = r"MT_(?P<label>Free|Blowhole|Break|Crack|Fray|Uneven)"
     FILES = rf"{FOLDER}/Imgs/exp\d+_num_\d+\.(?:jpg|png)"
     LAYOUT = Layout(
-        rf"{FOLDER}/Imgs/(?P<stem>exp\d+_num_\d+)\.jpg", (r"MT_\g<label>/Imgs/\g<stem>.png",)
+        rf"{FOLDER}/Imgs/(?P<stem>exp\d+_num_\d+)\.jpg",
+        (rf"{FOLDER}/Imgs/(?P<stem>exp\d+_num_\d+)\.png",),
+        r"MT_\g<label>/Imgs/\g<stem>.png",
     )
 
     def arrange(self, records: list[Record]) -> list[Record]:
@@ -97,7 +103,7 @@ class MagneticTile(FilesBuilder):
             number = tile[record.name]
             split = "test" if number in damaged or number % 4 == 0 else "train"
             if record.label == "Free":
-                return record._replace(label=GOOD, mask=None, split=split)
+                return record._replace(label=GOOD, masks=(), split=split)
             return record._replace(label=record.label.lower(), split=split)
 
         return list(map(arranged, records))

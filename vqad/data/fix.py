@@ -1,0 +1,73 @@
+"""Writes a sound copy of a folder, in a layout that training reads; the folder stays as it is."""
+
+import os
+import shutil
+from pathlib import Path
+
+from vqad.data.arrange import arranged
+from vqad.data.decode import decode_image
+from vqad.data.findings import Finding
+from vqad.data.folders import FolderSource
+from vqad.data.scan import Scan, scan
+from vqad.errors import VqadError, reason
+from vqad.paths import check_local
+
+
+def write_copy(source: str, out: str, follow_links: bool = False) -> list[Finding]:
+    """Writes what can be read of a folder to another, which is new or empty.
+
+    Pictures and masks keep their names if the folder has a layout; else they are called as
+    `vqad.data.arrange.arranged` says. Files are linked where the disk allows that (hard links), and
+    copied elsewhere. Returns what was left out because it cannot be read.
+
+    Raises:
+      VqadError: it cannot be told which pictures show good parts, or `out` cannot be written.
+    """
+    for path in (source, out):
+        check_local(path)
+    found = scan(source, follow_links)
+    target = Path(out).expanduser()
+    if os.path.realpath(target).startswith(os.path.join(os.path.realpath(found.root), "")):
+        raise VqadError(f"--fix={out}: lies in {source}; give a folder elsewhere")
+    moves, left = _moves(found, source, follow_links), []
+    try:
+        if target.exists() and (not target.is_dir() or any(target.iterdir())):
+            raise VqadError(f"--fix={out}: exists and is not an empty folder; give a new one")
+        for old, new in moves.items():
+            path = os.path.realpath(found.root / found.names[old])
+            try:
+                decode_image(path)
+            except VqadError as error:
+                left.append(Finding("broken", path, str(error)))
+                continue
+            (target / new).parent.mkdir(parents=True, exist_ok=True)
+            _link(path, target / new)
+    except OSError as error:
+        why = f"cannot be written ({reason(error)}); free disk space or permissions"
+        raise VqadError(f"--fix={error.filename or out}: {why}") from error
+    return left
+
+
+def _moves(found: Scan, source: str, follow_links: bool) -> dict[str, str]:
+    moves = {}
+    for split in ("train", "test"):
+        try:
+            split_of = FolderSource(source, split, labelled=True, follow_links=follow_links)
+        except VqadError:
+            continue
+        if split_of.layout == "pictures":
+            break
+        wanted = {name for record in split_of.entries for name in (record.name, *record.masks)}
+        moves |= {key: key for key, name in found.names.items() if name in wanted}
+    moves = moves or arranged(found.pictures)
+    if not moves:
+        what = "cannot tell which pictures show good parts"
+        raise VqadError(f"{source}: {what}; put those in a folder called good, others beside it")
+    return moves
+
+
+def _link(path: str, new: Path) -> None:
+    try:
+        os.link(path, new)
+    except OSError:  # on another disk, or one without links
+        shutil.copy2(path, new)

@@ -1,0 +1,155 @@
+"""One listing of a folder: the files in it, and what looks like a picture and is not read."""
+
+import os
+import re
+import unicodedata
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from etils.epath import Path
+
+from vqad.data.decode import FORMATS, SUFFIXES, is_picture
+from vqad.data.findings import Finding
+from vqad.errors import VqadError, reason
+from vqad.paths import entries, is_link, is_remote
+
+# What cameras, phones, raw converters and drawing programs write beside the formats that are read.
+_OTHERS = (
+    "webp gif heic heif avif jxl jp2 j2k jpe jfif pgm ppm pbm pnm pfm tga exr hdr dng raw cr2 cr3 "
+    "nef arw orf rw2 raf psd xcf dds ico dcm npy svg"
+)
+OTHER_SUFFIXES = tuple({f".{ending}" for ending in _OTHERS.split()}.difference(SUFFIXES))
+# Thumbnails and trash of network drives, Windows and Macs; what they and others hide has a dot.
+_OF_THE_SYSTEM = {"@eadir", "__macosx", "#recycle", "$recycle.bin", "system volume information"}
+MASK_TAIL = re.compile(r"(?i)[ _.-](gt|masks?|labels?|seg|truth)([ _.-]*\(?\d+\)?)?$")
+
+
+class Scan(NamedTuple):
+    """What lies in a folder.
+
+    Names are relative, with slashes, and sorted; keys have their letters composed (é as one, not as
+    e and an accent), so that those of a Mac and of others are the same.
+    """
+
+    root: Path
+    names: dict[str, str]  # of files: as they are on the disk, by the composed form
+    folders: frozenset[str]  # composed, with a slash at the end; links to folders too
+    findings: list[Finding]  # what looks like a picture, or leads to some, and is not read
+    outside: list[str]  # links that lead out of the folder, on the disk
+    closed: list[OSError]  # of folders in it that cannot be read
+
+    @property
+    def pictures(self) -> list[str]:
+        """The names of pictures, composed."""
+        return [name for name in self.names if is_picture(name)]
+
+
+def composed(name: str) -> str:
+    """A name with its letters composed."""
+    return unicodedata.normalize("NFC", name)
+
+
+def scan(path: str | os.PathLike, follow_links: bool = False) -> Scan:
+    """Lists a folder of this machine or of a bucket, with all folders in it; reads no picture.
+
+    Of linked folders none is entered, unless `follow_links` says so: then each once.
+
+    Raises:
+      VqadError: it is not there, no folder, or cannot be read.
+    """
+    root = Path(path).expanduser()
+    try:
+        if not root.exists():
+            raise VqadError(f"{root}: no such folder; give the path of a folder of pictures")
+        if not root.is_dir():
+            raise VqadError(f"{root}: a file, not a folder; give the folder with the pictures")
+        return _Scanner(root, follow_links).scan()
+    except OSError as error:
+        why = f"cannot be read ({reason(error)}); check it and its permissions"
+        raise VqadError(f"{error.filename or root}: {why}") from error
+
+
+class _Scanner:
+    def __init__(self, root: Path, follow_links: bool) -> None:
+        self.root, self.follow_links = root, follow_links
+        self.real = "" if is_remote(root) else os.path.realpath(root)
+        self.entered = {self.real}  # folders that links led to
+        self.findings: list[Finding] = []
+        self.outside: list[str] = []
+        self.closed: list[OSError] = []
+        self.folders: list[str] = []
+
+    def scan(self) -> Scan:
+        names: dict[str, str] = {}
+        for name in sorted(self._files("")):
+            key = composed(name)
+            names[name if key in names else key] = name
+        folders = frozenset(map(composed, self.folders))
+        return Scan(self.root, names, folders, self.findings, self.outside, self.closed)
+
+    def _files(self, prefix: str, aside: bool = False) -> Iterator[str]:
+        """The files below a folder; of those set aside, only what looks like pictures is told."""
+        try:
+            folder, inner, names = entries(self.root / prefix)
+        except OSError as error:
+            if not prefix:
+                raise
+            if not aside:
+                self.closed.append(error)
+            return
+        for name in names:
+            path = prefix + name
+            hidden = aside or name.startswith(".")
+            if is_picture(name) and not hidden and self._leads_out(folder / name):
+                self.outside.append(path)
+            if hidden and name.lower().endswith(SUFFIXES):
+                self._tell("hidden", path)
+            elif not hidden:
+                if name.lower().endswith(OTHER_SUFFIXES):
+                    self._tell("format", path, " ".join(FORMATS))
+                yield path
+        for name in inner:
+            path = f"{prefix}{name}/"
+            hidden = aside or name.startswith(".") or name.lower() in _OF_THE_SYSTEM
+            if not hidden:
+                self.folders.append(path)
+            if not self._is_link(folder / name) or (not hidden and self._enters(path)):
+                yield from self._files(path, hidden)
+
+    def _is_link(self, path: os.PathLike) -> bool:
+        return bool(self.real) and is_link(path)
+
+    def _leads_out(self, path: os.PathLike) -> bool:
+        """Whether it is a link to something outside of the folder."""
+        if not self._is_link(path):
+            return False
+        return os.path.commonpath((self.real, os.path.realpath(path))) != self.real
+
+    def _enters(self, path: str) -> bool:
+        """Whether a linked folder is to be entered; if not, that is told."""
+        link = self.root / path.rstrip("/")
+        target = os.path.realpath(link)
+        if not self.follow_links:
+            if self._leads_out(link):
+                self.outside.append(path.rstrip("/"))
+            self._tell("link", path.rstrip("/"))
+            return False
+        here = os.path.realpath(os.path.dirname(link))
+        if target in self.entered or os.path.commonpath((here, target)) == target:
+            self._tell("link-again", path.rstrip("/"), target)
+            return False
+        self.entered.add(target)
+        return True
+
+    def _tell(self, check: str, name: str, *about: str) -> None:
+        self.findings.append(Finding.of(check, self.root / name, *about))
+
+
+def masks_beside(names: Iterator[str] | list[str]) -> list[str]:
+    """Pictures that are called as the mask of one beside them: `a_GT.png` where there is `a.png`.
+
+    `names` are of all pictures.
+    """
+    stems = {os.path.splitext(name)[0] for name in names}
+    tails = ((name, MASK_TAIL.sub("", os.path.splitext(name)[0])) for name in names)
+    return [n for n, stem in tails if stem in stems and stem != os.path.splitext(n)[0]]
