@@ -72,7 +72,7 @@ def train(
     """
     given = {**(overrides or {}), **fields}
     if not isinstance(config, ConfigDict):
-        name = os.fspath(config)
+        name = os.path.expanduser(config)
         if is_remote(name) or epath.Path(name).is_dir():
             workdir = default_workdir(name) if workdir is None else workdir
             given, name = {"surface": name, **given}, FOLDER_CONFIG

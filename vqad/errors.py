@@ -25,7 +25,9 @@ def printable(text: str) -> str:
 
 
 _FULL = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
-_NO_MEMORY = re.compile("(?i)RESOURCE_EXHAUSTED|out of memory|bad_alloc|cannot allocate memory")
+_NO_MEMORY = re.compile(
+    "(?i)RESOURCE_EXHAUSTED|out of memory|bad_alloc|cannot allocate memory|start new thread"
+)
 
 
 def reason(error: BaseException) -> str:
@@ -42,9 +44,10 @@ def machine_fault(error: BaseException) -> VqadError | None:
     That is a full disk, too little memory, of the host or of a device, or a device that JAX lacks.
     """
     causes: list[BaseException] = []
-    while error is not None and error not in causes:
-        causes.append(error)
-        error = error.__cause__ or error.__context__
+    cause: BaseException | None = error
+    while cause is not None and cause not in causes:
+        causes.append(cause)
+        cause = cause.__cause__ or cause.__context__
     for cause in causes:
         if any(full in str(cause) for full in _FULL):
             return VqadError(f"{reason(cause)}; free disk space and run the same command again")

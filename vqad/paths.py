@@ -58,6 +58,12 @@ def absolute(path: str | os.PathLike) -> epath.Path:
     return epath.Path(path) if is_remote(path) else epath.Path(path).absolute()
 
 
+def real(path: str | os.PathLike) -> str:
+    """Where a path really leads: absolute, without links and ``~``; a bucket has neither."""
+    path = os.fspath(path)
+    return path.rstrip("/") if is_remote(path) else os.path.realpath(os.path.expanduser(path))
+
+
 def is_link(path: str | os.PathLike) -> bool:
     """Whether a path of this machine is a link, or a junction, as Windows has them of folders."""
     tag = getattr(os.lstat(path), "st_reparse_tag", 0)

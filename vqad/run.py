@@ -52,7 +52,9 @@ def run(
       Interrupted: the run was asked to stop, and did between two steps.
       VqadError: bad input, found before any long work.
     """
+    workdir = os.path.expanduser(workdir)
     validate(config, training=mode == "train")
+    config.init_from = os.path.expanduser(config.init_from)
     check_reachable(workdir, f"--workdir={workdir}")
     root = epath.Path(workdir)
     if root.exists() and not root.is_dir():

@@ -181,9 +181,9 @@ def test_doctor_names_what_is_wrong_in_a_bucket(store, surface, capsys):
     store.put("broken/notes/a.png", b"")
     assert main(["doctor", "gs://bucket/broken", "--json"]) == 1
     found = {f["check"]: f["message"] for f in json.loads(capsys.readouterr().out)["findings"]}
-    assert set(found) == {"unreadable", "leak", "mask-missing"}
+    assert set(found) == {"unreadable", "leak", "no-mask", "unused"}
     assert found["unreadable"].startswith("gs://bucket/broken/train/good/0.png: damaged")
-    assert "gs://bucket/broken/ground_truth/pit/0_mask.png" in found["mask-missing"]
+    assert "gs://bucket/broken/ground_truth/pit/0_mask.png" in found["no-mask"]
     assert main(["doctor", "gs://bucket/nothing", "--json"]) == 1
     assert "gs://bucket/nothing: no such folder" in capsys.readouterr().out
     assert main(["doctor", "--pictures", "gs://bucket/broken/test"]) == 0

@@ -21,6 +21,7 @@ from vqad.paths import absolute, links_below, names_below, odd_files, size_and_t
 _SMALL = 2**26  # bytes that arrays may have however small their files are
 # A disk that cannot read a place (EIO) is not among them: the checkpoint before it can be used.
 _OF_THE_SYSTEM = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.EAGAIN}
+_PASSING = (MemoryError, PermissionError, ConnectionError, TimeoutError, ImportError)
 _OF_A_BUCKET = {401, 403, 408, 429, 500, 502, 503, 504}  # of HTTP
 _STATUS = re.compile(  # of TensorStore
     "(ABORTED|CANCELLED|DEADLINE_EXCEEDED|PERMISSION_DENIED|RESOURCE_EXHAUSTED|UNAUTHENTICATED"
@@ -134,13 +135,13 @@ def _read(path: str, step: int) -> Iterator[epath.Path]:
         yield folder
     except Exception as error:  # damaged files make Orbax and its libraries raise anything
         name = epath.Path(path) / str(step)
-        if fault := machine_fault(error):
-            raise fault from error
         if passing := _passing(error):
             raise VqadError(
                 f"{name}: cannot be read now ({reason(passing)}); run the same command again "
                 "when that is mended"
             ) from error
+        if fault := machine_fault(error):
+            raise fault from error
         told = f"{name}: a checkpoint that cannot be read ({reason(error)})"
         raise DamagedCheckpoint(told) from error
 
@@ -148,7 +149,7 @@ def _read(path: str, step: int) -> Iterator[epath.Path]:
 def _passing(error: BaseException | None) -> BaseException | None:
     """What an error comes from, if that surely is of the system and not of a file's content."""
     while error is not None:
-        if isinstance(error, MemoryError | PermissionError | ConnectionError | TimeoutError):
+        if isinstance(error, _PASSING):
             return error
         if isinstance(error, OSError) and error.errno in _OF_THE_SYSTEM:
             return error

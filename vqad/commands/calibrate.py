@@ -69,7 +69,7 @@ def _check_good(inputs: Sequence["Input"], metadata: Mapping[str, Any]) -> None:
     for one in inputs:
         path = Path(one.path).resolve()
         for kind in path.parents:
-            good = kind.with_name("good")
+            good = kind.parent / "good"
             if kind.parent.name in ("train", "test") and kind != good and good.is_dir():
                 raise VqadError(f"{one.path}: lies among defects; give {good}")
         mask = path.with_name(f"{path.stem}_GT.png")  # of KSDD2's layout

@@ -49,8 +49,9 @@ def run(args: argparse.Namespace) -> None:
     about = evaluation["about"]
     settings = detector.metadata.get("config") or {"model": detector.metadata["model"]}
     size, surface = tuple(about["image_size"]), args.surface or about["surface"]
-    data_dir = _data_dir(settings, surface)
-    source = open_source(surface, "test", size, cache_bytes=0, data_dir=data_dir)  # each read once
+    how = {"data_dir": _data_dir(settings, surface)}
+    how["follow_links"] = bool(settings.get("follow_links"))
+    source = open_source(surface, "test", size, cache_bytes=0, **how)  # each is read once
     if len(source) != evaluation["images"]:
         raise VqadError(
             f"{source.name}: {len(source)} test images, but {evaluation['images']} were evaluated; "

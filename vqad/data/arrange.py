@@ -2,11 +2,12 @@
 
 import os
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from itertools import count
 
 from vqad.data.layouts import GOOD
-from vqad.data.roles import role_of
-from vqad.data.scan import MASK_TAIL
+from vqad.data.roles import is_of_masks, role_of
+from vqad.data.scan import MASK_TAIL, masks_beside
 
 _TEST_EACH = 5  # of good parts without a split, every fifth is for the test
 _WRAPPERS = {"images", "image", "imgs", "img", "data", "pictures"}
@@ -19,7 +20,8 @@ def arranged(pictures: Collection[str]) -> dict[str, str] | None:
     or `0` beside `1`, all others are kinds of defect then. Without a split, some good parts and
     all defective ones are for the test. Masks without a class are of the defects of their name.
     """
-    placed = {name: _place(name) for name in sorted(pictures)}
+    beside = set(masks_beside(pictures))
+    placed = {name: _place(name, name in beside) for name in sorted(pictures)}
     labels = {label for _, label, is_mask, _ in placed.values() if not is_mask}
     good = {label for label in labels if role_of(label) == GOOD}
     good = {"0"} if labels == {"0", "1"} else good
@@ -27,16 +29,12 @@ def arranged(pictures: Collection[str]) -> dict[str, str] | None:
         return None
     names = {"1": "defective"} if labels == {"0", "1"} else {}
     names |= dict.fromkeys(good, GOOD)
-    moves, taken = {}, set()
+    moves: dict[str, str] = {}
+    taken: set[str] = set()
 
-    def move(old: str, *new: str) -> None:
-        target = "/".join(new)
-        own = os.path.dirname(old).replace("/", "_")
-        while target in taken:  # the folder that it lay in tells it from its namesake
-            new = (*new[:-1], f"{own}_{new[-1]}")
-            target = "/".join(new)
-        taken.add(target)
-        moves[old] = target
+    def move(old: str, candidates: Iterator[str]) -> None:
+        moves[old] = next(new for new in candidates if new not in taken)
+        taken.add(moves[old])
 
     defects = defaultdict(set)
     number = 0
@@ -47,7 +45,9 @@ def arranged(pictures: Collection[str]) -> dict[str, str] | None:
         if not split and label == GOOD:
             number += 1
             split = "test" if number % _TEST_EACH == 2 and labels != good else "train"
-        move(name, split or "test", label, rest)
+        folder, own = f"{split or 'test'}/{label}", os.path.dirname(name).replace("/", "_")
+        # The folders that it lay in tell it from its namesake.
+        move(name, (f"{folder}/{f'{own}_' * i}{rest}" for i in count()))
         if label != GOOD:
             defects[os.path.splitext(rest)[0]].add(label)
     for name, (_, label, is_mask, rest) in placed.items():
@@ -57,19 +57,20 @@ def arranged(pictures: Collection[str]) -> dict[str, str] | None:
         stem = stem if stem in defects else MASK_TAIL.sub("", stem)
         of = {names.get(label, label)} if label else defects.get(stem, set())
         if len(of) == 1 and (kind := next(iter(of))) != GOOD:
-            move(name, "ground_truth", kind, f"{stem}_mask{suffix}")
+            start = f"ground_truth/{kind}/{stem}_mask"
+            move(name, (f"{start}{f'_{i}' * (i > 1)}{suffix}" for i in count(1)))
     return moves
 
 
-def _place(name: str) -> tuple[str, str, bool, str]:
+def _place(name: str, is_mask: bool) -> tuple[str, str, bool, str]:
     """The split ('' if it is not told), label, whether it is a mask, and the rest of a name."""
-    split, label, is_mask, rest = "", "", False, []
+    split, label, rest = "", "", []
     *folders, file = name.split("/")
     for folder in folders:
         role = role_of(folder)
         if role in ("train", "test", "validation") and not split:
             split = "test" if role == "validation" else role
-        elif role == "ground_truth":
+        elif is_of_masks(folder):
             is_mask = True
         elif not label and folder.lower() not in _WRAPPERS:
             label = folder

@@ -31,7 +31,7 @@ CHECKS = {
     "mask-missing": Check("no mask for this image; {}"),
     "mask-size": Check(),
     "names-collide": Check("{} has the same name and mask; rename one and give it its own mask"),
-    "class-odd": Check("is this good? It lies below good parts; move it to {}"),
+    "class-odd": Check("by its name, not for pictures of {}; move it to {}"),
     "labelled-empty": Check("an empty mask of a labelled defect; draw it or take the image away"),
     "mask-empty": Check("an empty mask of a defect; draw it", "judges the image, no pixel of it"),
     "no-mask": Check(
@@ -54,6 +54,7 @@ CHECKS = {
     "folder-closed": Check("cannot be read ({}), nor is it of this split", _LEFT),
     "format": Check("not in a format that is read ({}); convert it", _LEFT),
     "link": Check("a link to a folder; --follow-links reads what is in it", _LEFT),
+    "link-broken": Check("a link to {}, which is not there", _LEFT),
     "link-again": Check("a link to {}, which is read already", _LEFT),
     "folder": Check("a folder; give it itself, and what is in it is read", _LEFT),
     "mask-beside": Check("called as a mask", _LEFT),
@@ -103,12 +104,16 @@ def act_on(findings: Iterable[Finding], name: str, told: Collection[Finding] = (
             logger.warning("warning: %s; %s", in_a_line(fresh), CHECKS[check].training)
 
 
-def tell_left_out(findings: Iterable[Finding]) -> bool:
+def tell_left_out(findings: Collection[Finding]) -> bool:
     """Logs, a line a kind, what was not looked at; whether anybody would expect it to be."""
-    groups = [(check, group) for check, group in grouped(findings) if check in LEFT_OUT]
-    for _, group in groups:
-        logger.warning("not looked at: %s", in_a_line(group))
-    return any(check not in _QUIET for check, _ in groups)
+    for line in left_out(findings):
+        logger.warning("not looked at: %s", line)
+    return any(finding.check in LEFT_OUT and finding.check not in _QUIET for finding in findings)
+
+
+def left_out(findings: Iterable[Finding]) -> list[str]:
+    """What was not looked at, a line a kind."""
+    return [in_a_line(group) for check, group in grouped(findings) if check in LEFT_OUT]
 
 
 def in_a_line(group: Sequence[Finding]) -> str:

@@ -59,8 +59,11 @@ def _moves(found: Scan, source: str, follow_links: bool) -> dict[str, str]:
             break
         wanted = {name for record in split_of.entries for name in (record.name, *record.masks)}
         moves |= {key: key for key, name in found.names.items() if name in wanted}
-    moves = moves or arranged(found.pictures)
-    if not moves:
+    meant = arranged(found.pictures) or {}
+    if moves:  # what has a layout keeps its names; of the rest, masks that are called otherwise
+        new = {old for old in meant.keys() - moves.keys() if meant[old] not in moves}
+        moves |= {old: meant[old] for old in new if meant[old].startswith("ground_truth/")}
+    elif not (moves := meant):
         what = "cannot tell which pictures show good parts"
         raise VqadError(f"{source}: {what}; put those in a folder called good, others beside it")
     return moves

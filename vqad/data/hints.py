@@ -8,7 +8,7 @@ from pathlib import PurePath
 
 from vqad.data.arrange import arranged, renames
 from vqad.data.layouts import GOOD, kind_of
-from vqad.data.roles import corrected, of_defects, role_of
+from vqad.data.roles import corrected, is_of_masks, of_defects, role_of
 from vqad.data.scan import Scan, masks_beside
 
 _PUBLIC = {  # raw trees of public data sets, which have no split of their own, by a file in them
@@ -31,10 +31,10 @@ def misplaced(found: Scan) -> str | None:
     if kind is None:
         for data_set, tree in _PUBLIC.items():
             if any(re.fullmatch(tree, name) for name in found.names):
-                known = data_set.partition("/")[0]
+                known, fix = data_set.partition("/")[0], f"; or `vqad doctor {root} --fix OUT`"
                 return (
                     f"it looks like {known} as published; `vqad prepare {data_set} {root}`, then "
-                    f"train on tfds:{data_set}"
+                    f"train on tfds:{data_set}{fix if arranged(found.pictures) else ''}"
                 )
         if elsewhere := _elsewhere(found):
             return elsewhere
@@ -77,7 +77,7 @@ def _misnamed(folders: Collection[str], kind: str | None) -> list[str]:
             odd.append(folder)
         in_split = len(parts) == 2 and parts[0] in ("train", "test")
         its_masks = f"ground_truth/{parts[-1]}/"
-        if in_split and role_of(parts[1]) == "ground_truth" and its_masks not in folders:
+        if in_split and is_of_masks(parts[1]) and its_masks not in folders:
             odd.append(folder)
     return odd
 
@@ -96,13 +96,13 @@ def _elsewhere(found: Scan) -> str | None:
         several = "one of " if len(tops) > 1 else ""
         told = " or ".join(str(found.root / top) for top in sorted(tops))
         return f"the data is one level deeper: give {several}{told}"
-    taken = {
+    taken = [
         f"{new}/{name[len(old) + 1 :]}"
         for old, new in inner.items()
         for name in found.names
         if name.startswith(f"{old}/")
-    }
-    if inner and taken.isdisjoint(found.names):
+    ]
+    if inner and len(set(taken)) == len(taken) and found.names.keys().isdisjoint(taken):
         moves = [f"what is in {found.root / o} up into {found.root / n}" for o, n in inner.items()]
         return f"it is one level too deep: move {' and '.join(sorted(moves))}"
     return None
@@ -114,18 +114,14 @@ def _several(found: Scan) -> str | None:
     if masks := masks_beside(pictures):
         return f"{root / masks[0]} is called as a mask"
     parents = sorted({os.path.dirname(name) for name in pictures})
-    parts = [part for parent in parents for part in parent.split("/")]
-    if odd := of_defects([*parts, root.name]):
-        return f"a folder called {odd[0]} is not taken for good parts"
+    odd = of_defects([part for parent in parents for part in parent.split("/")])
+    if odd or role_of(root.name) in ("defective", "ground_truth"):
+        return f"a folder called {(odd or [root.name])[0]} is not taken for good parts"
     if len(parents) > 1:
         return f"several folders of pictures ({', '.join(p or '.' for p in parents[:4])})"
-    if odd := [
-        name
-        for name in pictures
-        if role_of(re.split(r"[\d_. -]+", PurePath(name).stem)[0]) == "defective"
-    ]:
-        return f"{root / odd[0]} is called defective"
-    return None
+    words = ((name, re.split(r"[\d_. -]+", PurePath(name).stem)) for name in pictures)
+    bad = next((name for name, parts in words if "defective" in map(role_of, parts)), None)
+    return f"{root / bad} is called defective" if bad else None
 
 
 def likely_mask(picture: str, wanted: str, spare: Collection[str]) -> str | None:

@@ -16,8 +16,8 @@ _WORDS = {
     "validation": "validation valid val eval",
     "ground_truth": "groundtruth gt truth mask masks label labels annotation annotations seg "
     "segmentation segmentations",
-    GOOD: "good ok normal nominal defectfree nodefect nodefects nondefective anomalyfree io pass "
-    "passed flawless",
+    GOOD: "good ok normal nominal defectfree nodefect nodefects nondefective anomalyfree noanomaly "
+    "noanomalies io pass passed flawless",
     "defective": "defective defect defects bad ng nok ko nio notgood notok anomaly anomalies "
     "anomalous abnormal fail failed faulty reject rejects rejected",
 }
@@ -25,17 +25,28 @@ _ROLES = {word: role for role, words in _WORDS.items() for word in words.split()
 _FILLING = re.compile("(part|image|img|picture|sample|piece)s?")
 
 
+PLACES = ("train", "test", "ground_truth")
+
+
 @cache
 def role_of(folder: str) -> Role | None:
     """What a folder's name says, alone or with a word like `parts` beside it."""
-    words = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+", folder)
-    plain = "".join(word.lower() for word in words if not _FILLING.fullmatch(word.lower()))
+    plain = "".join(word for word in _words(folder) if not _FILLING.fullmatch(word))
     if plain in _ROLES:
         return _ROLES[plain]
     return next((n for n in (*PLACES, GOOD) if _misspelt(plain, n.replace("_", ""))), None)
 
 
-PLACES = ("train", "test", "ground_truth")
+def is_of_masks(folder: str) -> bool:
+    """Whether a folder below others is called as one of masks, as `scratch_mask` is."""
+    *others, last = _words(folder) or [""]
+    return role_of(folder) == "ground_truth" or (bool(others) and role_of(last) == "ground_truth")
+
+
+def _words(folder: str) -> list[str]:
+    """The words of a name, small, without numbers unless there is nothing else."""
+    words = [word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+", folder)]
+    return [word for word in words if not word.isdigit()] or words
 
 
 def _misspelt(name: str, target: str) -> bool:
@@ -60,5 +71,5 @@ def of_defects(folders: Collection[str]) -> list[str]:
 
     `0` and `1` are good and defective where there are these two alone.
     """
-    odd = [name for name in folders if role_of(name) in ("defective", "ground_truth")]
+    odd = [name for name in folders if role_of(name) == "defective" or is_of_masks(name)]
     return ["1"] if set(folders) == {"0", "1"} else odd

@@ -1,5 +1,7 @@
 """One listing of a folder: the files in it, and what looks like a picture and is not read."""
 
+import contextlib
+import hashlib
 import os
 import re
 import unicodedata
@@ -81,9 +83,11 @@ class _Scanner:
 
     def scan(self) -> Scan:
         names: dict[str, str] = {}
-        for name in sorted(self._files("")):
+        # Where two names differ in form alone, the composed one comes first and keeps its key.
+        for name in sorted(self._files(""), key=lambda name: (name != composed(name), name)):
             key = composed(name)
             names[name if key in names else key] = name
+        names = dict(sorted(names.items()))
         folders = frozenset(map(composed, self.folders))
         return Scan(self.root, names, folders, self.findings, self.outside, self.closed)
 
@@ -104,6 +108,8 @@ class _Scanner:
                 self.outside.append(path)
             if hidden and name.lower().endswith(SUFFIXES):
                 self._tell("hidden", path)
+            elif not is_picture(name) and self._leads_nowhere(folder / name):
+                self._tell("link-broken", path, os.readlink(folder / name))
             elif not hidden:
                 if name.lower().endswith(OTHER_SUFFIXES):
                     self._tell("format", path, " ".join(FORMATS))
@@ -125,6 +131,9 @@ class _Scanner:
             return False
         return os.path.commonpath((self.real, os.path.realpath(path))) != self.real
 
+    def _leads_nowhere(self, path: os.PathLike) -> bool:
+        return self._is_link(path) and not os.path.exists(path)
+
     def _enters(self, path: str) -> bool:
         """Whether a linked folder is to be entered; if not, that is told."""
         link = self.root / path.rstrip("/")
@@ -143,6 +152,25 @@ class _Scanner:
 
     def _tell(self, check: str, name: str, *about: str) -> None:
         self.findings.append(Finding.of(check, self.root / name, *about))
+
+
+def fingerprint(path: str, follow_links: bool) -> str | None:
+    """Tells the pictures to train on from others, by names and sizes; None if there are none.
+
+    These are all in `train`, or all where there is no such folder. Of a bucket, names alone.
+    """
+    try:
+        found = scan(path, follow_links)
+    except VqadError:
+        return None
+    of_train = [name for name in found.pictures if name.startswith("train/")]
+    lines = []
+    for name in of_train or found.pictures:
+        file = found.root / found.names[name]
+        with contextlib.suppress(OSError):  # a broken link, which is told elsewhere
+            lines.append(f"{name} {0 if is_remote(file) else os.stat(file).st_size}")
+    text = "\n".join(sorted(lines)).encode(errors="surrogateescape")
+    return hashlib.sha256(text).hexdigest()[:16] if lines else None
 
 
 def masks_beside(names: Iterator[str] | list[str]) -> list[str]:

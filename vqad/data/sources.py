@@ -1,5 +1,6 @@
 """Where images come from, by name: a folder or a prepared TFDS data set."""
 
+import os
 from collections.abc import Collection
 from typing import Any
 
@@ -43,6 +44,10 @@ def find_source(
       VqadError: There is no such data, or TFDS is not installed and it is TFDS's.
       NoTestSplit: There is nothing to test on.
     """
+    spec = os.path.expanduser(spec)
+    data_dir, manual_dir = (
+        os.path.expanduser(each) if each else each for each in (data_dir, manual_dir)
+    )
     if not spec:
         raise VqadError("data: no source given; give a folder or tfds:<name>[/<config>]")
     if spec.startswith(TFDS_PREFIX):

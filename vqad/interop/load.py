@@ -32,7 +32,7 @@ def load(path: str | os.PathLike, image_size: tuple[int, int] | None = None) -> 
       >>> model.image_size
       (64, 64)
     """
-    path = os.fspath(path)
+    path = os.path.expanduser(path)
     if is_remote(path) or not os.path.exists(path) or os.path.isdir(path):
         detector = load_folder(path)
     elif path.endswith(".safetensors"):

@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from vqad.data.decode import decode_image
-from vqad.data.findings import Finding
+from vqad.data.findings import Finding, left_out
 from vqad.data.scan import masks_beside, scan
 from vqad.errors import VqadError
 from vqad.paths import check_local
@@ -43,6 +43,7 @@ def gather(
     found: dict[str, tuple[str, PurePath]] = {}
     for argument in given:
         check_local(argument)
+        argument = os.path.expanduser(argument)
         is_folder = os.path.isdir(argument)
         if is_folder:
             paths = _in_folder(argument, follow_links, left)
@@ -54,7 +55,7 @@ def gather(
             if "**" not in argument:
                 left += [Finding.of("folder", path) for path in matched if os.path.isdir(path)]
         if not paths:
-            also = f"; {left[0].message}" if left else ""
+            also = "; ".join(["", *left_out(left)])
             raise VqadError(f"{argument}: no picture there; check the path{also}")
         for path in paths:
             name = os.path.relpath(path, argument if is_folder else os.path.dirname(path))

@@ -19,7 +19,7 @@ def as_picture(image: Picture) -> np.ndarray:
     It may be a path, Pillow's RGB or grey, or an array [h, w, 3] or [h, w], uint8 or in [0, 1].
     """
     if isinstance(image, str | os.PathLike):
-        return decode_image(image)
+        return decode_image(os.path.expanduser(image))
     if isinstance(image, Image.Image) and image.mode not in ("RGB", "L"):
         raise VqadError(
             f"image: Pillow's mode {image.mode}; give its path, or image.convert('RGB')"

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import logging
-import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,10 +10,11 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from vqad import checkpoints
+from vqad.data.scan import fingerprint
 from vqad.data.sources import TFDS_PREFIX
 from vqad.errors import VqadError
 from vqad.models.dsr import Dsr
-from vqad.paths import absolute
+from vqad.paths import real
 from vqad.stages.stage import Stage
 
 logger = logging.getLogger(__name__)
@@ -35,7 +35,8 @@ def describe(config: ConfigDict, stage: Stage, workdir: str) -> dict[str, Any]:
     They are ``model`` (fields of ``Dsr``), ``stage``, ``fixed`` (settings that must not change
     while a stage trains), ``from_step`` (steps of the earlier stage in the same workdir that it
     started from, or None), ``config`` (all settings) and, where a folder was trained on,
-    ``surface_folder`` (where it lay).
+    ``surface_folder`` or ``pictures_folder`` (where it really lies, whatever it is called) and
+    ``surface_files`` (a fingerprint of names and sizes; None if it is not there).
     """
     fixed = {
         "seed": config.seed,
@@ -58,8 +59,10 @@ def describe(config: ConfigDict, stage: Stage, workdir: str) -> dict[str, Any]:
         "from_step": from_step,
         "config": config.to_dict(),
     }
-    if stage.source == "surface" and not config.surface.startswith(TFDS_PREFIX):
-        description["surface_folder"] = str(absolute(os.path.expanduser(config.surface)))
+    if not config[stage.source].startswith(TFDS_PREFIX):
+        description[f"{stage.source}_folder"] = real(config[stage.source])
+        if stage.source == "surface":
+            description["surface_files"] = fingerprint(config.surface, config.follow_links)
     return json.loads(json.dumps(description))
 
 
@@ -78,8 +81,12 @@ def steps_done(config: ConfigDict, stage: Stage, workdir: str) -> int | None:
     defaults = {field.name: field.default for field in dataclasses.fields(Dsr)}
     model = {k: v for k, v in new["model"].items() if k not in _FREE}
     _check_equal({**defaults, **old.get("model", {})}, model, "model.", folder)
-    fixed = {"calibration.held_out": 0.0, **old.get("fixed", {})}
-    _check_equal(fixed, new["fixed"], "", folder)
+    before = {"calibration.held_out": 0.0, **old.get("fixed", {})}
+    fixed = _same_data(stage.source, old, new, folder)
+    for settings in (before, fixed):
+        if isinstance(origin := settings.get("init_from"), str):
+            settings["init_from"] = real(origin)
+    _check_equal(before, fixed, "", folder)
     if old.get("from_step") != new["from_step"]:
         before = stage_before(config, stage)
         then, now = (
@@ -98,6 +105,29 @@ def steps_done(config: ConfigDict, stage: Stage, workdir: str) -> int | None:
         if changes:
             logger.info("%s: goes on with other settings: %s", stage.name, ", ".join(changes))
     return done
+
+
+def _same_data(source: str, old: Mapping, new: Mapping, folder: epath.Path) -> dict[str, Any]:
+    """The fixed settings that are compared as they are: without the data, if that is the same.
+
+    Checkpoints from before say only how the folder was called, or where it lay.
+    """
+    then, now = old.get(f"{source}_folder"), new.get(f"{source}_folder")
+    then = then or old.get("fixed", {}).get(source)
+    if not isinstance(then, str) or now is None:
+        return dict(new["fixed"])
+    if then.startswith(TFDS_PREFIX) or real(then) != now:
+        raise VqadError(
+            f"config.{source}: {new['fixed'][source]} is {now}, but {folder} was trained on "
+            f"{then}; give the same folder, or another --workdir"
+        )
+    files = old.get(f"{source}_files"), new.get(f"{source}_files")
+    if None not in files and files[0] != files[1]:
+        raise VqadError(
+            f"config.{source}: {now} holds other training images than {folder} was trained on, by "
+            "their names and sizes; give those again, or another --workdir"
+        )
+    return {key: value for key, value in new["fixed"].items() if key != source}
 
 
 def check_units(config: ConfigDict, variables: Mapping, metadata: Mapping, folder: str) -> None:
