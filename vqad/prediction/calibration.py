@@ -50,7 +50,8 @@ def held_out_pictures(
 ) -> Iterator[np.ndarray]:
     """The good images, uint8 [h, w, 3], that the training of a run's model held out.
 
-    What was ``told`` of them is not told again. Raises a VqadError if they cannot be read, or are others than training held out.
+    What was ``told`` of them is not told again. Raises a VqadError if they cannot be read, or are
+    others than training held out.
     """
     share = config.calibration.held_out
     source = open_source(
