@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 
 import jax
 from etils import epath
