@@ -117,7 +117,7 @@ def test_images_that_a_stage_was_trained_on_are_not_held_out(run, surface, tmp_p
         line = refused(launch_here(workdir, *flags, batch=4))
     finally:
         (surface / "aside.png").rename(moved)
-    assert "was trained on other images" in line
+    assert "holds other training images" in line
 
 
 def test_other_shares_and_too_few_images_are_refused(run, tmp_path):

@@ -58,6 +58,7 @@ CHECKS = {
     "link-again": Check("a link to {}, which is read already", _LEFT),
     "folder": Check("a folder; give it itself, and what is in it is read", _LEFT),
     "mask-beside": Check("called as a mask", _LEFT),
+    "mask": Check("a mask, of a picture or of none", _LEFT),
     "annotation": Check("no mask, but something that is said of a picture; draw a mask", _LEFT),
     "unused": Check("belongs to no image of this layout", _LEFT),
     "class-empty": Check("no pictures in it; fill it", _LEFT),
@@ -65,7 +66,7 @@ CHECKS = {
     "hidden": Check("hidden, or kept by the system", _LEFT),
     "no-test": Check(training="trains, and does not judge"),
 }
-_QUIET = {"hidden", "link-again"}  # nobody expects these to be read
+_QUIET = {"hidden", "link-again", "mask"}  # nobody expects these to be read
 LEFT_OUT = [name for name, check in CHECKS.items() if check.training == _LEFT]
 
 

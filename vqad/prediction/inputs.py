@@ -81,13 +81,17 @@ def _in_folder(folder: str, follow_links: bool, left: list[Finding]) -> list[str
             f"{error.filename}: cannot be read ({error.strerror}); give the folders beside it, or "
             "permissions"
         ) from error
-    beside = set(masks_beside(found.pictures))
-    called = re.compile(r"(^|/)ground_truth/|_GT\.\w+$")
-    masks = [name for name in found.pictures if name in beside or called.search(name)]
     left += found.findings
-    left += [Finding.of("mask-beside", Path(folder, found.names[name])) for name in masks]
-    pictures = sorted(found.names[name] for name in set(found.pictures).difference(masks))
-    return [str(Path(folder, name)) for name in pictures]
+    beside, pictures = set(masks_beside(found.pictures)), []
+    for name in found.pictures:
+        path = str(Path(folder, found.names[name]))
+        if re.search(r"(^|/)ground_truth/", name):
+            left.append(Finding.of("mask", path))
+        elif name in beside or re.search(r"_GT\.\w+$", name):
+            left.append(Finding.of("mask-beside", path))
+        else:
+            pictures.append(path)
+    return sorted(pictures)
 
 
 def groups(items: Iterable[T], size: int) -> Iterator[list[T]]:
