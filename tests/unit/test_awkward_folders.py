@@ -334,7 +334,8 @@ def test_what_is_not_looked_at_is_said(root, caplog, monkeypatch):
     source = open_source(str(root), "train", (32, 32))
     assert len(source) == 2
     once = [line for line in caplog.messages if line.startswith("warning: ")]
-    assert sorted(line.split(":")[1].strip() for line in once) == sorted([*left, "link"])
+    once = sorted(line.split(":")[1].strip() for line in once)
+    assert once == sorted([*left, "link", "no-share"])
     assert "format: 2: " in caplog.text
     caplog.clear()
     open_source(str(root), "test", (32, 32), told=source.findings)
@@ -420,6 +421,26 @@ def test_odd_names_are_names(tmp_path, name):
     assert told(tmp_path / name) == {}
     source = open_source(str(tmp_path / name), "test", (32, 32))
     assert source[names(source).index(f"test/pit/{name}.png")]["mask"].any()
+
+
+def test_paths_that_are_too_long_are_named(root):
+    name, folders = 25 * "a", [os.open(root / "train/good", os.O_RDONLY)]
+    for _ in range(200):
+        os.mkdir(name, dir_fd=folders[-1])
+        folders.append(os.open(name, os.O_RDONLY, dir_fd=folders[-1]))
+    try:
+        with pytest.raises(VqadError, match=r"a: cannot be read \(File name too long\)"):
+            open_source(str(root), "train", None)
+    finally:  # pytest's own tidying gives up here
+        os.close(folders.pop())
+        for folder in reversed(folders):
+            os.rmdir(name, dir_fd=folder)
+            os.close(folder)
+
+
+def test_defects_to_train_with_that_no_share_is_for_are_told(root):
+    (finding,) = FolderSource(str(root), "train").findings
+    assert (finding.check, finding.path) == ("no-share", str(root / "train/dent/7.png"))
 
 
 def test_a_read_only_folder_is_read(root):

@@ -60,6 +60,7 @@ CHECKS = {
     "mask-beside": Check("called as a mask", _LEFT),
     "mask": Check("a mask, of a picture or of none", _LEFT),
     "annotation": Check("no mask, but something that is said of a picture; draw a mask", _LEFT),
+    "no-share": Check("a defect to train with, of which config.labelled_share takes none", _LEFT),
     "unused": Check("belongs to no image of this layout", _LEFT),
     "class-empty": Check("no pictures in it; fill it", _LEFT),
     "broken": Check(training=_LEFT),  # of a copy that the doctor wrote

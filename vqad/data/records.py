@@ -62,6 +62,9 @@ def records_of(
     masks = {mask for record in taken for mask in record.masks}
     tested = [r for r in everything if r.split == "test" != split and masks.intersection(r.masks)]
     findings += _shared_masks(found, taken + tested)
+    if only_good:
+        defects = (r for r in everything if r.split == "train" and r.label not in (GOOD, ""))
+        findings += [Finding.of("no-share", root / names[r.name]) for r in defects]
     unused = ((name, "mask-beside" if name in beside else "unused") for name in spare)
     findings += [Finding.of(c, root / names[n]) for n, c in unused if is_picture(n)]
     return taken, [*findings, *annotations(found)]

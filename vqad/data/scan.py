@@ -84,43 +84,53 @@ class _Scanner:
     def scan(self) -> Scan:
         names: dict[str, str] = {}
         # Where two names differ in form alone, the composed one comes first and keeps its key.
-        for name in sorted(self._files(""), key=lambda name: (name != composed(name), name)):
+        for name in sorted(self._files(), key=lambda name: (name != composed(name), name)):
             key = composed(name)
             names[name if key in names else key] = name
         names = dict(sorted(names.items()))
         folders = frozenset(map(composed, self.folders))
         return Scan(self.root, names, folders, self.findings, self.outside, self.closed)
 
-    def _files(self, prefix: str, aside: bool = False) -> Iterator[str]:
-        """The files below a folder; of those set aside, only what looks like pictures is told."""
-        try:
-            folder, inner, names = entries(self.root / prefix)
-        except OSError as error:
-            if not prefix:
-                raise
-            if not aside:
-                self.closed.append(error)
-            return
-        for name in names:
-            path = prefix + name
-            hidden = aside or name.startswith(".")
-            if is_picture(name) and not hidden and self._leads_out(folder / name):
-                self.outside.append(path)
-            if hidden and name.lower().endswith(SUFFIXES):
-                self._tell("hidden", path)
-            elif not is_picture(name) and self._leads_nowhere(folder / name):
-                self._tell("link-broken", path, os.readlink(folder / name))
-            elif not hidden:
-                if name.lower().endswith(OTHER_SUFFIXES):
-                    self._tell("format", path, " ".join(FORMATS))
-                yield path
-        for name in inner:
-            path = f"{prefix}{name}/"
-            hidden = aside or name.startswith(".") or name.lower() in _OF_THE_SYSTEM
-            if not hidden:
-                self.folders.append(path)
-            if not self._is_link(folder / name) or (not hidden and self._enters(path)):
-                yield from self._files(path, hidden)
+    def _files(self) -> Iterator[str]:
+        """The files in all folders; of those set aside, only what looks like pictures is told."""
+        waiting = [("", False)]  # folders, and whether they are set aside
+        while waiting:
+            prefix, aside = waiting.pop()
+            try:
+                folder, inner, names = entries(self.root / prefix)
+            except OSError as error:
+                if not prefix:
+                    raise
+                if not aside:
+                    self.closed.append(error)
+                continue
+            for name in names:
+                if aside or name.startswith("."):
+                    if name.lower().endswith(SUFFIXES):
+                        self._tell("hidden", prefix + name)
+                elif self._is_read(folder / name, prefix + name):
+                    yield prefix + name
+            within = []
+            for name in inner:
+                path = f"{prefix}{name}/"
+                hidden = aside or name.startswith(".") or name.lower() in _OF_THE_SYSTEM
+                if not hidden:
+                    self.folders.append(path)
+                if not self._is_link(folder / name) or (not hidden and self._enters(path)):
+                    within.append((path, hidden))
+            waiting += reversed(within)
+
+    def _is_read(self, file: Path, name: str) -> bool:
+        """Whether a file is among the names; tells what is not."""
+        if is_picture(name):
+            if self._leads_out(file):
+                self.outside.append(name)
+        elif self._leads_nowhere(file):
+            self._tell("link-broken", name, os.readlink(file))
+            return False
+        elif name.lower().endswith(OTHER_SUFFIXES):
+            self._tell("format", name, " ".join(FORMATS))
+        return True
 
     def _is_link(self, path: os.PathLike) -> bool:
         return bool(self.real) and is_link(path)
