@@ -33,7 +33,7 @@ CHECKS = {
     "names-collide": Check("{} has the same name and mask; rename one and give it its own mask"),
     "class-odd": Check("by its name, not for pictures of {}; move it to {}"),
     "labelled-empty": Check("an empty mask of a labelled defect; draw it or take the image away"),
-    "mask-empty": Check("an empty mask of a defect; draw it", "judges the image, no pixel of it"),
+    "mask-empty": Check("an empty mask of a defect; draw it", "takes all its pixels for good"),
     "no-mask": Check(
         "no mask for this defect; to judge pixels too, add {}", "judges the image, no pixel of it"
     ),
