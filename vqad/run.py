@@ -139,11 +139,11 @@ def _train(config: ConfigDict, workdir: str, interruption: Interruption, lock: W
             f"{root}: {left[0].name} has steps left, but a later stage was trained already; move "
             "the later stage's folder away, or give another --workdir"
         )
-    sources = _open_sources(config, left)
+    told: set[Finding] = set()  # of what is wrong with images, each is told once
+    sources = _open_sources(config, left, told)
     _check_held_out(config, workdir, sources)
     evaluating = completes and (left or not is_evaluated(config, workdir, last))
-    evaluating = evaluating and _has_test(config, sources)
-    told = _findings(sources)
+    evaluating = evaluating and _has_test(config, sources, told)
     if left and is_first():
         root.mkdir(parents=True, exist_ok=True)
         lock.take()
@@ -166,7 +166,7 @@ def _train(config: ConfigDict, workdir: str, interruption: Interruption, lock: W
     interruption.check("after the last stage")
     if evaluating and is_first() and not is_evaluated(config, workdir, last):
         with less_memory(_LESS):
-            evaluate(config, workdir, last)
+            evaluate(config, workdir, last, told)
     if completes and is_first():
         with less_memory(_LESS):
             calibrate(config, last, told)
@@ -203,7 +203,7 @@ def _weights(config: ConfigDict, folder: str, name: str = "") -> tuple[str, dict
     return name or folder, variables
 
 
-def _open_sources(config: ConfigDict, left: list[Stage]) -> dict[str, Source]:
+def _open_sources(config: ConfigDict, left: list[Stage], told: set[Finding]) -> dict[str, Source]:
     """Opens, and so checks, everything that the run will read."""
     size = tuple(config.image_size)
     opened = {}
@@ -218,6 +218,7 @@ def _open_sources(config: ConfigDict, left: list[Stage]) -> dict[str, Source]:
             wanted,
             labelled=field == "surface" and config.labelled_share > 0,
             tree=field == "pictures",
+            told=told,
             **where_data_is(config, field),
         )
         if config.crop == "random" and source.num_labelled:
@@ -245,11 +246,6 @@ def _open_sources(config: ConfigDict, left: list[Stage]) -> dict[str, Source]:
     return {stage.name: opened[stage.source] for stage in left}
 
 
-def _findings(sources: dict[str, Source]) -> set[Finding]:
-    """What was told of the images to train on."""
-    return {finding for source in sources.values() for finding in source.findings}
-
-
 def _check_held_out(config: ConfigDict, workdir: str, sources: dict[str, Source]) -> None:
     """Refuses to hold out what a stage was trained on already, here or elsewhere."""
     if not config.calibration.held_out:
@@ -268,14 +264,14 @@ def _check_held_out(config: ConfigDict, workdir: str, sources: dict[str, Source]
                     check_held_out(share, images, metadata, folder)
 
 
-def _has_test(config: ConfigDict, sources: dict[str, Source]) -> bool:
+def _has_test(config: ConfigDict, sources: dict[str, Source], told: set[Finding]) -> bool:
     """Opens, and so checks, what the run will be evaluated on; without it, says so."""
     try:
         test = open_source(
             config.surface,
             "test",
             tuple(config.image_size),
-            told=_findings(sources),
+            told=told,
             **where_data_is(config),
         )
     except NoTestSplit as error:

@@ -276,8 +276,9 @@ def bad_folder(surface, fault):
         path.write_bytes(path.read_bytes()[:-400])
     if fault == "mask size":
         Image.new("L", (20, 20), 255).save(surface / "ground_truth" / "spot" / "2_mask.png")
-    if fault == "no mask":
-        (surface / "ground_truth" / "spot" / "2_mask.png").unlink()
+    if fault == "mask called otherwise":
+        path = surface / "ground_truth" / "spot" / "2_mask.png"
+        path.rename(path.with_name("2_gt.png"))
     return surface
 
 
@@ -288,7 +289,7 @@ def bad_folder(surface, fault):
         ("empty", ["empty"]),
         ("truncated", ["train/good/3.png", "truncated"]),
         ("mask size", ["2_mask.png", "20 x 20", "40 x 40"]),
-        ("no mask", ["spot", "2.png", "mask"]),
+        ("mask called otherwise", ["spot", "2.png", "2_gt.png"]),
     ],
 )
 def test_bad_folders_are_refused_before_training(surface, tmp_path, fault, words):

@@ -89,11 +89,13 @@ class Finding(NamedTuple):
         return CHECKS[self.check].training == _STOPS
 
 
-def act_on(findings: Iterable[Finding], name: str, told: Collection[Finding] = ()) -> None:
+def act_on(findings: Iterable[Finding], name: str, told: set[Finding] | None = None) -> None:
     """Raises a VqadError for what stops training by a source, NoTestSplit if there is no judging.
 
-    A line is logged for each kind of the rest, but for those that were told already.
+    A line is logged for each kind of the rest, but for those that were `told` already; it gets
+    those that are told now.
     """
+    told = set() if told is None else told
     findings = list(dict.fromkeys(findings))
     if stopping := [finding for finding in findings if finding.stops]:
         more = len(stopping) - 1
@@ -104,6 +106,7 @@ def act_on(findings: Iterable[Finding], name: str, told: Collection[Finding] = (
             raise NoTestSplit(group[0].message)
         if fresh := [finding for finding in group if finding not in told]:
             logger.warning("warning: %s; %s", in_a_line(fresh), CHECKS[check].training)
+            told.update(fresh)
 
 
 def tell_left_out(findings: Collection[Finding]) -> bool:

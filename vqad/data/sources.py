@@ -1,7 +1,6 @@
 """Where images come from, by name: a folder or a prepared TFDS data set."""
 
 import os
-from collections.abc import Collection
 from typing import Any
 
 from vqad.data.checks import examine_split
@@ -65,14 +64,14 @@ def open_source(
     image_size: tuple[int, int] | None,
     *,
     cache_bytes: int = CACHE_BYTES,
-    told: Collection[Finding] = (),
+    told: set[Finding] | None = None,
     **how: Any,
 ) -> Source:
     """Opens the images that `spec` names and checks them, as `vqad doctor` does, but quickly.
 
     They are resized to the height and width `image_size`, unless that is None, and kept in memory
     up to `cache_bytes`; `how` and errors are as of `find_source`. What is left out is logged, but
-    for what was `told` already.
+    for what was `told` already, which gets that.
     """
     source = find_source(spec, split, **how)
     act_on(examine_split(source, quick=True).findings, spec, told)

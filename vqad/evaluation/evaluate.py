@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 
 from vqad import checkpoints
 from vqad.config import model_from_config, where_data_is
+from vqad.data.findings import Finding
 from vqad.data.pipeline import evaluation_batches
 from vqad.data.source import Source
 from vqad.data.sources import open_source
@@ -37,13 +38,16 @@ def check_split(config: ConfigDict) -> None:
         shardings.check_divides("config.image_size", config.image_size[0], SIDE_MULTIPLE)
 
 
-def evaluate(config: ConfigDict, workdir: str, folder: str) -> Evaluation:
+def evaluate(
+    config: ConfigDict, workdir: str, folder: str, told: set[Finding] | None = None
+) -> Evaluation:
     """Evaluates the newest model of a checkpoint folder on the test split of ``config.surface``.
 
     Writes ``contact_sheet.png`` and then ``evaluation.json`` into the workdir, called
     ``..._without_<modules>`` where ``config.evaluation.reinitialize`` names modules, and logs the
-    table. Raises a VqadError if there is no whole model, or it was trained otherwise, for
-    bad test data, and for sizes that the devices cannot share.
+    table. What was ``told`` of the images is not told again. Raises a VqadError if there is no
+    whole model, or it was trained otherwise, for bad test data, and for sizes that the devices
+    cannot share.
     """
     check_split(config)
     variables, metadata = checkpoints.load_weights(folder)
@@ -59,6 +63,7 @@ def evaluate(config: ConfigDict, workdir: str, folder: str) -> Evaluation:
         tuple(config.image_size),
         **where_data_is(config),
         cache_bytes=0,  # each image is read once
+        told=told,
     )
     evaluation = evaluate_source(
         make_predict(model, variables, config.evaluation.split),

@@ -2,7 +2,7 @@
 
 import dataclasses
 import logging
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -18,7 +18,7 @@ from vqad.training.resume import check_held_out
 logger = logging.getLogger(__name__)
 
 
-def calibrate(config: ConfigDict, folder: str, told: Collection[Finding] = ()) -> None:
+def calibrate(config: ConfigDict, folder: str, told: set[Finding] | None = None) -> None:
     """Sets the thresholds of a run's checkpoint folder, by held-out images, if no others set any.
 
     What was ``told`` of the images is not told again. Raises a VqadError if the images cannot be
@@ -46,7 +46,7 @@ def calibrate(config: ConfigDict, folder: str, told: Collection[Finding] = ()) -
 
 
 def held_out_pictures(
-    config: ConfigDict, detector: Detector, told: Collection[Finding] = ()
+    config: ConfigDict, detector: Detector, told: set[Finding] | None = None
 ) -> Iterator[np.ndarray]:
     """The good images, uint8 [h, w, 3], that the training of a run's model held out.
 
