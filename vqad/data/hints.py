@@ -43,7 +43,7 @@ def misplaced(found: Scan) -> str | None:
     meant = kind or ({"train/", "test/"}.intersection(right) and kind_of(right))
     if role_of(root.name) in ("train", "test") and any("/" in name for name in pictures):
         return f"it is a split alone; give the folder above, {root.parent}"
-    if not (why := f"{odd[0]} is called otherwise there" if odd and meant else _several(found)):
+    if not (why := f"{root / odd[0]} has another name there" if odd and meant else _several(found)):
         return None
     moves = {name: corrected(name) for name in found.names}
     if not (meant and renames(moves, found.folders)):
