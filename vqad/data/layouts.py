@@ -74,17 +74,16 @@ class Layout(NamedTuple):
 
 _SUFFIX = f"(?i:{'|'.join(map(re.escape, SUFFIXES))})"
 
-_KEPT = "(?i:png|bmp|tiff?|jpe?g)"
 _IN = "ground_truth/(?P<label>[^/]+)/(?P<stem>.+?)"
 _NUMBER = r"[ _.-]*\(?\d+\)?"
 MVTEC = Layout(
     rf"(?s)(?P<split>train|test)/(?P<label>[^/]+)/(?P<stem>.+){_SUFFIX}",
     (
-        rf"(?s){_IN}_mask\.{_KEPT}",
-        rf"(?s){_IN}\.{_KEPT}",
-        rf"(?s){_IN}_mask{_NUMBER}\.{_KEPT}",  # several of one picture: 000_mask_2.png
-        rf"(?s){_IN}/[^/]+\.{_KEPT}",  # in a folder called as the picture: 000/000.png
-        rf"(?s){_IN}[ _.-]\(?\d+\)?\.{_KEPT}",
+        rf"(?s){_IN}_mask{_SUFFIX}",
+        rf"(?s){_IN}{_SUFFIX}",
+        rf"(?s){_IN}_mask{_NUMBER}{_SUFFIX}",  # several of one picture: 000_mask_2.png
+        rf"(?s){_IN}/[^/]+{_SUFFIX}",  # in a folder called as the picture: 000/000.png
+        rf"(?s){_IN}[ _.-]\(?\d+\)?{_SUFFIX}",
     ),
     r"ground_truth/\g<label>/\g<stem>_mask.png",
 )
