@@ -186,6 +186,17 @@ def test_defects_alone_in_the_test_train_without_a_judgement(root):
     assert (report.sound, {f.check for f in report.findings}) == (True, {"no-test"})
 
 
+def test_ksdd2_pictures_are_numbers_or_have_masks(root):
+    make_ksdd2(root)
+    for name in ("part a.png", "extra.png", "1_GT (copy).png"):
+        write(root / "train" / name)
+    write_mask(root / "train/part a_GT.png", values=(0,))
+    assert names(FolderSource(str(root), "train")) == [
+        f"train/{n}.png" for n in ("1", "2", "part a")
+    ]
+    assert told(root) == {"unused": {"train/extra.png", "train/1_GT (copy).png"}}
+
+
 @pytest.mark.parametrize("labelled", [True, False])
 def test_a_damaged_ksdd2_mask_of_very_many_is_no_defect(root, monkeypatch, labelled):
     monkeypatch.setattr(checks, "DECODE_AT_MOST", 1)

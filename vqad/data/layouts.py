@@ -87,10 +87,10 @@ MVTEC = Layout(
     ),
     r"ground_truth/\g<label>/\g<stem>_mask.png",
 )
-# Pictures are called by a number alone; copies of masks and the like are not pictures.
+# Masks and their copies, `1_GT (copy).png`, are no pictures.
 KSDD2 = Layout(
-    rf"(?P<split>train|test)/(?P<stem>\d+){_SUFFIX}",
-    (r"(?P<split>train|test)/(?P<stem>\d+)_GT(?:[_-]?\d+)?\.png",),
+    rf"(?P<split>train|test)/(?P<stem>(?![^/]*_GT)[^/]+){_SUFFIX}",
+    (r"(?P<split>train|test)/(?P<stem>[^/]+)_GT(?:[_-]?\d+)?\.png",),
     r"\g<split>/\g<stem>_GT.png",
 )
 LAYOUTS = {"mvtec": MVTEC, "ksdd2": KSDD2}
