@@ -5,10 +5,10 @@ from collections import Counter
 from typing import Any, NamedTuple
 
 from vqad.data.checks import examine_split, leaks
-from vqad.data.findings import CHECKS, Finding, NoTestSplit, grouped
+from vqad.data.findings import CHECKS, Finding, NoTestSplit, example, grouped
 from vqad.data.source import Source
 from vqad.data.sources import find_source
-from vqad.errors import VqadError, printable
+from vqad.errors import VqadError
 
 
 class Report(NamedTuple):
@@ -79,9 +79,7 @@ def to_table(report: Report) -> str:
         number, does = str(sum(f["images"] for f in alike)), "resizes them to config.image_size"
         rows.append((f"{split} pictures", number, does, which))
     for check, group in grouped(report.findings):
-        more = f" (and {len(group) - 1} more)" if len(group) > 1 else ""
-        example, does = printable(group[0].message), CHECKS[check].training
-        rows.append((check, str(len(group)), does, example + more))
+        rows.append((check, str(len(group)), CHECKS[check].training, example(group)))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
     lines.insert(1, "-" * (sum(widths[:3]) + 11))

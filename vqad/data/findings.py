@@ -122,12 +122,16 @@ def left_out(findings: Iterable[Finding]) -> list[str]:
 
 
 def in_a_line(group: Sequence[Finding]) -> str:
-    """Findings of one kind: which, how many, what of the first one, and names of some others."""
+    """Findings of one kind: which, how many, and what `example` tells."""
+    return f"{group[0].check}: {len(group)}: {example(group)}"
+
+
+def example(group: Sequence[Finding]) -> str:
+    """What is wrong with the first of some, and the names of some others."""
     first, *others = group
     names = [printable(os.path.basename(each.path)) for each in others[:_NAMED]]
     more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
-    also = f" (also {', '.join(names)}{more})" if names else ""
-    return f"{first.check}: {len(group)}: {printable(first.message)}{also}"
+    return printable(first.message) + (f" (also {', '.join(names)}{more})" if names else "")
 
 
 def grouped(findings: Iterable[Finding]) -> list[tuple[str, list[Finding]]]:
