@@ -7,11 +7,9 @@ import logging
 import os
 import re
 import sys
-import threading
-import warnings
 from collections.abc import Sequence
 from types import ModuleType
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from vqad import __version__
 from vqad.commands import (
@@ -28,10 +26,8 @@ from vqad.commands import (
     report,
     train,
 )
-from vqad.commands.messages import shown
+from vqad.commands.messages import hush_threads, shown
 from vqad.errors import VqadError, machine_fault, printable
-
-logger = logging.getLogger(__name__)
 
 # A module's docstring is its help, `arguments` adds its arguments to a parser, and `run` takes what
 # was parsed, returns an exit code (None is 0) and raises a VqadError for bad input. One with an
@@ -73,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Of what takes hours, lines tell the time.
         told = "%(asctime)s %(message)s" if hasattr(args, "verbose") else "%(message)s"
         level = logging.DEBUG if getattr(args, "verbose", False) else logging.INFO
-        _hush_threads(verbose=level == logging.DEBUG)
+        hush_threads(verbose=level == logging.DEBUG)  # until the process ends, as they do
         with shown(None, told, level):
             code = COMMANDS[args.command].run(args) or 0
         sys.stdout.flush()
@@ -98,33 +94,6 @@ def _expanded(arg: str) -> str:
     """An argument with the home folder for ``~``, which shells leave where a flag stands before."""
     flag, value = re.fullmatch(r"(--?[\w.-]+=)?(.*)", arg, re.DOTALL).groups("")
     return flag + os.path.expanduser(value)
-
-
-def _hush_threads(verbose: bool) -> None:
-    """Leaves to the log of ``--verbose`` what threads of libraries raise and log.
-
-    They run on after an error that is told in one line, as Orbax's where the disk is full, until
-    the process ends; that error is raised in the main thread too.
-    """
-    if threading.excepthook is not threading.__excepthook__:
-        return  # somebody else looks after them, as pytest does
-
-    def told(error: BaseException | None) -> None:
-        logger.debug("in a thread: %r", error)
-
-    def hook(kind: type[BaseException], error: BaseException, trace: Any) -> None:
-        if threading.current_thread() is threading.main_thread():
-            sys.__excepthook__(kind, error, trace)
-        else:  # C++ libraries report here what Python raises in a thread of theirs
-            told(error)
-
-    # Where the disk is full; what is compiled serves all the same.
-    warnings.filterwarnings("ignore", "Error writing persistent compilation cache entry")
-    for name in ("absl", "asyncio"):
-        logging.getLogger(name).disabled = not verbose
-    sys.excepthook = hook
-    sys.unraisablehook = lambda found: told(found.exc_value)
-    threading.excepthook = lambda found: told(found.exc_value)
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:

@@ -2,8 +2,11 @@
 
 import contextlib
 import logging
-from collections.abc import Iterator
-from typing import TextIO
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any, TextIO
 
 
 @contextlib.contextmanager
@@ -17,10 +20,49 @@ def shown(stream: TextIO | None, told: str, level: int = logging.INFO) -> Iterat
     logger.setLevel(level)
     logger.propagate = False
     absl.setLevel(logging.CRITICAL)
+    undo = hush_threads(verbose=level == logging.DEBUG)
     try:
         yield
     finally:
+        undo()
         logger.removeHandler(handler)
         logger.setLevel(before[0])
         logger.propagate = before[1]
         absl.setLevel(before[2])
+
+
+def hush_threads(verbose: bool) -> Callable[[], None]:
+    """Leaves to the log of ``--verbose`` what threads of libraries raise and log.
+
+    They run on after an error that is told in one line, as Orbax's where the disk is full; that
+    error is raised in the main thread too. Returns what undoes it.
+    """
+    if threading.excepthook is not threading.__excepthook__:
+        return lambda: None  # somebody else looks after them, as pytest does
+    before = sys.excepthook, sys.unraisablehook
+
+    def told(error: BaseException | None) -> None:
+        logging.getLogger(__name__).debug("in a thread: %r", error)
+
+    def hook(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+        if threading.current_thread() is threading.main_thread():
+            before[0](kind, error, trace)
+        else:  # C++ libraries report here what Python raises in a thread of theirs
+            told(error)
+
+    def disable(libraries: bool) -> None:
+        for name in ("absl", "asyncio"):
+            logging.getLogger(name).disabled = libraries
+
+    def undo() -> None:
+        disable(False)
+        sys.excepthook, sys.unraisablehook = before
+        threading.excepthook = threading.__excepthook__
+
+    # Where the disk is full; what is compiled serves all the same.
+    warnings.filterwarnings("ignore", "Error writing persistent compilation cache entry")
+    disable(not verbose)
+    sys.excepthook = hook
+    sys.unraisablehook = lambda found: told(found.exc_value)
+    threading.excepthook = lambda found: told(found.exc_value)
+    return undo
