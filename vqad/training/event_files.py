@@ -41,6 +41,7 @@ class _EventFile:
     def __init__(self, path: str) -> None:
         self._path = epath.Path(path.removeprefix("disk:"))
         self._written, self._content = 0, io.BytesIO()
+        self._failing = False
 
     def write(self, data: bytes) -> None:
         self._content.write(data)
@@ -50,15 +51,18 @@ class _EventFile:
         try:
             if is_remote(self._path):
                 self._path.write_bytes(content)
-                return
-            with open(self._path, "ab") as file:
-                file.truncate(self._written)  # without the part of a flush that failed
-                file.write(content)
-            self._written, self._content = self._written + len(content), io.BytesIO()
+            else:
+                with open(self._path, "ab") as file:
+                    file.truncate(self._written)  # without the part of a flush that failed
+                    file.write(content)
+                self._written, self._content = self._written + len(content), io.BytesIO()
+            self._failing = False
         except Exception as error:  # of disks, networks and credentials
-            logger.warning(
-                "warning: %s: not written now, but later (%s)", self._path, reason(error)
-            )
+            if not self._failing:  # each flush would say so
+                logger.warning(
+                    "warning: %s: not written now, but later (%s)", self._path, reason(error)
+                )
+            self._failing = True
 
     def close(self) -> None:
         self.flush()
