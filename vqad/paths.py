@@ -61,7 +61,9 @@ def absolute(path: str | os.PathLike) -> epath.Path:
 def real(path: str | os.PathLike) -> str:
     """Where a path really leads: absolute, without links and ``~``; a bucket has neither."""
     path = os.fspath(path)
-    return path.rstrip("/") if is_remote(path) else os.path.realpath(os.path.expanduser(path))
+    if is_remote(path) or "\0" in path:  # as no path has, but a damaged description may
+        return path.rstrip("/")
+    return os.path.realpath(os.path.expanduser(path))
 
 
 def is_link(path: str | os.PathLike) -> bool:

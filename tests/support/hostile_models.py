@@ -112,7 +112,7 @@ class Checkpoint:
         from vqad.training.resume import describe
 
         self.config = base_config()
-        self.config.pictures = "pictures"
+        self.config.pictures = "/pictures"  # the same from any folder
         rng = np.random.default_rng(0)
         layer = {"kernel": rng.normal(size=(3, 4)).astype(np.float32)}
         self.variables = {

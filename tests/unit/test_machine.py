@@ -209,8 +209,10 @@ def test_other_images_in_the_same_folder_stop(trained, tmp_path):
     assert goes_on(tmp_path / "tiles")
     described.pop("surface_folder")
     assert goes_on(f"{tmp_path}/tiles/")
-    with pytest.raises(VqadError, match="was trained on"):
-        goes_on(tmp_path / "no_such")
+    for odd in ("a\0b", "", 3, None):
+        described["fixed"]["surface"] = odd
+        with pytest.raises(VqadError, match="was trained "):
+            goes_on(tmp_path / "no_such")
 
 
 def test_home_is_expanded_in_every_path(tmp_path, monkeypatch, capsys):
