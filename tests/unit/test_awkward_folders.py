@@ -15,6 +15,7 @@ from PIL import Image
 from vqad.cli import main
 from vqad.data import checks, scan
 from vqad.data.doctor import examine
+from vqad.data.findings import tell_left_out
 from vqad.data.folders import FolderSource
 from vqad.data.sources import open_source
 from vqad.errors import VqadError
@@ -380,6 +381,26 @@ def test_prediction_says_what_it_did_not_look_at(tmp_path):
     assert "link" not in left
     assert looked(f"{line}/[as]*") == (["a"], {"sub": "folder"})
     assert looked(line / "b_GT.png") == (["b_GT"], {})
+
+
+def test_what_nobody_expects_to_be_read_changes_no_exit_code(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("vqad"), "propagate", True)
+    for name in ("a.png", "._a.png", "@eaDir/a.png/thumb.jpg", "ground_truth/a_mask.png"):
+        write(tmp_path / name)
+    left = []
+    assert len(gather([str(tmp_path)], left=left)) == 1
+    assert not tell_left_out(left)
+    assert "hidden: 2: " in caplog.text
+    assert "mask: 1: " in caplog.text
+    for number in range(9):
+        (tmp_path / f"{number}.heic").touch()
+    gather([str(tmp_path)], left=left)
+    assert tell_left_out(left)
+    assert "format: 9: " in caplog.text
+    assert "(also 1.heic, 2.heic, 3.heic, 4.heic, 5.heic and 3 more)" in caplog.text
+    (tmp_path / "a.png").unlink()
+    with pytest.raises(VqadError, match=r"no picture there; .*format: 9: .*mask: 1: "):
+        gather([str(tmp_path)])
 
 
 def test_links_are_followed_where_that_is_asked_for(root, tmp_path):

@@ -215,6 +215,12 @@ def test_other_images_in_the_same_folder_stop(trained, tmp_path):
             goes_on(tmp_path / "no_such")
 
 
+def test_links_are_followed_in_training_too():
+    for argv in (["tiles", "--follow-links"], ["tiles", "--config.follow_links=True"]):
+        assert train.configuration(parse(["train", *argv])).follow_links
+    assert not train.configuration(parse(["train", "tiles"])).follow_links
+
+
 def test_home_is_expanded_in_every_path(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
