@@ -16,6 +16,7 @@ _PUBLIC = {  # raw trees of public data sets, which have no split of their own, 
     "kolektor_sdd": r"(.+/)?kos\d+/Part\d+\.jpg",
     "magnetic_tile": r"(.+/)?MT_(Free|Blowhole|Break|Crack|Fray|Uneven)/Imgs/[^/]+",
 }
+_TOLD = 6  # folders
 
 
 def misplaced(found: Scan) -> str | None:
@@ -41,7 +42,8 @@ def misplaced(found: Scan) -> str | None:
     pictures = found.pictures
     right = set(map(corrected, names))
     meant = kind or ({"train/", "test/"}.intersection(right) and kind_of(right))
-    if role_of(root.name) in ("train", "test") and any("/" in name for name in pictures):
+    several = len({os.path.dirname(name) for name in pictures}) > 1
+    if role_of(root.name) in ("train", "test") and several:
         return f"it is a split alone; give the folder above, {root.parent}"
     if not (why := f"{root / odd[0]} has another name there" if odd and meant else _several(found)):
         return None
@@ -53,8 +55,9 @@ def misplaced(found: Scan) -> str | None:
     if steps := renames(moves, found.folders):
         told = [f"rename {root / old} to {root / new}" for old, new in steps]
         return f"{why}; {' and '.join(told)}"
-    taken = dict.fromkeys(_taken(old, new) for old, new in moves.items())
-    told = f"`vqad doctor {root} --fix OUT` writes a copy with {', '.join(taken)}"
+    taken = list(dict.fromkeys(_taken(old, new) for old, new in moves.items()))
+    more = f" and {len(taken) - _TOLD} more" if len(taken) > _TOLD else ""
+    told = f"`vqad doctor {root} --fix OUT` writes a copy with {', '.join(taken[:_TOLD])}{more}"
     split = any(role_of(folder.split("/")[0]) in ("train", "test") for folder in found.folders)
     return f"{why}; {told}{'' if split else ' (some good ones for the test)'}"
 
