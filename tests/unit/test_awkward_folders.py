@@ -403,6 +403,13 @@ def test_what_nobody_expects_to_be_read_changes_no_exit_code(tmp_path, caplog, m
         gather([str(tmp_path)])
 
 
+def test_a_picture_without_a_suffix_is_told_of(root):
+    (root / "train/good/0.png").rename(root / "train/good/IMG_0001")
+    (root / "README").write_text("no picture")
+    os.mkfifo(root / "pipe")
+    assert told(root) == {"no-suffix": {"train/good/IMG_0001"}}
+
+
 def test_links_are_followed_where_that_is_asked_for(root, tmp_path):
     for name in ("train", "test"):
         shutil.move(root / name, tmp_path / f"{name}_elsewhere")

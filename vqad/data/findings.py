@@ -53,6 +53,7 @@ CHECKS = {
     # What is left out of what looks like a picture or a mask.
     "folder-closed": Check("cannot be read ({}), nor is it of this split", _LEFT),
     "format": Check("not in a format that is read ({}); convert it", _LEFT),
+    "no-suffix": Check("a picture that is not called as one; call it .{}", _LEFT),
     "link": Check("a link to a folder; --follow-links reads what is in it", _LEFT),
     "link-broken": Check("a link to {}, which is not there", _LEFT),
     "link-again": Check("a link to {}, which is read already", _LEFT),

@@ -21,6 +21,7 @@ _OTHERS = (
     "nef arw orf rw2 raf psd xcf dds ico dcm npy svg"
 )
 OTHER_SUFFIXES = tuple({f".{ending}" for ending in _OTHERS.split()}.difference(SUFFIXES))
+_BEGINNINGS = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpg", b"II*\0": "tif", b"MM\0*": "tif"}
 # Thumbnails and trash of network drives, Windows and Macs; what they and others hide has a dot.
 _OF_THE_SYSTEM = {"@eadir", "__macosx", "#recycle", "$recycle.bin", "system volume information"}
 MASK_TAIL = re.compile(r"(?i)[ _.-](gt|masks?|labels?|seg|truth)([ _.-]*\(?\d+\)?)?$")
@@ -130,6 +131,8 @@ class _Scanner:
             return False
         elif name.lower().endswith(OTHER_SUFFIXES):
             self._tell("format", name, " ".join(FORMATS))
+        elif self.real and "." not in file.name and (kind := _begins_as(file)):
+            self._tell("no-suffix", name, kind)
         return True
 
     def _is_link(self, path: os.PathLike) -> bool:
@@ -181,6 +184,18 @@ def fingerprint(path: str, follow_links: bool) -> str | None:
             lines.append(f"{name} {0 if is_remote(file) else os.stat(file).st_size}")
     text = "\n".join(sorted(lines)).encode(errors="surrogateescape")
     return hashlib.sha256(text).hexdigest()[:16] if lines else None
+
+
+def _begins_as(file: Path) -> str | None:
+    """The suffix that fits the first bytes of a file, if those are of a picture."""
+    with contextlib.suppress(OSError):
+        if os.path.isfile(file):  # on a pipe a reader would wait
+            with open(file, "rb") as opened:
+                start = opened.read(4)
+            return next(
+                (kind for magic, kind in _BEGINNINGS.items() if start.startswith(magic)), None
+            )
+    return None
 
 
 def masks_beside(names: Iterator[str] | list[str]) -> list[str]:
