@@ -22,6 +22,8 @@ ALL = f"--config.stages={('stage1', *PARTS, 'stage3')}"
 FLAGS = [
     "--config.crop=random",
     "--config.labelled_share=0",
+    "--config.stage1.steps=4",
+    "--config.stage3.steps=4",
     *[
         f"--config.{part}.{field}={value}"
         for part in PARTS
@@ -42,7 +44,7 @@ FLAGS = [
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("parts") / "run"
-    result = launch(folder, *FLAGS, ALL, "--config.stage1.steps=4", "--config.stage3.steps=4")
+    result = launch(folder, *FLAGS, ALL)
     assert result.returncode == 0, result.stderr
     return folder
 
