@@ -1,5 +1,7 @@
 """Networks: sizes, dtypes, the codebook's upkeep."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -43,21 +45,21 @@ def test_unsupported_sizes_are_refused(shape, words, whole):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("shape", [(1, 32, 96, 3), (3, 64, 32, 3)])
-def test_outputs_have_the_image_size_and_are_float32(shape):
-    for dtype in (jnp.float32, jnp.bfloat16):
-        model = Dsr(**SIZES, dtype=dtype)
-        found, variables = jax.eval_shape(
-            lambda x, m=model: m.init_with_output(jax.random.key(0), x), jnp.zeros(shape)
-        )
-        assert found.upsampled_mask.shape == (*shape[:3], 2)
-        assert found.score.shape == shape[:1]
-        assert found.restored.hi.values.shape == (shape[0], shape[1] // 4, shape[2] // 4, 4)
-        outputs = (found.general, found.specific, found.upsampled_mask, found.score)
-        assert {array.dtype for array in outputs} == {np.dtype("float32")}
-        assert {a.dtype for a in jax.tree.leaves(variables)} == {np.dtype("float32")}
-        assert found.encoding.hidden_hi.dtype == dtype
-        assert found.encoding.lo.values.dtype == jnp.float32
+@pytest.mark.parametrize(
+    ("shape", "dtype"), [((1, 32, 96, 3), jnp.float32), ((3, 64, 32, 3), jnp.bfloat16)]
+)
+def test_outputs_have_the_image_size_and_are_float32(shape, dtype):
+    model = Dsr(**SIZES, dtype=dtype)
+    init = functools.partial(model.init_with_output, jax.random.key(0))
+    found, variables = jax.eval_shape(init, jnp.zeros(shape))
+    assert found.upsampled_mask.shape == (*shape[:3], 2)
+    assert found.score.shape == shape[:1]
+    assert found.restored.hi.values.shape == (shape[0], shape[1] // 4, shape[2] // 4, 4)
+    outputs = (found.general, found.specific, found.upsampled_mask, found.score)
+    assert {array.dtype for array in outputs} == {np.dtype("float32")}
+    assert {a.dtype for a in jax.tree.leaves(variables)} == {np.dtype("float32")}
+    assert found.encoding.hidden_hi.dtype == dtype
+    assert found.encoding.lo.values.dtype == jnp.float32
 
 
 def test_bfloat16_is_close_to_float32():
@@ -76,8 +78,8 @@ def test_bfloat16_is_close_to_float32():
 def test_initial_parameters_depend_on_the_key_alone():
     model = Dsr(**SIZES)
     image = jnp.zeros((1, 32, 32, 3))
-    jitted, again = (jax.jit(model.init)(host_key(jax.random.key(1)), image) for _ in range(2))
-    other = jax.jit(model.init)(host_key(jax.random.key(2)), image)
+    init = jax.jit(model.init)
+    jitted, again, other = (init(host_key(jax.random.key(seed)), image) for seed in (1, 1, 2))
     jax.tree.map(np.testing.assert_array_equal, jitted, again)
     kernel = jitted["params"]["autoencoder"]["encoder_hi"]["conv_2"]["kernel"]
     assert not np.array_equal(

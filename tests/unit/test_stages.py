@@ -20,10 +20,15 @@ from vqad.stages.stage2 import detector_loss, surface_inputs
 from vqad.training.resume import check_units
 
 
+@functools.cache
+def initialized(model):
+    variables = jax.jit(model.init)(host_key(jax.random.key(0)), jnp.zeros((1, 32, 32, 3)))
+    return jax.device_get(variables)
+
+
 def made(**fields):
     model = Dsr(**SIZES, **fields)
-    variables = jax.jit(model.init)(host_key(jax.random.key(0)), jnp.zeros((1, 32, 32, 3)))
-    return model, jax.device_get(variables)
+    return model, jax.tree.map(np.copy, initialized(model))
 
 
 def shown(name, images, wanted, **settings):
