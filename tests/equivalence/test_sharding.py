@@ -23,6 +23,7 @@ def one():
     return Run(STAGES["stage1"], 1, 3, double=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("split", "of_params", "of_optimizer"),
     [("optimizer", 1, 1 / 4), ("parameters", 1 / 2, 1 / 2)],

@@ -14,6 +14,9 @@ from vqad.evaluation.evaluate import check_split
 from vqad.prediction.jitted import jit_predict, shardings_for
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def images():
     # The smallest height of eight devices: one row of each on the coarsest grid.

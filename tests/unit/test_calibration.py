@@ -64,6 +64,7 @@ def test_images_are_held_out_always_the_same_ones(surface):
                 np.testing.assert_array_equal(part[i]["image"], image)
 
 
+@pytest.mark.slow
 def test_a_run_sets_thresholds_by_what_it_held_out(run, surface):
     workdir, _, said = run
     assert "6 good images are held out" in said
@@ -77,6 +78,7 @@ def test_a_run_sets_thresholds_by_what_it_held_out(run, surface):
     assert limits.pixel == pytest.approx(found.masks.max(), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_thresholds_are_set_again_where_they_are_lost_or_another_rate_is_wanted(run):
     workdir, flags, _ = run
     path = workdir / "stage3" / FILE
@@ -96,6 +98,7 @@ def test_thresholds_are_set_again_where_they_are_lost_or_another_rate_is_wanted(
     assert path.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_images_that_a_stage_was_trained_on_are_not_held_out(run, surface, tmp_path):
     workdir, flags, _ = run
     source = open_source(str(surface), "train", (32, 32))
@@ -120,6 +123,7 @@ def test_images_that_a_stage_was_trained_on_are_not_held_out(run, surface, tmp_p
     assert "holds other training images" in line
 
 
+@pytest.mark.slow
 def test_other_shares_and_too_few_images_are_refused(run, tmp_path):
     workdir, flags, _ = run
     message = refused(launch_here(workdir, *flags, "--config.calibration.held_out=0", batch=4))
