@@ -13,7 +13,6 @@ from vqad.errors import VqadError
 from vqad.evaluation.evaluate import check_split
 from vqad.prediction.jitted import jit_predict, shardings_for
 
-
 pytestmark = pytest.mark.slow
 
 
