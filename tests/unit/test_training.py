@@ -172,6 +172,7 @@ def plain_run(name):
     return Run(STAGES[name], 1, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PAPER)
 def test_bfloat16_and_remat_train_to_nearly_the_same_losses(name):
     plain = plain_run(name)
