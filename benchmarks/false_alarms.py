@@ -44,7 +44,7 @@ def held_out(detector: Detector) -> list[np.ndarray]:
 
 def folder(path: str) -> list[np.ndarray]:
     """The pictures of a folder."""
-    return list(readable(gather([path])))
+    return [found.image for found in readable(gather([path]), None)]
 
 
 def evaluate(detector: Detector, pictures: Iterable[np.ndarray]) -> np.ndarray:

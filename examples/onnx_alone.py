@@ -18,7 +18,7 @@ import numpy as np
 import onnxruntime
 from PIL import Image, ImageOps
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff"}
+SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".jp2", ".j2k"}
 
 
 class Model:
@@ -37,6 +37,7 @@ class Model:
         if self.thresholds and runtime == "openvino-bf16":  # scores in bfloat16 are others
             print(f"{path}: no verdicts, its thresholds are for {runtime}", file=sys.stderr)
             self.thresholds = None
+        self.value_range = self.about.get("value_range")
 
     def predict(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """Scores, masks, and with thresholds verdicts and marks, of uint8 [n, h, w, 3], RGB."""
@@ -44,24 +45,28 @@ class Model:
         return dict(zip(names, self.session.run(names, {"image": images}), strict=True))
 
 
-def read(path: Path, size: tuple[int, int]) -> np.ndarray:
-    """A picture as RGB at the model's size, resized as its description says."""
+def read(path: Path, model: Model) -> np.ndarray:
+    """A picture as RGB at the model's size, scaled and resized as its description says."""
     with Image.open(path) as picture:
+        if getattr(picture, "n_frames", 1) > 1:
+            raise ValueError("several pages in one file")
+        if picture.format == "TIFF" and picture.mode[0] in "IF":  # Pillow reads what few tags say
+            raise ValueError("TIFF of more than 8 bits")
         picture = ImageOps.exif_transpose(picture)
         if picture.mode[0] in "IF":  # of more than 8 bits; Pillow would cut them off at 255
-            picture = to_8_bit(picture)
+            picture = to_8_bit(picture, model.value_range)
         picture = picture.convert("RGB")
-        return np.asarray(picture.resize(size[::-1], Image.Resampling.BILINEAR))
+        return np.asarray(picture.resize(model.image_size[::-1], Image.Resampling.BILINEAR))
 
 
-def to_8_bit(picture: Image.Image) -> Image.Image:
-    """Greys as vqad reads them: 65535 becomes 255; of 32 bits, what is up to 255 stays."""
+def to_8_bit(picture: Image.Image, value_range: list[float] | None) -> Image.Image:
+    """Greys as vqad reads them: of 16 bits 65535 becomes 255, or what the model says is white."""
     values = np.asarray(picture)
-    if values.dtype.kind == "f" or values.min() < 0 or values.max() > 65535:
-        raise ValueError("grey values outside 0..65535 or not whole")
-    if picture.mode != "I" or values.max() > 255:
-        values = (values.astype(np.uint32) + 128) // 257
-    return Image.fromarray(values.astype(np.uint8))
+    if value_range is None and values.dtype.itemsize != 2:
+        raise ValueError(f"{values.dtype} values, of which nothing tells what is white")
+    low, high = value_range or (0, 65535)
+    values = np.clip((values.astype(np.float64) - low) / (high - low), 0, 1)
+    return Image.fromarray(np.round(values * 255).astype(np.uint8))
 
 
 def find(folder: Path) -> list[Path]:
@@ -101,7 +106,7 @@ def main() -> int:
         pictures = {}
         for path in paths[start : start + args.batch]:
             try:
-                pictures[path] = read(path, model.image_size)
+                pictures[path] = read(path, model)
             except Exception as error:  # damaged files make Pillow raise anything
                 print(f"{path}: skipped, cannot be read ({error})", file=sys.stderr)
         if not pictures:

@@ -139,6 +139,7 @@ def evaluate(
         "test",
         detector.image_size,
         data_dir=data_dir,
+        value_range=detector.value_range,
         cache_bytes=0,  # each image is read once
     )
     return evaluate_source(detector.predict_batch, source, batch_size, cases)

@@ -14,7 +14,7 @@ from small_model import noise, write_calibrated_model
 
 import vqad
 from vqad.cli import main
-from vqad.data.decode import EXIF_ORIENTATION
+from vqad.data.formats import EXIF_ORIENTATION
 from vqad.errors import VqadError
 from vqad.interop import benchmark, runtimes
 from vqad.interop.export import onnx

@@ -75,6 +75,27 @@ def nest(folder):
             path.rename(inner / path.name)
 
 
+def turn_image(path, orientation, size=(40, 48)):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(RNG.integers(0, 256, size, np.uint8)).save(path, exif=exif)
+
+
+def turn_square(root):
+    turn_image(root / "test/pit/0.png", 6, (48, 48))
+    write_mask(root / "ground_truth/pit/0_mask.png", (48, 48))
+
+
+def draw_mask_in_alpha(root):
+    layers = np.zeros((40, 48, 4), np.uint8)
+    Image.fromarray(layers).save(root / "ground_truth/pit/0_mask.png")
+
+
+def save_pages(root):
+    pages = [Image.fromarray(RNG.integers(0, 256, (40, 48), np.uint8)) for _ in range(3)]
+    pages[0].save(root / "train/good/9.tif", save_all=True, append_images=pages[1:])
+
+
 def link_out(root):
     write(root.parent / "elsewhere.png")
     (root / "train/good/2.png").symlink_to(root.parent / "elsewhere.png")
@@ -183,6 +204,13 @@ STOPPING = [
         "pit/0_mask.png: mask of 40 x 48 for an image of 48 x 40 (width x height)",
     ),
     (
+        "mask of raw pixels of a turned image",
+        lambda r: turn_image(r / "test/pit/0.png", 6),
+        "mask-size",
+        "for an image of 40 x 48 (width x height); it fits before the image's EXIF orientation 6",
+    ),
+    ("several pages", save_pages, "unreadable", "train/good/9.tif: has 3 pages; save each"),
+    (
         "empty mask of a labelled defect",
         lambda r: write_mask(r / "ground_truth/dent/7_mask.png", values=(0,)),
         "labelled-empty",
@@ -253,6 +281,32 @@ WARNING = [
         lambda r: write_mask(r / "ground_truth/pit/0_mask.png", values=(0,)),
         "mask-empty",
         "pit/0_mask.png: an empty mask",
+    ),
+    (
+        "mask without a layer that shows",
+        draw_mask_in_alpha,
+        "mask-empty",
+        "pit/0_mask.png: an empty mask",
+    ),
+    (
+        "square image turned, its mask perhaps not",
+        turn_square,
+        "mask-turned",
+        "pit/0_mask.png: its image is turned by EXIF orientation 6, and it is not",
+    ),
+    (
+        "image upside down, its mask perhaps not",
+        lambda r: turn_image(r / "test/pit/0.png", 3),
+        "mask-turned",
+        "pit/0_mask.png: its image is turned by EXIF orientation 3, and it is not",
+    ),
+    (
+        "transparent parts",
+        lambda r: Image.fromarray(RNG.integers(0, 256, (40, 48, 4), np.uint8)).save(
+            r / "train/good/1.png"
+        ),
+        "alpha",
+        "train/good/1.png: has transparent parts, of which the colour beneath is read",
     ),
     (
         "mask of greys",

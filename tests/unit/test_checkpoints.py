@@ -47,6 +47,20 @@ def test_what_changes_no_number_of_training_may_change(tmp_path, monkeypatch):
         steps_done(config, STAGES["stage1"], str(tmp_path))
 
 
+def test_a_stage_goes_on_with_its_range_of_values(tmp_path, monkeypatch):
+    config = base_config()
+    config.pictures, config.value_range = "/data", (0, 4095)
+    described = describe(config, STAGES["stage1"], str(tmp_path))
+    monkeypatch.setattr("vqad.checkpoints.latest_step", lambda _: 7)
+    monkeypatch.setattr("vqad.checkpoints.load_metadata", lambda _: described)
+    assert steps_done(config, STAGES["stage1"], str(tmp_path)) == 7
+    del described["fixed"]["value_range"]  # from before there was one
+    with pytest.raises(VqadError, match=r"config\.value_range: \[0, 4095\], but .* with \[\]"):
+        steps_done(config, STAGES["stage1"], str(tmp_path))
+    config.value_range = ()
+    assert steps_done(config, STAGES["stage1"], str(tmp_path)) == 7
+
+
 def test_settings_that_change_in_mid_stage_are_told(tmp_path, monkeypatch, caplog):
     config = base_config()
     config.pictures = "/data"

@@ -101,6 +101,7 @@ def test_a_folder_is_trained_on_with_the_small_configuration():
     assert (found.surface, found.pictures, found.seed) == ("data/tiles", "photographs", 3)
     assert (found.image_size, workdir) == ((128, 128), "runs/tiles")
     assert config("tiles", "--workdir=here")[1] == "here"
+    assert config("tiles", "--value-range=0,4095")[0].value_range == (0, 4095)
     for argv, told in {
         ("tiles", "--config=demo"): "--config.surface=tiles",
         ("--pictures=x", "--config=demo"): "--config.pictures=x",

@@ -4,12 +4,13 @@ import zlib
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from vqad.data.decode import (
+    decode,
     decode_image,
     decode_mask,
-    decode_resized,
     read_header,
     resize_image,
     resize_mask,
@@ -23,6 +24,12 @@ COLOUR = np.stack([RAMP, RAMP[::-1], RAMP[:, ::-1]], axis=-1)
 def encoded(picture, file_format="PNG", **options):
     data = io.BytesIO()
     picture.save(data, format=file_format, **options)
+    return data.getvalue()
+
+
+def encoded_tiff(values, **options):
+    data = io.BytesIO()
+    tifffile.imwrite(data, values, **options)
     return data.getvalue()
 
 
@@ -71,20 +78,23 @@ def test_of_16_bit_colours_the_high_bytes_are_read():
     values = np.random.default_rng(0).integers(0, 65536, (5, 7, 3)).astype(">u2")
     data = png_of_16_bit_colours(values)
     np.testing.assert_array_equal(decode_image(data), values >> 8)
-    assert read_header(data)[2:] == ("RGB", 16)
+    assert read_header(data)[2:4] == ("RGB", 16)
 
 
-def test_32_bit_files_of_16_and_8_bit_values():
-    deep = RAMP.astype(np.int32) * 257
-    for values in (deep, RAMP.astype(np.int32)):
-        image = decode_image(encoded(Image.fromarray(values), "TIFF"))
-        np.testing.assert_array_equal(image[..., 1], RAMP)
-
-
-def test_grey_values_that_have_no_8_bit_meaning_are_refused():
-    for values in (RAMP.astype(np.float32), RAMP.astype(np.int32) * 1000):
-        with pytest.raises(VqadError, match=r"depth\.tif: grey values outside 0\.\.65535"):
-            decode_image(encoded(Image.fromarray(values), "TIFF"), "depth.tif")
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        (RAMP.astype(np.float32), "floats outside"),
+        (RAMP.astype(np.int32), "nothing tells what is white"),
+        (RAMP.astype(np.int16), "nothing tells what is white"),
+        (RAMP.astype(np.uint32), "nothing tells what is white"),
+    ],
+)
+def test_of_what_has_no_range_of_its_own_it_is_asked_for(values, told):
+    data = encoded_tiff(values)
+    with pytest.raises(VqadError, match=rf"depth\.tif: .*{told}.*value_range"):
+        decode_image(data, "depth.tif")
+    np.testing.assert_array_equal(decode_image(data, value_range=(0, 255))[..., 1], RAMP)
 
 
 def test_alpha_is_dropped_and_palettes_are_looked_up():
@@ -164,7 +174,7 @@ def test_resizing_while_decoding_gives_the_same_bits(size):
         encoded(Image.fromarray(COLOUR).convert("P")),
         encoded(deep),
     ):
-        image, own = decode_resized(data, size)
+        image, own, *_ = decode(data, size)
         assert own == decode_image(data).shape[:2]
         np.testing.assert_array_equal(image, resize_image(decode_image(data), size or own))
 

@@ -60,6 +60,19 @@ def test_without_a_size_images_keep_their_own(folder):
     assert open_source(folder, "test", None)[1]["mask"].sum() == 80
 
 
+def test_a_range_of_values_is_that_of_all_images(folder, caplog):
+    for i in range(3):
+        deep = np.linspace(0, 4095, 2400).round().astype(np.uint16).reshape(40, 60)
+        Image.fromarray(deep).save(f"{folder}/train/good/{i}.png")
+    dark = open_source(folder, "train", None)
+    assert dark[0]["image"].max() == 16
+    assert "no value above a quarter of its 16 bits" in caplog.text
+    caplog.clear()
+    source = open_source(folder, "train", None, value_range=(0, 4095))
+    assert source[0]["image"].max() == 255
+    assert not caplog.text
+
+
 def test_index_out_of_range(folder):
     source = open_source(folder, "train", None)
     for index in (3, -1):
@@ -70,11 +83,11 @@ def test_index_out_of_range(folder):
 def count_decoding(monkeypatch):
     calls = []
 
-    def counting(data, size, name):
+    def counting(data, size, name, value_range):
         calls.append(name)
-        return decode.decode_resized(data, size, name)
+        return decode.decode(data, size, name, value_range)
 
-    monkeypatch.setattr(source_module, "decode_resized", counting)
+    monkeypatch.setattr(source_module, "decode", counting)
     return calls
 
 

@@ -87,12 +87,22 @@ def test_masks_have_the_size_of_their_images(detector):
 @pytest.mark.parametrize(
     ("image", "message"),
     [
-        (np.zeros((8, 8, 4), np.uint8), r"shape \(8, 8, 4\)"),
-        (np.zeros((8, 8, 3), np.int32), "int32"),
+        (np.zeros((8, 8, 5), np.uint8), r"image: an array of shape \(8, 8, 5\)"),
+        (np.zeros((3, 8, 8), np.uint8), "move the channels last"),
+        (np.zeros((2, 3, 8, 8), np.uint8), r"images\[0\]: .*move the channels last"),
+        (np.zeros((0, 8, 3), np.uint8), r"shape \(0, 8, 3\)"),
+        (np.zeros((8, 8, 3), np.int32), "int32 values, of which nothing tells"),
+        (np.zeros((8, 8), complex), "complex128; give a path"),
+        (None, "image: None; give a path"),
+        ([None], r"images\[0\]: None; give a path"),
+        (3, "shape"),
+        (b"123", "image: not a picture in a known format"),
+        ("https://example.org/a.png", "a URL, which is not fetched"),
+        (Path(__file__).parent, "unit: a folder, not a picture; give the pictures in it"),
         (np.full((8, 8, 3), 1.5), r"outside \[0, 1\]"),
-        (np.full((8, 8, 3), np.nan), r"outside \[0, 1\]"),
+        (np.full((8, 8, 3), np.nan), "no number"),
         (np.zeros((2, 2, 8, 8, 3), np.uint8), r"shape \(2, 8, 8, 3\)"),
-        (Image.new("P", (8, 8)), "mode P; give its path"),
+        (Image.new("LAB", (8, 8)), "colours kept as LAB"),
         ([], "none given"),
         ("nowhere.png", "no such file"),
     ],
@@ -324,7 +334,7 @@ def test_calibration_wants_good_images_that_are_new(folder, tmp_path, monkeypatc
     write(tmp_path / "train" / "good" / "a.png", picture())
     detector = vqad.load(folder)
     detector.metadata["surface_folder"] = str(tmp_path)
-    monkeypatch.setattr(loading, "load", lambda path: detector)
+    monkeypatch.setattr(loading, "load", lambda path, **how: detector)
 
     def refused(images):
         line = ["calibrate", str(folder), str(tmp_path / images), "--false_alarms=0.5"]
@@ -358,7 +368,7 @@ def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
 
 
 def test_ctrl_c_is_told_in_one_line(folder, tmp_path, monkeypatch, capsys):
-    def stop(path):
+    def stop(path, **how):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(loading, "load", stop)

@@ -46,6 +46,25 @@ def number(kind: type, low: float, high: float = math.inf) -> Callable[[str], fl
     return parse
 
 
+def value_range(text: str) -> tuple[float, float]:
+    """The type of an argument: LOW,HIGH, the numbers of black and white."""
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError:
+        low, high = math.nan, math.nan
+    if not -math.inf < low < high < math.inf:
+        raise argparse.ArgumentTypeError(f"{text}: must be LOW,HIGH, as 0,4095")
+    return low, high
+
+
+def add_value_range(parser: Parser) -> None:
+    """Adds ``--value-range``."""
+    text = (
+        "numbers of black and white in pictures of more than 8 bits, as 0,4095 of 12 (the file's)"
+    )
+    add(parser, "--value-range LOW,HIGH", text, type=value_range)
+
+
 def add_model(parser: Parser) -> None:
     """Adds MODEL, for ``vqad.load``."""
     add(parser, "MODEL", "a run's workdir, a checkpoint folder, or what vqad export wrote")

@@ -10,7 +10,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vqad.commands.arguments import Parser, add, add_follow_links, add_model, add_tiling, tiling
+from vqad.commands.arguments import (
+    Parser,
+    add,
+    add_follow_links,
+    add_model,
+    add_tiling,
+    add_value_range,
+    tiling,
+)
 from vqad.errors import VqadError, less_memory
 
 if TYPE_CHECKING:
@@ -26,6 +34,7 @@ def arguments(parser: Parser) -> None:
     add(parser, "--false-alarms SHARE", text, 0.01, type=float)
     add_follow_links(parser)
     add_tiling(parser)
+    add_value_range(parser)
 
 
 @less_memory("lower --batch, the images or tiles at a time")
@@ -43,14 +52,15 @@ def run(args: argparse.Namespace) -> None:
     left: list[Finding] = []
     inputs = gather(args.images, args.follow_links, left)
     thresholds.conformal_rank(len(inputs), args.false_alarms)  # too few are told before the work
-    detector = load(args.model)
+    detector = load(args.model, value_range=args.value_range)
     if "folder" not in detector.metadata:
         raise VqadError(
             f"{args.model}: an export keeps the thresholds that it was written with; calibrate the "
             "folder that it came from, and export it again"
         )
     _check_good(inputs, detector.metadata)
-    pictures = tqdm(readable(inputs), total=len(inputs), unit="image", disable=None)
+    pictures = readable(inputs, detector.value_range)
+    pictures = tqdm(pictures, total=len(inputs), unit="image", disable=None)
     limits = detector.calibrate(pictures, args.false_alarms, **how)
     path = thresholds.write(detector.metadata["folder"], limits)
     print(
@@ -64,10 +74,11 @@ def run(args: argparse.Namespace) -> None:
 def _check_good(inputs: Sequence["Input"], metadata: Mapping[str, Any]) -> None:
     """Raises a VqadError for what voids the promise: a defect, by place or mask; trained on."""
     from vqad.data.decode import decode_mask
+    from vqad.data.formats import split_page
 
     trained, defects = _known(metadata.get("surface_folder"))
     for one in inputs:
-        path = Path(one.path).resolve()
+        path = Path(split_page(one.path)[0]).resolve()
         for kind in path.parents:
             good = kind.parent / "good"
             if kind.parent.name in ("train", "test") and kind != good and good.is_dir():

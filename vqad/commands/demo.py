@@ -83,12 +83,12 @@ def _check_free(host: str, port: int) -> None:
 
 def viewer(detector: "Detector") -> Callable[[str], tuple]:
     """A function of a picture's path to score, verdict, overlay, mask, I_gen and I_spc, uint8."""
-    from vqad.data.decode import decode_image
+    from vqad.data.decode import decode
     from vqad.prediction.pictures import overlay, to_uint8
 
     def view(path: str) -> tuple[float, str, "np.ndarray", ...]:
-        image = decode_image(path)
-        found, limits = detector.predict(image), detector.thresholds
+        picture = decode(path, value_range=detector.value_range)
+        found, limits = detector.predict(picture), detector.thresholds
         if found.verdicts is not None:
             told = "defective" if found.verdicts else "good"
             verdict = f"{told} (the threshold is {limits.score:.6g})"
@@ -96,8 +96,8 @@ def viewer(detector: "Detector") -> Callable[[str], tuple]:
             verdict = "none: the thresholds are of predictions with --tile or of another size"
         else:
             verdict = "none without thresholds; vqad calibrate sets them"
-        drawn = overlay(image, found.masks, found.shown)
-        pictures = drawn, to_uint8(found.masks), *detector.reconstruct(image)
+        drawn = overlay(picture.image, found.masks, found.shown)
+        pictures = drawn, to_uint8(found.masks), *detector.reconstruct(picture)
         return float(f"{found.scores:.6g}"), verdict, *pictures
 
     return view

@@ -6,7 +6,13 @@ Exits with 1 if training would not start.
 import argparse
 from typing import TYPE_CHECKING
 
-from vqad.commands.arguments import Parser, add, add_follow_links, add_prepared
+from vqad.commands.arguments import (
+    Parser,
+    add,
+    add_follow_links,
+    add_prepared,
+    add_value_range,
+)
 from vqad.errors import VqadError
 
 if TYPE_CHECKING:
@@ -31,6 +37,7 @@ def arguments(parser: Parser) -> None:
         "write a copy in a layout that training reads, without what is broken, to a new folder "
         "(hard links where the disk allows), and examine that",
     )
+    add_value_range(parser)
     add_prepared(parser)
 
 
@@ -38,11 +45,8 @@ def run(args: argparse.Namespace) -> int:
     """Prints what was found; returns 1 if training would not start, else 0."""
     from vqad.data.doctor import examine, to_json, to_table  # imports numpy and Pillow
 
-    how = {
-        "data_dir": args.data_dir,
-        "allow_partial": args.allow_partial,
-        "follow_links": args.follow_links,
-    }
+    names = ("data_dir", "allow_partial", "follow_links", "value_range")
+    how = {name: getattr(args, name) for name in names}
     source = args.source
     if args.fix:
         source, left = args.fix, _fix(args)

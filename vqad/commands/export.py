@@ -4,6 +4,7 @@ It is compared with the model before it is written.
 """
 
 import argparse
+import functools
 import logging
 import os
 from typing import TYPE_CHECKING
@@ -40,7 +41,9 @@ def run(args: argparse.Namespace) -> None:
 
     if args.good and not args.runtime:
         raise VqadError("--good: sets thresholds in a runtime; add --for, or use vqad calibrate")
-    images, good = (readable(gather(of)) if of else None for of in (args.images, args.good))
+    images, good = (
+        functools.partial(readable, gather(of)) if of else None for of in (args.images, args.good)
+    )
     found, size = export(args.model, args.out, args.format, images, args.runtime, good)
     if args.runtime == "openvino-bf16":
         _tell_other_precision(args, found, size)

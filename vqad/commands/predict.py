@@ -14,7 +14,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vqad.commands.arguments import Parser, add, add_follow_links, add_model, add_tiling, tiling
+from vqad.commands.arguments import (
+    Parser,
+    add,
+    add_follow_links,
+    add_model,
+    add_tiling,
+    add_value_range,
+    tiling,
+)
 from vqad.errors import VqadError, explained, less_memory
 
 if TYPE_CHECKING:
@@ -32,6 +40,7 @@ def arguments(parser: Parser) -> None:
     add(parser, "--out FOLDER", "the folder to write; new or empty", required=True)
     add_follow_links(parser)
     add_tiling(parser)
+    add_value_range(parser)
 
 
 @less_memory("lower --batch, the images or tiles at a time")
@@ -53,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     how = tiling(args)
     left: list[Finding] = []
     inputs = gather(args.images, args.follow_links, left)
-    detector = load(args.model)
+    detector = load(args.model, value_range=args.value_range)
     if not detector.has_thresholds(args.tile, args.overlap):
         kind = " --tile" * args.tile
         kind += "" if args.overlap is None else f" --overlap={args.overlap}"
@@ -80,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
         rows = csv.DictWriter(table, FIELDS)
         rows.writeheader()
         begun = time.perf_counter()
-        for batch in groups(decoded(inputs), together):
+        for batch in groups(decoded(inputs, detector.value_range), together):
             for entry in _entries(detector, batch, out, how):
                 if entry["error"]:
                     logger.warning("skipped: %s", entry["error"])
@@ -95,7 +104,8 @@ def run(args: argparse.Namespace) -> int:
         raise VqadError(f"{' '.join(args.images)}: no picture could be read; see the lines above")
     speed = f", {(timed - together) / seconds:.1f} images/s" if seconds else ""
     skipped = len(inputs) - done
-    print(f"{done} images, {skipped} skipped{speed}; written: {out}")
+    told = f" ({detector.remarks})" if str(detector.remarks) else ""
+    print(f"{done} images, {skipped} skipped{told}{speed}; written: {out}")
     return 1 if tell_left_out(left) or skipped else 0
 
 
@@ -121,7 +131,8 @@ def _entries(
             yield {**entry, "error": str(image)}
             continue
         values, marked = found.masks[number], found.shown[number]
-        for kind, picture in (("mask", marked), ("overlay", overlay(image, values, marked))):
+        drawn = overlay(image.image, values, marked)
+        for kind, picture in (("mask", marked), ("overlay", drawn)):
             path = Path(f"{kind}s") / one.name.parent / f"{one.name.name}.png"
             (out / path).parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(picture).save(out / path)

@@ -34,6 +34,7 @@ def run(args: argparse.Namespace) -> None:
     """Predicts the test images again and writes the page."""
     from etils import epath
 
+    from vqad.config.base import fields
     from vqad.data.sources import open_source
     from vqad.prediction.detector import UNDECIDED
     from vqad.prediction.loading import load_folder
@@ -49,7 +50,9 @@ def run(args: argparse.Namespace) -> None:
     about = evaluation["about"]
     settings = detector.metadata.get("config") or {"model": detector.metadata["model"]}
     size, surface = tuple(about["image_size"]), args.surface or about["surface"]
-    how = {"data_dir": _data_dir(settings, surface)}
+    scaled = about.get("value_range", ())
+    fields()["value_range"]("value_range", scaled)
+    how = {"data_dir": _data_dir(settings, surface), "value_range": tuple(scaled) or None}
     how["follow_links"] = bool(settings.get("follow_links"))
     source = open_source(surface, "test", size, cache_bytes=0, **how)  # each is read once
     if len(source) != evaluation["images"]:
@@ -60,6 +63,7 @@ def run(args: argparse.Namespace) -> None:
     evaluated = detector.model.clone(score_window=about["score_window"])
     same_scores = evaluated == detector.model
     detector = dataclasses.replace(detector, model=evaluated, image_size=size)
+    detector.value_range = how["value_range"]
     limits = detector.thresholds
     if limits is not None and not (same_scores and detector.has_thresholds(tile=False)):
         logger.warning(

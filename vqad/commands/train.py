@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from vqad.commands.arguments import Parser, add, add_follow_links
+from vqad.commands.arguments import Parser, add, add_follow_links, add_value_range
 from vqad.commands.flags import add_config, load_config
 from vqad.errors import EXIT_CODE, VqadError, machine_fault, printable
 
@@ -49,6 +49,7 @@ def add_run(parser: Parser) -> None:
     )
     add(parser, "--workdir RUN", "the run's folder, or gs://")
     add_follow_links(parser)
+    add_value_range(parser)
     add(parser, "--verbose", "tell of parameters, options and libraries too")
     several = parser.add_argument_group("several processes")
     add(several, "--distributed", "the cluster tells who takes part")
@@ -80,6 +81,8 @@ def configuration(args: argparse.Namespace) -> ConfigDict:
         more = [f"--config.pictures={pictures}"] if pictures else []
         fields = [f"--config.surface={folder}", *more, *fields]
         args.workdir = default_workdir(folder) if args.workdir is None else args.workdir
+    if args.value_range:
+        fields = [*fields, f"--config.value_range={args.value_range}"]
     config = load_config([f"--config={given or ''}", *fields])
     if not args.workdir:
         raise VqadError("--workdir: missing; see vqad train --help")

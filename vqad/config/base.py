@@ -13,6 +13,7 @@ from vqad.config.fields import (
     WIDEST,
     Field,
     choice,
+    is_value_range,
     number,
     odd,
     positive,
@@ -84,6 +85,13 @@ def fields() -> dict[str, Any]:
         # Where images come from: a folder, or tfds:<name>[/<config>].
         "pictures": Field(""),
         "surface": Field(""),
+        # Numbers of black and white, (low, high), in images of more than 8 bits, as (0, 4095) of a
+        # sensor of 12 bits; () takes the range that each file says it has.
+        "value_range": Field(
+            (),
+            lambda value: not value or is_value_range(value),
+            "give (low, high), as (0, 4095), or () for none",
+        ),
         # What stages 2 and 3 see of a surface's image: the whole, or a random part of it, mirrored
         # half of the time, as stage 1 does of pictures.
         "crop": choice("whole", "random"),
@@ -209,11 +217,12 @@ def model_from_config(config: ConfigDict) -> Dsr:
 
 
 def where_data_is(config: ConfigDict, field: str = "surface") -> dict[str, Any]:
-    """What ``open_source`` is told of links, and of data sets that TFDS prepares.
+    """What ``open_source`` is told of links, of values, and of data sets that TFDS prepares.
 
     Of ``surface`` or ``pictures``; where a run needs both, ``manual_dir`` is the surface's.
     """
     where = {"data_dir": config.data_dir or None, "follow_links": config.follow_links}
+    where["value_range"] = tuple(config.value_range) or None
     if field == "surface" or all(STAGES[name].source == field for name in config.stages):
         where["manual_dir"] = config.manual_dir or None
         where["allow_partial"] = config.allow_partial

@@ -37,8 +37,8 @@ def check_kind(name: str, value: Any, default: Any) -> None:
     kind, what = _KINDS[type(default)]
     if isinstance(value, bool) != isinstance(default, bool) or not isinstance(value, kind):
         raise VqadError(f"{name}: {value!r}; must be {what}, as {default!r}")
-    for each in value if isinstance(default, tuple) else ():
-        check_kind(name, each, default[0] if default else "")
+    for each in value if isinstance(default, tuple) and default else ():
+        check_kind(name, each, default[0])
 
 
 def whole(default: int, low: int = 0, high: int = MOST) -> Field:
@@ -68,6 +68,12 @@ def choice(default: str, *others: str) -> Field:
     """One of several words."""
     allowed = (default, *others)
     return Field(default, lambda value: value in allowed, f"give one of {', '.join(allowed)}")
+
+
+def is_value_range(value: Any) -> bool:
+    """Whether these are the numbers of black and white: finite ones, the first below the second."""
+    numbers = len(value) == 2 and all(type(each) in (int, float) for each in value)
+    return numbers and -math.inf < value[0] < value[1] < math.inf
 
 
 def power_of_two(default: int) -> Field:

@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from etils import epath
 
-from vqad.data.decode import Header, check_mask_size, decode_image, read_header, read_mask
+from vqad.data.decode import Header, check_mask_size, decode, read_header, read_mask
 from vqad.data.findings import Finding
 from vqad.data.layouts import GOOD
 from vqad.data.source import Source
@@ -23,7 +23,6 @@ T = TypeVar("T")
 
 DECODE_AT_MOST = 5000  # before training, of more pictures only the headers are read
 NEAR_CONSTANT = 1.0  # standard deviation, of 255, under which a picture shows next to nothing
-LITTLE_OF_16_BITS = 64  # largest value, of 255, of a 16-bit picture of 14 bits or fewer
 MOST = 0.9  # share of an image above which its mask may be inverted, or drawn in its alpha channel
 UNREADABLE = "unreadable"
 
@@ -74,13 +73,13 @@ def _examine(source: Source, index: int, whole: bool) -> tuple[str, Header | Non
         picture, masks, class_id = source.read(index)
         class_name = source.classes[class_id]
         header = read_header(picture, path)
-        image = decode_image(picture, path) if whole else None
+        seen = decode(picture, None, path, source.value_range) if whole else None
     except VqadError as error:
         return class_name, None, [Finding("unreadable", path, str(error))]
-    if image is not None and image[::4, ::4].std((0, 1)).max() < NEAR_CONSTANT:
-        findings.append(Finding.of("constant", path))
-    if image is not None and header.bits == 16 and image.max() <= LITTLE_OF_16_BITS:
-        findings.append(Finding.of("dark", path))
+    if seen is not None:
+        if seen.image[::4, ::4].std((0, 1)).max() < NEAR_CONSTANT:
+            findings.append(Finding.of("constant", path))
+        findings += [Finding.of(check, path, *about) for check, *about in seen.notes]
     empty = bool(masks) and class_id != 0
     for mask in masks:
         name = mask if isinstance(mask, str) else f"{path} (mask)"
@@ -99,13 +98,18 @@ def _examine_mask(
     """The values of a mask, None if they are not read, and what is wrong with it."""
     check = "unreadable"
     try:
+        own = read_header(mask, path)
         values = read_mask(mask, path) if whole else None
-        size = values.shape if whole else read_header(mask, path)[:2]
+        # An image is turned by a tag that its mask may lack.
+        turned = header.orientation if own.orientation == 1 else 1
         check = "mask-size"
-        check_mask_size(path, size, header[:2])
+        check_mask_size(path, own[:2], header[:2], turned)
     except VqadError as error:
         return None, [Finding(check, path, str(error))]
     findings = []
+    # Where sides are swapped, the size says which way up it was drawn.
+    if turned > 1 and (turned < 5 or own.height == own.width):
+        findings.append(Finding.of("mask-turned", path, turned))
     if path.lower().endswith((".jpg", ".jpeg")):
         findings.append(Finding.of("mask-jpeg", path))
     if values is not None and (values != 0).mean() > MOST:

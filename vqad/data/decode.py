@@ -1,135 +1,150 @@
-"""From the bytes of a picture or a mask to arrays, and from one size to another."""
+"""From a picture or a mask of any kind to arrays, and from one size to another."""
 
-import io
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from etils import epath
-from PIL import Image, ImageOps
+from PIL import Image
 
-from vqad.errors import VqadError, reason
-from vqad.paths import is_remote
+from vqad.data import tiff
+from vqad.data.formats import (
+    EXIF_ORIENTATION,
+    Picture,
+    PictureData,
+    choose,
+    explained,
+    is_reduced,
+    open_page,
+    opened,
+    read_pixels,
+)
+from vqad.data.numbers import LITTLE, Note, Numbers, ValueRange, eight_bits
+from vqad.errors import VqadError
 
-PictureData = bytes | str | os.PathLike
 Size = tuple[int, int]  # height and width
 
 MASK_COVERAGE = 0.25
 """Share of a target pixel that a defect must cover for the pixel to count as defective."""
 
-EXIF_ORIENTATION = 0x0112
-FORMATS = ("JPEG", "PNG", "BMP", "TIFF")  # Pillow's other readers see nothing of a file
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
 
-_TOLD: dict[type[Exception], str] = {  # the first that fits is said
-    VqadError: "{}",
-    Image.DecompressionBombError: "has more pixels than a picture can be trusted to have ({}); "
-    "cut it into smaller ones or remove it",
-    Image.UnidentifiedImageError: f"not a picture in a known format ({', '.join(FORMATS)}); "
-    "replace or remove it",
-    FileNotFoundError: "no such file; check the path",
-    Exception: "damaged or incomplete picture ({}); replace or remove it",  # Pillow raises anything
-}
+class Decoded(NamedTuple):
+    """A picture as RGB: uint8 [h, w, 3], its own height and width, its name, and what to say."""
+
+    image: np.ndarray
+    size: Size
+    name: str
+    notes: list[Note]
 
 
-def is_picture(name: str) -> bool:
-    """Whether a file is called as a picture; companion files of macOS are not."""
-    return name.lower().endswith(SUFFIXES) and not os.path.basename(name).startswith(".")
+def decode(
+    picture: Picture,
+    size: Size | None = None,
+    name: str | None = None,
+    value_range: ValueRange | None = None,
+) -> Decoded:
+    """Reads a picture of any kind as RGB, the same whichever way it is given.
 
-
-@contextmanager
-def _opened(data: PictureData, name: str | None) -> Iterator[Image.Image]:
-    """Opens a picture; what Pillow raises until it is closed becomes a VqadError with its name."""
-    name = name or ("picture" if isinstance(data, bytes) else os.fspath(data))
-    try:
-        if not isinstance(data, bytes) and is_remote(data):
-            data = epath.Path(data).read_bytes()
-        file = io.BytesIO(data) if isinstance(data, bytes) else Path(data)
-        if isinstance(file, Path) and file.exists() and not file.is_file():
-            raise VqadError("a folder, a pipe or a device, not a file; remove it")
-        with Image.open(file, formats=FORMATS) as picture:
-            yield picture
-    except Exception as error:
-        said = next(words for kind, words in _TOLD.items() if isinstance(error, kind))
-        raise VqadError(f"{name}: {said.format(reason(error))}") from error
-
-
-def _to_8_bit(picture: Image.Image) -> Image.Image:
-    """Greys of more than 8 bits as 8-bit grey: 65535 becomes 255, a float picture is refused."""
-    values = np.asarray(picture)
-    if values.dtype.kind == "f" or values.min(initial=0) < 0 or values.max(initial=0) > 65535:
-        raise VqadError("grey values outside 0..65535 or not whole; convert it to 8 or 16 bits")
-    # A 32-bit file (mode I) may hold 8-bit values; 16-bit files are always 16-bit.
-    if picture.mode == "I" and values.max(initial=0) <= 255:
-        return Image.fromarray(values.astype(np.uint8))
-    values = values.astype(np.uint32)
-    values += 128  # in place: of a large picture each copy counts
-    values //= 257
-    return Image.fromarray(values.astype(np.uint8))
-
-
-def _to_rgb(picture: Image.Image) -> Image.Image:
-    if picture.mode == "F" or picture.mode.startswith("I"):
-        picture = _to_8_bit(picture)
-    if picture.mode in ("P", "PA", "LA", "La", "RGBa"):
-        picture = picture.convert("RGBA")  # the colour under transparency, then without it
-    return picture if picture.mode == "RGB" else picture.convert("RGB")
-
-
-def decode_image(data: PictureData, name: str | None = None) -> np.ndarray:
-    """Reads a picture as RGB.
-
-    Grey, palette and CMYK pictures become RGB, 16-bit greys are divided by 257 and rounded (of
-    16-bit colours Pillow reads the high bytes), alpha is dropped and the EXIF orientation applied.
+    Grey, palette and CMYK become RGB, alpha is dropped and the orientation of EXIF or TIFF applied.
+    Of more than 8 bits, greys are divided (by 257 of 16 bits) and rounded, and of colours the high
+    byte is taken, as Pillow does; white is what the file says, 65535 in uint16 and 1 in floats.
 
     Args:
-      data: The file's bytes or its path.
+      picture: A path, with the page in brackets where it has several (``x.tif[2]``); the bytes of a
+        file; Pillow's image, its current page; or an array [h, w], [h, w, 1], RGB [h, w, 3] or RGBA
+        [h, w, 4].
+      size: The height and width wanted, resized as by `resize_image`; its own by default.
       name: What errors call it; the path by default.
+      value_range: The numbers of black and white of what has more than 8 bits, and of floats.
 
     Returns:
-      uint8 [height, width, 3], read-only.
+      The picture, read-only unless it is the array given.
 
     Raises:
-      VqadError: The file is missing, not a picture, damaged, truncated or suspiciously large.
+      VqadError: Not a picture, damaged, truncated, suspiciously large, of several pages, or nothing
+        tells which number white is.
     """
-    return decode_resized(data, None, name)[0]
+    name = _named(picture, name)
+    with explained(name):
+        kept, notes, reduced = read_pixels(picture, value_range is not None)
+        if isinstance(kept, Numbers):
+            values, more = eight_bits(kept, value_range)
+            alpha = () if kept.alpha is None else (kept.alpha.min(), kept.alpha.max())
+            image = _three_channels(values)
+            own = image.shape[:2]
+            image = resize_image(image, size or own)
+            image.setflags(write=False)
+        else:
+            rgb, alpha = _to_rgb(kept)
+            dark = reduced and max(high for _, high in rgb.getextrema()) <= LITTLE
+            more, own = [("dark", "its 16 bits")] if dark else [], rgb.size[::-1]
+            if size not in (None, own):
+                rgb = rgb.resize(size[::-1], Image.Resampling.BILINEAR)
+            image = np.asarray(rgb)
+        more += [("alpha",)] if len(set(alpha)) > 1 else []
+        return Decoded(image, own, name, notes + more)
 
 
-def decode_resized(
-    data: PictureData, size: Size | None, name: str | None = None
-) -> tuple[np.ndarray, Size]:
-    """What `decode_image` and then `resize_image` give, with fewer copies in between.
+def decode_image(
+    picture: Picture, name: str | None = None, value_range: ValueRange | None = None
+) -> np.ndarray:
+    """The image, uint8 [height, width, 3], that `decode` gives."""
+    return decode(picture, None, name, value_range).image
 
-    Returns:
-      uint8 [*size, 3], read-only (of its own size where `size` is None), and the picture's own
-      height and width.
-    """
-    with _opened(data, name) as picture:
-        ImageOps.exif_transpose(picture, in_place=True)  # no copy where nothing is to be turned
-        rgb = _to_rgb(picture)
-        width, height = rgb.size
-        if size not in (None, (height, width)):
-            rgb = rgb.resize(size[::-1], Image.Resampling.BILINEAR)
-        return np.asarray(rgb), (height, width)
+
+def _named(picture: Picture, name: str | None) -> str:
+    return name or (os.fspath(picture) if isinstance(picture, str | os.PathLike) else "picture")
+
+
+def _three_channels(values: np.ndarray) -> np.ndarray:
+    if values.ndim == 2:
+        return np.repeat(values[..., None], 3, axis=-1)
+    if values.shape[2] == 4:
+        cmyk = [Image.fromarray(np.ascontiguousarray(part)) for part in np.moveaxis(values, -1, 0)]
+        return np.asarray(Image.merge("CMYK", cmyk).convert("RGB"))
+    return values
+
+
+def _to_rgb(picture: Image.Image) -> tuple[Image.Image, tuple[int, ...]]:
+    """An image as RGB, and the lowest and highest alpha, where it has such."""
+    alpha: tuple[int, ...] = ()
+    if picture.mode in ("P", "PA", "LA", "La", "RGBa"):
+        picture = picture.convert("RGBA")  # the colour under transparency, then without it
+    if picture.mode == "RGBA":
+        alpha = picture.getchannel("A").getextrema()
+    if picture.mode == "LAB":
+        raise VqadError("colours kept as LAB; save it as RGB")
+    return picture if picture.mode == "RGB" else picture.convert("RGB"), alpha
 
 
 def read_mask(data: PictureData, name: str | None = None) -> np.ndarray:
-    """Reads the values of a mask, in any format `decode_image` reads.
+    """Reads the values of a mask, in any format `decode` reads.
+
+    Transparent parts are no defect. Opaque parts of one colour are, whatever colour that is, as
+    where a mask was drawn in a layer of its own; those of several colours are as these say.
 
     Returns:
       [height, width], 0 where there is no defect; of colours the largest, of 16-bit colours the
-      high bytes; of a JPEG 255 where it is brighter than half.
+      high bytes; of a JPEG 255 where it is brighter than half. 16-bit greys stay as they are: made
+      8-bit, small values would vanish.
     """
-    with _opened(data, name) as picture:
-        is_jpeg, picture = picture.format == "JPEG", ImageOps.exif_transpose(picture)
-        # 16-bit greys stay as they are: made 8-bit, small values would vanish.
-        deep = picture.mode == "F" or picture.mode.startswith("I")
-        values = np.array(picture) if deep else np.asarray(_to_rgb(picture)).max(axis=-1)
-        # JPEG has a few greys around black and white.
-        return np.where(values < 128, np.uint8(0), np.uint8(255)) if is_jpeg else values
+    with explained(_named(data, name)):
+        kept = read_pixels(data).kept
+        if isinstance(kept, Numbers):
+            values, alpha = kept.values, kept.alpha
+            if kept.negative:
+                values = np.subtract(kept.most, values, dtype=np.float64)
+        elif kept.has_transparency_data:
+            rgba = np.asarray(kept.convert("RGBA"))
+            values, alpha = rgba[..., :3], rgba[..., 3]
+        else:
+            values, alpha = np.asarray(_to_rgb(kept)[0]), None
+            if kept.format == "JPEG":  # which has a few greys around black and white
+                values = np.where(values < 128, np.uint8(0), np.uint8(255))
+        values = values if values.ndim == 2 else values.max(axis=-1)
+        if alpha is None or alpha.min() == alpha.max():
+            return values
+        opaque = values[alpha > 0]
+        return alpha if opaque.min() == opaque.max() else np.where(alpha > 0, values, 0)
 
 
 def decode_mask(data: PictureData, name: str | None = None, size: Size | None = None) -> np.ndarray:
@@ -147,37 +162,47 @@ def decode_mask(data: PictureData, name: str | None = None, size: Size | None = 
     return (mask != 0).astype(np.uint8)
 
 
-def check_mask_size(name: str, mask: Size, image: Size) -> None:
-    """Refuses a mask whose height and width are not those of its image."""
+def check_mask_size(name: str, mask: Size, image: Size, orientation: int = 1) -> None:
+    """Refuses a mask whose height and width are not those of its image, turned by its EXIF."""
     if tuple(mask) != tuple(image):
+        advice = "make the mask the size of its image"
+        if orientation >= 5 and tuple(mask) == tuple(image)[::-1]:
+            advice = (
+                f"it fits before the image's EXIF orientation {orientation} turns it: save the "
+                "image without that orientation, or turn the mask"
+            )
         raise VqadError(
             f"{name}: mask of {mask[1]} x {mask[0]} for an image of {image[1]} x {image[0]} "
-            "(width x height); make the mask the size of its image"
+            f"(width x height); {advice}"
         )
 
 
 class Header(NamedTuple):
-    """What a picture's first bytes tell: the size `decode_image` gives it, and how it is kept."""
+    """What a picture's first bytes tell: the size `decode` gives it, and how it is kept."""
 
     height: int
     width: int
-    mode: str
-    bits: int
+    mode: str  # as Pillow calls it
+    bits: int  # of a channel
+    orientation: int  # of EXIF or TIFF, from 1, as it lies, to 8
 
 
 def read_header(data: PictureData, name: str | None = None) -> Header:
-    """Size, Pillow's mode and bits per channel of a picture, without decoding it."""
-    with _opened(data, name) as picture:
-        width, height = picture.size
+    """What the first bytes of a picture tell, without decoding it; raises what `decode` does."""
+    with explained(_named(data, name)), opened(data) as (file, page):
+        if tiff.is_tiff(file):
+            with tiff.pages(file) as pages:
+                return Header(*pages[choose(len(pages), page)].header)
+        picture, _ = open_page(file, page)
+        (width, height), orientation = picture.size, 1
         # Without this, Pillow decodes a whole PNG to look for EXIF data behind the pixels.
-        known = picture.format != "PNG" or "exif" in picture.info
-        if known and picture.getexif().get(EXIF_ORIENTATION) in (5, 6, 7, 8):
+        if picture.format != "PNG" or "exif" in picture.info:
+            orientation = picture.getexif().get(EXIF_ORIENTATION, 1)
+        if orientation in (5, 6, 7, 8):
             width, height = height, width
-        stored = f"{picture.mode} {[tile.args for tile in getattr(picture, 'tile', ())]}"
-        bits = {"1": 1, "I": 32, "F": 32}.get(picture.mode, 8)
-        if ";16" in stored:  # Pillow reads the high bytes of 16-bit colours, and says so here
-            bits = 16
-        return Header(height, width, picture.mode, bits)
+        deep = picture.mode.startswith("I") or is_reduced(picture)
+        bits = 1 if picture.mode == "1" else 16 if deep else 8
+        return Header(height, width, picture.mode, bits, orientation)
 
 
 def resize_image(image: np.ndarray, size: Size, box: tuple[float, ...] | None = None) -> np.ndarray:

@@ -45,11 +45,30 @@ CHECKS = {
     "mask-values": Check(
         "has {} values beside 0 ({} to {}); give it one", "takes all but 0 as one"
     ),
+    "mask-turned": Check(
+        "its image is turned by EXIF orientation {}, and it is not; if it was drawn on the raw "
+        "pixels, save the image without that orientation",
+        "takes it as drawn on the turned image",
+    ),
     "leak": Check("byte for byte the training image {}; remove one", "gives figures too good"),
     "constant": Check(
         "shows next to nothing, all nearly one colour; check it", "takes it as it is"
     ),
-    "dark": Check("no value above a quarter of its 16 bits; scale it", "takes it as nearly black"),
+    "dark": Check(
+        "no value above a quarter of {}; if its sensor has fewer bits, give --value-range, as "
+        "0,4095 of 12 (value_range in Python)",
+        "takes it as nearly black",
+    ),
+    "clipped": Check("values from {}, beyond {}; check that", "cuts them off"),
+    "alpha": Check(
+        "has transparent parts, of which the colour beneath is read; save it without", "takes that"
+    ),
+    "pages": Check("{} is read; save the others as pictures of their own", "leaves them out"),
+    "squeezed": Check(
+        "{} x {} (width x height) is made {:.3g} times narrower and {:.3g} times lower; --tile "
+        "(tile=True) looks at it in parts",
+        "resizes it",
+    ),
     # What is left out of what looks like a picture or a mask.
     "folder-closed": Check("cannot be read ({}), nor is it of this split", _LEFT),
     "format": Check("not in a format that is read ({}); convert it", _LEFT),

@@ -6,8 +6,8 @@ Everything is found by one listing, before any picture is read, and in sorted or
 import os
 from collections.abc import Iterator
 
-from vqad.data.decode import SUFFIXES
 from vqad.data.findings import Finding, NoTestSplit, left_out
+from vqad.data.formats import SUFFIXES
 from vqad.data.hints import misplaced
 from vqad.data.layouts import GOOD, IN_WORDS, LAYOUTS, Record, Split, kind_of
 from vqad.data.records import annotations, records_of

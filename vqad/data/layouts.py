@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal, NamedTuple
 
-from vqad.data.decode import SUFFIXES
+from vqad.data.formats import SUFFIXES
 
 Split = Literal["train", "test"]
 

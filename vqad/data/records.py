@@ -4,8 +4,9 @@ import os
 from collections import defaultdict
 from collections.abc import Collection, Iterator
 
-from vqad.data.decode import decode_mask, is_picture
+from vqad.data.decode import decode_mask
 from vqad.data.findings import Finding
+from vqad.data.formats import is_picture
 from vqad.data.hints import likely_mask
 from vqad.data.layouts import GOOD, MVTEC, Layout, Record, Split
 from vqad.data.roles import is_of_masks, of_defects

@@ -10,14 +10,14 @@ from typing import NamedTuple
 
 from etils.epath import Path
 
-from vqad.data.decode import FORMATS, SUFFIXES, is_picture
 from vqad.data.findings import Finding
+from vqad.data.formats import FORMATS, SUFFIXES, is_picture
 from vqad.errors import VqadError, reason
 from vqad.paths import entries, is_link, is_remote
 
 # What cameras, phones, raw converters and drawing programs write beside the formats that are read.
 _OTHERS = (
-    "webp gif heic heif avif jxl jp2 j2k jpe jfif pgm ppm pbm pnm pfm tga exr hdr dng raw cr2 cr3 "
+    "gif heic heif avif jxl jpx jpe jfif pgm ppm pbm pnm pfm tga exr hdr dng raw cr2 cr3 "
     "nef arw orf rw2 raf psd xcf dds ico dcm npy svg"
 )
 OTHER_SUFFIXES = tuple({f".{ending}" for ending in _OTHERS.split()}.difference(SUFFIXES))

@@ -8,9 +8,10 @@ from typing import Any, Self
 
 import numpy as np
 
-from vqad.data.decode import decode_mask, decode_resized, resize_mask
+from vqad.data.decode import decode, decode_mask, resize_mask
 from vqad.data.findings import Finding
 from vqad.data.layouts import GOOD, Split
+from vqad.data.numbers import ValueRange
 
 Example = dict[str, np.ndarray]
 
@@ -37,6 +38,7 @@ class Source:
     findings: Sequence[Finding] = ()  # what is wrong with names alone, and what is left out
     entries: Sequence[Any]  # what tells the images; of a folder, its records
     image_size: tuple[int, int] | None = None  # height and width; None where each keeps its own
+    value_range: ValueRange | None = None  # as of `decode`
 
     def __init__(self, name: str, split: Split) -> None:
         self.name, self.split, self._where = name, split, f"{name}: "
@@ -107,7 +109,7 @@ class Source:
     def _load(self, index: int) -> Example:
         picture, masks, class_id = self.read(index)
         name = self.path(index)
-        image, size = decode_resized(picture, self.image_size, name)
+        image, size, *_ = decode(picture, self.image_size, name, self.value_range)
         example: Example = {"image": image}
         if self.split == "test" or class_id != 0:
             joined = np.zeros(size, np.uint8)

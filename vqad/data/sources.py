@@ -7,6 +7,7 @@ from vqad.data.checks import examine_split
 from vqad.data.findings import Finding, act_on
 from vqad.data.folders import FolderSource
 from vqad.data.layouts import Split
+from vqad.data.numbers import ValueRange
 from vqad.data.source import CACHE_BYTES, Source
 from vqad.data.tfds_installed import check_tfds_installed
 from vqad.errors import VqadError
@@ -25,6 +26,7 @@ def find_source(
     data_dir: str | None = None,
     manual_dir: str | None = None,
     allow_partial: bool = False,
+    value_range: ValueRange | None = None,
 ) -> Source:
     """Lists the images that `spec` names, without looking into them.
 
@@ -38,6 +40,7 @@ def find_source(
       data_dir: Where TFDS keeps its data (TFDS_DATA_DIR).
       manual_dir: What a public data set (`vqad.data.builders`) that is missing is prepared from.
       allow_partial: Whether that may be less or more than what was published.
+      value_range: The numbers of black and white of pictures of more than 8 bits; see `decode`.
 
     Raises:
       VqadError: There is no such data, or TFDS is not installed and it is TFDS's.
@@ -53,9 +56,12 @@ def find_source(
         check_tfds_installed(spec)
         from vqad.data.tfds_source import TfdsSource  # imports TFDS, slow, and array_record
 
-        return TfdsSource(spec, split, labelled, data_dir, manual_dir, allow_partial)
-    check_reachable(spec)
-    return FolderSource(spec, split, labelled, tree, follow_links)
+        source: Source = TfdsSource(spec, split, labelled, data_dir, manual_dir, allow_partial)
+    else:
+        check_reachable(spec)
+        source = FolderSource(spec, split, labelled, tree, follow_links)
+    source.value_range = value_range
+    return source
 
 
 def open_source(

@@ -113,7 +113,8 @@ def _files(config: ConfigDict, workdir: str) -> tuple[epath.Path, epath.Path]:
 
 
 def _about(config: ConfigDict, folder: str, step: int | None) -> dict[str, Any]:
-    return {
+    scaled = {"value_range": list(config.value_range)} if config.value_range else {}
+    return scaled | {
         "checkpoint": str(folder),
         "step": step,
         "surface": config.surface,

@@ -99,6 +99,7 @@ def _test_images(config: ConfigDict) -> tuple[Source, bool]:
     except NoTestSplit:
         good = f"{config.surface.rstrip('/')}/test/{GOOD}"
         how = {"tree": True, "follow_links": config.follow_links}
+        how["value_range"] = tuple(config.value_range) or None
         return open_source(good, "train", size, **how), False
 
 

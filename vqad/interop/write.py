@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from vqad.config.stored import get_config
-from vqad.data.decode import resize_image
+from vqad.data.decode import Decoded, resize_image
+from vqad.data.numbers import ValueRange
 from vqad.data.surface_demo.draw import CLASSES, draw_tile
 from vqad.errors import VqadError, explained
 from vqad.interop import runtimes
@@ -25,6 +26,9 @@ from vqad.prediction.jitted import Predict
 from vqad.prediction.thresholds import conformal_rank
 
 logger = logging.getLogger(__name__)
+
+Pictures = Callable[[ValueRange | None], Iterable[Decoded]]
+"""What reads them by a range of values."""
 
 DRAWN = 10
 """Surfaces that are drawn to compare on, where no images are given: two of each kind."""
@@ -45,16 +49,16 @@ def export(
     model: str,
     out: str,
     format: str,
-    images: Iterable[np.ndarray] | None = None,
+    images: Pictures | None = None,
     runtime: str | None = None,
-    good: Iterable[np.ndarray] | None = None,
+    good: Pictures | None = None,
 ) -> tuple[check.Figures, int]:
     """Exports a workdir, a checkpoint folder or a safetensors export as one of ``FORMATS``.
 
-    It is compared on images uint8 [h, w, 3] of any size, drawn surfaces if None. ``out`` ends in
-    ``.<format>``. For one of ``runtimes.RUNTIMES`` an ONNX file gets thresholds of its own there,
-    by ``good`` images or, if None, by those that the run held out, and is compared there. Returned
-    are what the check found, and the size of the file in bytes.
+    It is compared on pictures of any size, drawn surfaces if None. ``out`` ends in ``.<format>``.
+    For one of ``runtimes.RUNTIMES`` an ONNX file gets thresholds of its own there, by ``good``
+    pictures or, if None, by those that the run held out, and is compared there. Returned are what
+    the check found, and the size of the file in bytes.
 
     Raises:
       VqadError: no whole model, what the format or the runtime needs is not installed, no good
@@ -72,16 +76,16 @@ def export(
         runtimes.check(runtime)
     trained = load(model)
     if runtime:
-        pictures = _held_out(trained, model) if good is None else good
-        good = [resize_image(picture, trained.image_size) for picture in pictures]
+        pictures = _held_out(trained, model) if good is None else _read(good, trained)
+        kept = [resize_image(picture, trained.image_size) for picture in pictures]
         limits = trained.thresholds
         rate = 0.01 if limits is None else limits.rate
-        conformal_rank(len(good), rate)  # too few are told before the work
+        conformal_rank(len(kept), rate)  # too few are told before the work
     build, open_export = FORMATS[format]
     pack, compare, ours = build(trained), check.compare, trained
     if runtime:
         open_export = functools.partial(runtimes.open_in, runtime)
-        limits = _in_runtime(trained, pack, open_export).calibrate(good, rate)
+        limits = _in_runtime(trained, pack, open_export).calibrate(kept, rate)
         logger.info("thresholds in %s: score %.6g, pixel %.6g", runtime, limits.score, limits.pixel)
         trained = dataclasses.replace(trained, thresholds=limits)
         if runtime == "openvino-bf16":  # codes differ there, so that the model's own verdicts tell
@@ -95,7 +99,7 @@ def export(
             model,
         )
     description = contents.describe(trained) | {"runtime": runtime}
-    pictures = drawn(DRAWN) if images is None else images
+    pictures = drawn(DRAWN) if images is None else _read(images, trained)
     resized = (resize_image(picture, trained.image_size) for picture in pictures)
     with (
         explained(out, "cannot be written", "free disk space or permissions", OSError),
@@ -116,6 +120,10 @@ def export(
         open_export(str(path))
         write_atomic(out, path.read_bytes())
     return figures, os.path.getsize(out)
+
+
+def _read(pictures: Pictures, trained: Detector) -> Iterator[np.ndarray]:
+    return (found.image for found in pictures(trained.value_range))
 
 
 def _held_out(trained: Detector, model: str) -> Iterator[np.ndarray]:

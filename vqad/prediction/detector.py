@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import io
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -9,11 +10,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from vqad.data.decode import resize_image
+from vqad.data.decode import Decoded, decode, resize_image
+from vqad.data.formats import Picture
+from vqad.data.numbers import ValueRange
 from vqad.errors import VqadError
 from vqad.models.dsr import Dsr
 from vqad.prediction.jitted import Predict, make_predict
-from vqad.prediction.pictures import Picture, as_picture, to_uint8
+from vqad.prediction.pictures import to_uint8
+from vqad.prediction.remarks import Remarks, resizing
 from vqad.prediction.scoring import Scored, score
 from vqad.prediction.thresholds import Thresholds, check_rate, conformal_quantile
 
@@ -51,14 +55,16 @@ class Prediction:
         return [mask > UNDECIDED for mask in self.masks]
 
 
-def _listed(images: Picture | Sequence[Picture]) -> tuple[list[Picture], bool]:
-    """Pictures one by one, and whether one was given alone."""
-    if isinstance(images, str | os.PathLike | Image.Image):
-        return [images], True
-    if hasattr(images, "__array__"):
-        array = np.asarray(images)
-        return ([array], True) if array.ndim < 4 else (list(array), False)
-    return list(images), False
+def _one_by_one(images: Any) -> tuple[Iterable[Any], bool]:
+    """Pictures in turn, and whether one was given alone, or what is none at all."""
+    kinds = bytes | bytearray | str | os.PathLike | io.IOBase | Image.Image | Decoded
+    alone = isinstance(images, kinds)
+    if hasattr(images, "__array__") and hasattr(images, "ndim"):
+        # A row of paths, as a table's column, is several.
+        paths = images.ndim == 1 and np.asarray(images).dtype.kind in "OU"
+        alone = alone or (images.ndim < 4 and not paths)
+    alone = alone or not isinstance(images, Iterable)
+    return ([images] if alone else images), alone
 
 
 @dataclasses.dataclass(eq=False, repr=False)
@@ -73,6 +79,8 @@ class Detector:
       metadata: what the checkpoint says of its training, with ``model``, the fields of ``Dsr``,
         ``step`` and, of a folder, ``folder`` and ``weights``, the digest of its variables.
       split: what the devices of this process share, as for ``make_predict``.
+      value_range: the numbers of black and white in pictures of more than 8 bits, and in floats;
+        those that it was trained with, or calibrated with since. None: what each picture says.
     """
 
     model: Dsr
@@ -81,6 +89,7 @@ class Detector:
     thresholds: Thresholds | None
     metadata: Mapping[str, Any]
     split: str = "nothing"
+    value_range: ValueRange | None = None
 
     @functools.cached_property
     def predict_batch(self) -> Predict:
@@ -102,9 +111,10 @@ class Detector:
         several images come ``batch_size`` at a time, padded, with results that differ by rounding.
 
         Args:
-          images: one picture, or a sequence of them. A picture is a path, Pillow's image (RGB or
-            grey), or an array [h, w, 3] (grey: [h, w]), uint8 or float in [0, 1]; several of one
-            size may come as [n, h, w, 3].
+          images: one picture, or a sequence of them, or an array [n, h, w, c]. A picture is a path
+            (``x.tif[2]`` is the third page), the bytes of a file, Pillow's image, or an array of
+            NumPy or what becomes one: [h, w], [h, w, 1], RGB [h, w, 3] or RGBA [h, w, 4], of uint8,
+            uint16, bool or floats in [0, 1]; with ``value_range`` of any numbers.
           tile: cut images of which a side is longer than that of ``image_size`` into tiles; a
             shorter side is continued by its mirror image.
           overlap: pixels that neighbouring tiles share at least; a quarter of the shorter side if
@@ -112,7 +122,7 @@ class Detector:
           batch_size: images or tiles computed at a time.
 
         Raises:
-          VqadError: a picture that cannot be read, an array of another kind, a bad ``overlap`` or
+          VqadError: a picture that cannot be read, or is of no such kind, a bad ``overlap`` or
             ``batch_size``, or predictions that are not finite.
 
         Examples:
@@ -131,11 +141,11 @@ class Detector:
           >>> batch.verdicts is None  # until it is calibrated
           True
         """
-        given, one = _listed(images)
-        pictures = [as_picture(image) for image in given]
+        given, one = _one_by_one(images)
+        overlap = self._overlap(tile, overlap)
+        pictures = list(self._read(given, overlap, "image" if one else ""))
         if not pictures:
             raise VqadError("images: none given; give at least one")
-        overlap = self._overlap(tile, overlap)
         found = list(self._scored(pictures, overlap, 1 if one and not tile else batch_size))
         scores = np.array([each.score for each in found], np.float32)
         maps, verdicts, marks = [each.map for each in found], None, None
@@ -172,7 +182,8 @@ class Detector:
         """
         check_rate("rate", rate)
         overlap = self._overlap(tile, overlap)
-        found = self._scored(map(as_picture, pictures), overlap, batch_size)
+        given, _ = _one_by_one(pictures)
+        found = self._scored(self._read(given, overlap), overlap, batch_size)
         scores, highest = np.array([(each.score, each.highest) for each in found]).reshape(-1, 2).T
         self.thresholds = Thresholds(
             score=conformal_quantile(scores, rate),
@@ -184,18 +195,41 @@ class Detector:
             tiled=tile,
             overlap=overlap,
             weights=self.metadata.get("weights"),
+            value_range=self.value_range,
         )
         return self.thresholds
 
     def reconstruct(self, image: Picture) -> tuple[np.ndarray, np.ndarray]:
         """I_gen and I_spc, uint8 [*image_size, 3], of one image, given as for ``predict``."""
-        found = self.predict_batch(resize_image(as_picture(image), self.image_size)[None])
+        (picture,) = self._read([image], None, "image")
+        found = self.predict_batch(resize_image(picture, self.image_size)[None])
         return to_uint8(found["general"][0]), to_uint8(found["specific"][0])
 
     def has_thresholds(self, tile: bool, overlap: int | None = None) -> bool:
         """Whether there are thresholds, of predictions of this kind, and so verdicts."""
         limits, kind = self.thresholds, (tile, self.image_size, self._overlap(tile, overlap))
-        return limits is not None and (limits.tiled, limits.image_size, limits.overlap) == kind
+        if limits is None or limits.value_range != self.value_range:
+            return False
+        return (limits.tiled, limits.image_size, limits.overlap) == kind
+
+    @functools.cached_property
+    def remarks(self) -> Remarks:
+        """What was said of pictures so far: of each kind once."""
+        return Remarks()
+
+    def _read(
+        self, pictures: Iterable[Picture | Decoded], overlap: int | None, name: str = ""
+    ) -> Iterator[np.ndarray]:
+        """Pictures in turn, as uint8 [h, w, 3]; what was left out or changed is told."""
+        for number, picture in enumerate(pictures):
+            if not isinstance(picture, Decoded):
+                told: str | None = name or f"images[{number}]"
+                if isinstance(picture, str | os.PathLike):
+                    picture, told = os.path.expanduser(picture), None
+                picture = decode(picture, None, told, self.value_range)
+            resized = resizing(picture.size, self.image_size, overlap)
+            self.remarks.add(picture.name, [*picture.notes, *resized])
+            yield picture.image
 
     def _overlap(self, tile: bool, overlap: int | None) -> int | None:
         """The overlap that is meant, None without tiles; raises a VqadError for a bad one."""

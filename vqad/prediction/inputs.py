@@ -5,25 +5,29 @@ import itertools
 import os
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePath
 from typing import NamedTuple, TypeVar
 
-import numpy as np
-
-from vqad.data.decode import decode_image
+from vqad.data.decode import Decoded, decode
 from vqad.data.findings import Finding, left_out
+from vqad.data.formats import count_pages, split_page
+from vqad.data.numbers import ValueRange
 from vqad.data.scan import masks_beside, scan
 from vqad.errors import VqadError
 from vqad.paths import check_local
 
 _AHEAD = 8
+_ONE_PAGE = (".jpg", ".jpeg", ".bmp", ".jp2", ".j2k")  # need not be opened to know
 T = TypeVar("T")
 
 
 class Input(NamedTuple):
-    """A picture: where it lies; a relative path of its own, without suffix, for what is written."""
+    """A picture: where it lies; a relative path of its own, without suffix, for what is written.
+
+    Each page of a file is a picture, whose path ends with its number, as in ``x.tif[2]``.
+    """
 
     path: str
     name: PurePath
@@ -47,7 +51,7 @@ def gather(
         is_folder = os.path.isdir(argument)
         if is_folder:
             paths = _in_folder(argument, follow_links, left)
-        elif os.path.exists(argument):
+        elif os.path.exists(split_page(argument)[0]):
             paths = [argument]
         else:
             matched = sorted(glob.glob(argument, recursive=True))
@@ -60,17 +64,37 @@ def gather(
         for path in paths:
             name = os.path.relpath(path, argument if is_folder else os.path.dirname(path))
             found.setdefault(os.path.realpath(path), (path, PurePath(name)))
+    pictures = list(_paged(found.values()))
     # Of files and folders to come, and whatever the case: some file systems hold a.png and A.png
     # for one.
-    folders = {str(folder).lower() for _, name in found.values() for folder in name.parents}
+    folders = {str(folder).lower() for _, name in pictures for folder in name.parents}
     inputs, taken = [], set()
-    for path, name in found.values():
-        stem, number = name.with_suffix(""), 2
+    for path, name in pictures:
+        stem, number = name, 2
         while str(stem).lower() in taken or f"{stem}.png".lower() in folders:
-            stem, number = name.with_name(f"{name.stem}-{number}"), number + 1
+            stem, number = name.with_name(f"{name.name}-{number}"), number + 1
         taken.add(str(stem).lower())
         inputs.append(Input(path, stem))
     return inputs
+
+
+def _paged(found: Collection[tuple[str, PurePath]]) -> Iterator[tuple[str, PurePath]]:
+    """Paths, with pages in place of files that hold several; and names without suffix."""
+
+    def pages(path: str) -> list[int | None]:
+        file, page = split_page(path)
+        if page is not None or file.lower().endswith(_ONE_PAGE):
+            return [page]
+        count = count_pages(file)
+        return [None] if count == 1 else list(range(count))
+
+    with ThreadPoolExecutor() as pool:
+        numbers = list(pool.map(pages, [path for path, _ in found]))
+    for (path, name), these in zip(found, numbers, strict=True):
+        file, stem = split_page(path)[0], PurePath(split_page(str(name))[0]).with_suffix("")
+        for page in these:
+            told = "" if page is None else f"[{page}]"
+            yield file + told, stem.with_name(stem.name + told)
 
 
 def _in_folder(folder: str, follow_links: bool, left: list[Finding]) -> list[str]:
@@ -101,12 +125,14 @@ def groups(items: Iterable[T], size: int) -> Iterator[list[T]]:
         yield group
 
 
-def decoded(inputs: Iterable[Input]) -> Iterator[tuple[Input, np.ndarray | VqadError]]:
+def decoded(
+    inputs: Iterable[Input], value_range: ValueRange | None
+) -> Iterator[tuple[Input, Decoded | VqadError]]:
     """Reads pictures in threads, some ahead; in place of one that cannot be read, the reason."""
 
-    def read(one: Input) -> tuple[Input, np.ndarray | VqadError]:
+    def read(one: Input) -> tuple[Input, Decoded | VqadError]:
         try:
-            return one, decode_image(one.path)
+            return one, decode(one.path, value_range=value_range)
         except VqadError as error:
             return one, error
 
@@ -122,9 +148,9 @@ def decoded(inputs: Iterable[Input]) -> Iterator[tuple[Input, np.ndarray | VqadE
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def readable(inputs: Iterable[Input]) -> Iterator[np.ndarray]:
+def readable(inputs: Iterable[Input], value_range: ValueRange | None) -> Iterator[Decoded]:
     """The pictures that ``decoded`` reads; raises the VqadError of the first that is none."""
-    for _, picture in decoded(inputs):
+    for _, picture in decoded(inputs, value_range):
         if isinstance(picture, VqadError):
             raise picture
         yield picture

@@ -7,6 +7,7 @@ from typing import Any
 from vqad import checkpoints
 from vqad.checkpoints.digest import digest
 from vqad.config import build_model
+from vqad.config.base import fields
 from vqad.errors import explained
 from vqad.models.image_shape import check_image_size
 from vqad.prediction import thresholds
@@ -25,6 +26,8 @@ def load_folder(path: str) -> Detector:
     metadata = {**metadata, "folder": folder, "weights": digest(variables)}
     detector = detector_of(variables, metadata, folder)
     detector.thresholds = _usable_thresholds(folder, metadata)
+    if detector.thresholds is not None:
+        detector.value_range = detector.thresholds.value_range
     return detector
 
 
@@ -41,8 +44,11 @@ def detector_of(
         size = metadata["config"]["image_size"] if "config" in metadata else (256, 256)
         height, width = size
         check_image_size((height, width), "image_size")
+        scaled = tuple(metadata.get("config", {}).get("value_range") or ())
+        fields()["value_range"]("value_range", scaled)
     variables = checkpoints.merge(variable_shapes(model, STAGE3), variables, name)
-    return Detector(model, variables, (height, width), limits, metadata)
+    how = {"value_range": scaled or None}
+    return Detector(model, variables, (height, width), limits, metadata, **how)
 
 
 def _usable_thresholds(folder: str, metadata: Mapping[str, Any]) -> Thresholds | None:

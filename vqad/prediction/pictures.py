@@ -1,39 +1,10 @@
-"""What a detector takes for a picture; maps at a picture's size, and drawn over it."""
-
-import os
+"""Maps at a picture's size, and drawn over it."""
 
 import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from vqad.data.decode import decode_image
-from vqad.errors import VqadError
-
 COLOUR = (255, 40, 40)
-Picture = np.ndarray | Image.Image | str | os.PathLike
-
-
-def as_picture(image: Picture) -> np.ndarray:
-    """A picture as uint8 [h, w, 3]; a VqadError if it cannot be read, or is of another kind.
-
-    It may be a path, Pillow's RGB or grey, or an array [h, w, 3] or [h, w], uint8 or in [0, 1].
-    """
-    if isinstance(image, str | os.PathLike):
-        return decode_image(os.path.expanduser(image))
-    if isinstance(image, Image.Image) and image.mode not in ("RGB", "L"):
-        raise VqadError(
-            f"image: Pillow's mode {image.mode}; give its path, or image.convert('RGB')"
-        )
-    image = np.asarray(image)
-    if image.ndim == 2:
-        image = np.repeat(image[..., None], 3, axis=-1)
-    if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-        raise VqadError(f"image: an array of shape {image.shape}; give [height, width, 3] (RGB)")
-    if image.dtype == np.uint8:
-        return image
-    if image.dtype.kind != "f" or not (image.min() >= 0 and image.max() <= 1):
-        raise VqadError(f"image: {image.dtype} outside [0, 1]; give uint8, or floats in [0, 1]")
-    return to_uint8(image)
 
 
 def to_uint8(values: np.ndarray) -> np.ndarray:

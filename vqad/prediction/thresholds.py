@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from etils import epath
 
+from vqad.config.fields import is_value_range
 from vqad.errors import VqadError, explained
 from vqad.prediction.results import is_number, read_json, write_result
 
@@ -38,6 +39,7 @@ class Thresholds:
       overlap: pixels that neighbouring tiles share; None where there are none.
       held_out: whether the images were those that training holds out.
       weights: digest of the weights whose scores these were; None where it was not kept.
+      value_range: the numbers of black and white that images were read by; None for their own.
     """
 
     score: float
@@ -50,6 +52,7 @@ class Thresholds:
     overlap: int | None = None
     held_out: bool = False
     weights: int | None = None
+    value_range: tuple[float, float] | None = None
 
 
 def conformal_rank(count: int, rate: float) -> int:
@@ -103,10 +106,13 @@ def read(folder: str) -> Thresholds | None:
 def from_json(entries: Any) -> Thresholds:
     """What ``dataclasses.asdict`` made JSON of; else KeyError, TypeError or ValueError."""
     found = Thresholds(**{**entries, "image_size": tuple(entries["image_size"])})
+    if found.value_range is not None:
+        found = dataclasses.replace(found, value_range=tuple(found.value_range))
     height, width = found.image_size
     optional = [value for value in (found.overlap, found.weights) if value is not None]
     fits = all(map(is_number, (found.score, found.pixel, found.rate)))
     fits &= {type(each) for each in (found.images, found.step, height, width, *optional)} == {int}
+    fits &= found.value_range is None or is_value_range(found.value_range)
     fits &= type(found.tiled) is type(found.held_out) is bool
     if not fits or (found.overlap is not None) != found.tiled:
         raise ValueError(f"no thresholds are {entries!r:.200}")

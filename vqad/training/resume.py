@@ -44,6 +44,7 @@ def describe(config: ConfigDict, stage: Stage, workdir: str) -> dict[str, Any]:
         stage.source: config[stage.source],
         f"{stage.name}.batch_size": config[stage.name].batch_size,
     }
+    fixed["value_range"] = list(config.value_range)
     if stage.source == "surface":
         fixed["labelled_share"] = config.labelled_share
         fixed["calibration.held_out"] = config.calibration.held_out
@@ -81,7 +82,7 @@ def steps_done(config: ConfigDict, stage: Stage, workdir: str) -> int | None:
     defaults = {field.name: field.default for field in dataclasses.fields(Dsr)}
     model = {k: v for k, v in new["model"].items() if k not in _FREE}
     _check_equal({**defaults, **old.get("model", {})}, model, "model.", folder)
-    before = {"calibration.held_out": 0.0, **old.get("fixed", {})}
+    before = {"calibration.held_out": 0.0, "value_range": [], **old.get("fixed", {})}
     fixed = _same_data(stage.source, old, new, folder)
     for settings in (before, fixed):
         if isinstance(origin := settings.get("init_from"), str):

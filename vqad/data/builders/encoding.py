@@ -5,7 +5,8 @@ import io
 import numpy as np
 from PIL import Image
 
-from vqad.data.decode import EXIF_ORIENTATION, decode_image
+from vqad.data.decode import decode_image
+from vqad.data.formats import EXIF_ORIENTATION
 
 _RGB_8_BIT = bytes((8, 2))  # depth and colour type in a PNG's header
 
@@ -21,11 +22,12 @@ def encode_picture(data: bytes, name: str) -> tuple[io.BytesIO, tuple[int, int]]
 
 
 def _is_plain(data: bytes) -> bool:
-    with Image.open(io.BytesIO(data)) as picture:
+    if not data.startswith((b"\xff\xd8", b"\x89PNG")):
+        return False
+    with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as picture:
         deep = picture.format == "PNG" and data[24:26] != _RGB_8_BIT
         return (
             (picture.mode, deep) == ("RGB", False)
-            and picture.format in ("JPEG", "PNG")
             and "transparency" not in picture.info
             and getattr(picture, "n_frames", 1) == 1
             and picture.getexif().get(EXIF_ORIENTATION, 1) == 1

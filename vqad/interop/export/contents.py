@@ -8,6 +8,8 @@ from typing import Any
 import jax
 
 from vqad import __version__
+from vqad.config.base import fields
+from vqad.data.numbers import ValueRange
 from vqad.errors import explained
 from vqad.models.dsr import Dsr
 from vqad.models.image_shape import check_image_size
@@ -28,6 +30,7 @@ class Description:
     image_size: tuple[int, int]  # height and width of the images that it takes
     limits: Thresholds | None  # its thresholds, or None
     metadata: Mapping[str, Any]  # all of it, as of a checkpoint, with ``file``, its path
+    value_range: ValueRange | None = None  # as of a ``Detector``
 
 
 def usable_limits(trained: Detector) -> Thresholds | None:
@@ -47,6 +50,7 @@ def describe(trained: Detector) -> dict[str, Any]:
         "image_size": list(trained.image_size),
         "channel_order": "RGB",
         "input": "uint8 [n, height, width, 3]; division by 255 is inside",
+        "value_range": None if trained.value_range is None else list(trained.value_range),
         "resize": "bilinear with antialiasing: Pillow's Image.resize(..., BILINEAR)",
         "thresholds": None if limits is None else dataclasses.asdict(limits),
         "model": dict(trained.metadata["model"]),
@@ -69,8 +73,11 @@ def parse(text: str | bytes, path: str) -> Description:
         if type(step) is not int or not isinstance(model, dict):
             raise ValueError("step must be a whole number and model hold fields")
         limits = None if limits is None else thresholds.from_json(limits)
-        metadata = {**whole, "config": {"image_size": size}, "file": path}
-        return Description(tuple(size), limits, metadata)
+        scaled = tuple(whole.get("value_range") or ())
+        fields()["value_range"]("value_range", scaled)
+        config = {"image_size": size, "value_range": scaled}
+        metadata = {**whole, "config": config, "file": path}
+        return Description(tuple(size), limits, metadata, scaled or None)
 
 
 def make_detect(

@@ -67,6 +67,7 @@ class Program(Detector):
         """Of a function of uint8 [n, h, w, 3] to ``score`` [n] and ``mask`` [n, h, w]."""
         self.predict_batch, self.image_size = predict, description.image_size
         self.thresholds, self.metadata = description.limits, description.metadata
+        self.value_range = description.value_range
 
     @property
     def variables(self) -> NoReturn:
