@@ -13,6 +13,7 @@ from vqad.commands.arguments import Parser, add, add_model
 from vqad.errors import VqadError
 
 if TYPE_CHECKING:
+    from vqad.data.findings import Finding
     from vqad.interop.export.check import Figures
 
 logger = logging.getLogger(__name__)
@@ -36,14 +37,18 @@ def arguments(parser: Parser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Writes the file and prints how it compares."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    from vqad.data.findings import tell_left_out
     from vqad.interop.write import export
     from vqad.prediction.inputs import gather, readable
 
     if args.good and not args.runtime:
         raise VqadError("--good: sets thresholds in a runtime; add --for, or use vqad calibrate")
+    left: list[Finding] = []
     images, good = (
-        functools.partial(readable, gather(of)) if of else None for of in (args.images, args.good)
+        functools.partial(readable, gather(of, left=left)) if of else None
+        for of in (args.images, args.good)
     )
+    tell_left_out(left)
     found, size = export(args.model, args.out, args.format, images, args.runtime, good)
     if args.runtime == "openvino-bf16":
         _tell_other_precision(args, found, size)
