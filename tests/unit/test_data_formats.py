@@ -281,6 +281,17 @@ def test_a_damaged_tiff_is_no_black_picture(tag, value, told):
         decode_image(with_entry(whole, tag, value))
 
 
+def test_too_little_memory_damages_no_picture(monkeypatch, tmp_path):
+    def no_room(*_, **__):
+        raise MemoryError
+
+    Image.new("L", (8, 8)).save(tmp_path / "a.png")
+    monkeypatch.setattr(Image.Image, "load", no_room)
+    with pytest.raises(VqadError, match="memory") as raised:
+        decode(tmp_path / "a.png")
+    assert "damaged" not in str(raised.value)
+
+
 def test_a_tiff_that_would_fill_memory_is_refused(monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)
     with pytest.raises(VqadError, match=r"bomb\.tif: has more pixels"):

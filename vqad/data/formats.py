@@ -34,6 +34,7 @@ _TOLD: dict[type[Exception], str] = {  # the first that fits is said
     Image.UnidentifiedImageError: f"not a picture in a known format ({', '.join(FORMATS)}); "
     "replace or remove it",
     FileNotFoundError: "no such file; check the path",
+    MemoryError: "too little memory to read it ({}); free some, or make it smaller",
     Exception: "damaged or incomplete picture ({}); replace or remove it",  # readers raise anything
 }
 
