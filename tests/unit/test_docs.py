@@ -330,7 +330,7 @@ def test_site_is_built_without_warnings(tmp_path):
         "vqad/data/builders/data_sets": [],
         "vqad/evaluation/metrics": ["pixel_figures"],
         "vqad/interop/import_weights": ["import_weights"],
-        "vqad/plan/predict": [],
+        "vqad/plan/work": [],
     }.items():
         text = (tmp_path / "api" / page / "index.html").read_text()
         module = page.replace("/", ".")
