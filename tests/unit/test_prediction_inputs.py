@@ -15,7 +15,7 @@ import vqad
 from vqad.cli import main
 from vqad.errors import VqadError
 from vqad.prediction import thresholds
-from vqad.prediction.inputs import gather
+from vqad.prediction.inputs import decoded, gather
 
 SIZE = {"image_size": [32, 32]}
 RNG = np.random.default_rng(0)
@@ -56,6 +56,14 @@ def test_pages_are_gathered_each_with_a_name(tmp_path):
     assert [str(one.name) for one in inputs] == ["p[0]", "p[1]", "p[2]", "p[1]-2", "q"]
     (one,) = gather([f"{tmp_path}/p.tif[2]"])
     assert (one.path, str(one.name)) == (f"{tmp_path}/p.tif[2]", "p[2]")
+
+
+def test_a_tiff_without_pages_is_skipped_not_passed_over(tmp_path):
+    (tmp_path / "none.tif").write_bytes(b"II*\0" + bytes(4))
+    write(tmp_path / "part.png")
+    (_, broken), (_, sound) = decoded(gather([str(tmp_path)]), None)
+    assert "none.tif: damaged or incomplete: no picture in it" in str(broken)
+    assert sound.image.shape == (32, 32, 3)
 
 
 def test_predict_command_names_what_it_leaves_out(folder, tmp_path, capsys):

@@ -87,6 +87,8 @@ def pages(file: BinaryIO) -> Iterator[list[Page]]:
             raise VqadError("damaged or incomplete: its list of pages is cut off; replace it")
         if tiff.is_imagej and len(found) < (tiff.imagej_metadata or {}).get("images", 1):
             raise VqadError("a stack of ImageJ's in one page; save its pictures one by one")
+        if not found:
+            raise VqadError("damaged or incomplete: no picture in it; replace it")
         kept = [page for page in found if not page.tags.subfiletype & _NO_PICTURE] or found[:1]
         most = Image.MAX_IMAGE_PIXELS
         for page in kept:

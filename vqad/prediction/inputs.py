@@ -86,7 +86,7 @@ def _paged(found: Collection[tuple[str, PurePath]]) -> Iterator[tuple[str, PureP
         if page is not None or file.lower().endswith(_ONE_PAGE):
             return [page]
         count = count_pages(file)
-        return [None] if count == 1 else list(range(count))
+        return list(range(count)) if count > 1 else [None]
 
     with ThreadPoolExecutor() as pool:
         numbers = list(pool.map(pages, [path for path, _ in found]))
