@@ -1,6 +1,7 @@
 """What of the machine fails is one line that blames no input: devices, memory, disk; and ~."""
 
 import errno
+import logging
 import os
 import subprocess
 import sys
@@ -33,6 +34,19 @@ def caused(error):
         raise ValueError("a page of words") from error
     except ValueError as outer:
         return outer
+
+
+def test_what_libraries_log_of_files_is_not_shown(tmp_path, capsys):
+    (tmp_path / "none.tif").write_bytes(b"II*\0" + bytes(4))
+    root = logging.getLogger()
+    handler = logging.StreamHandler(sys.stderr)  # as absl leaves one
+    root.addHandler(handler)
+    try:
+        assert main(["doctor", str(tmp_path)]) == 1
+    finally:
+        root.removeHandler(handler)
+    assert capsys.readouterr().err == ""
+    assert logging.getLogger("tifffile").level == logging.NOTSET
 
 
 @pytest.mark.parametrize(

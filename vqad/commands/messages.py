@@ -12,14 +12,16 @@ from typing import Any, TextIO
 @contextlib.contextmanager
 def shown(stream: TextIO | None, told: str, level: int = logging.INFO) -> Iterator[None]:
     """Shows what vqad logs, formatted as ``told`` says; what stops others, they raise as well."""
-    logger, absl = logging.getLogger("vqad"), logging.getLogger("absl")
+    logger = logging.getLogger("vqad")
+    others = [logging.getLogger(name) for name in ("absl", "tifffile")]
     handler = logging.StreamHandler(stream)
     handler.setFormatter(logging.Formatter(told, "%H:%M:%S"))
-    before = logger.level, logger.propagate, absl.level
+    before, levels = (logger.level, logger.propagate), [other.level for other in others]
     logger.addHandler(handler)
     logger.setLevel(level)
     logger.propagate = False
-    absl.setLevel(logging.CRITICAL)
+    for other in others:
+        other.setLevel(logging.CRITICAL)
     undo = hush_threads(verbose=level == logging.DEBUG)
     try:
         yield
@@ -28,7 +30,8 @@ def shown(stream: TextIO | None, told: str, level: int = logging.INFO) -> Iterat
         logger.removeHandler(handler)
         logger.setLevel(before[0])
         logger.propagate = before[1]
-        absl.setLevel(before[2])
+        for other, level in zip(others, levels, strict=True):
+            other.setLevel(level)
 
 
 def hush_threads(verbose: bool) -> Callable[[], None]:
