@@ -247,11 +247,12 @@ def test_several_classes_are_never_taken_for_good_parts(tmp_path, kind):
     assert not examine(str(tmp_path / "set")).sound
 
 
-@pytest.mark.parametrize("name", ["NG", "defects", "masks"])
+@pytest.mark.parametrize("name", ["NG", "defects", "masks", "1"])
 def test_a_folder_of_defects_itself_is_not_taken_either(tmp_path, name):
-    write(tmp_path / name / "0.png")
-    with pytest.raises(VqadError, match=f"a folder called {name} is not"):
-        open_source(str(tmp_path / name), "train", None)
+    write(tmp_path / "set" / name / "0.png")
+    for given in (tmp_path / "set", tmp_path / "set" / name):
+        with pytest.raises(VqadError, match=f"a folder called {name} is not"):
+            open_source(str(given), "train", None)
 
 
 def test_hints_name_all_renames_or_none(tmp_path):

@@ -117,7 +117,8 @@ def _several(found: Scan) -> str | None:
     if masks := masks_beside(pictures):
         return f"{root / masks[0]} is called as a mask"
     parents = sorted({os.path.dirname(name) for name in pictures})
-    odd = of_defects([part for parent in parents for part in parent.split("/")])
+    parts = [part for parent in parents for part in parent.split("/") if part]
+    odd = ["1"] if (parts or [root.name]) == ["1"] else of_defects(parts)
     if odd or role_of(root.name) in ("defective", "ground_truth"):
         return f"a folder called {(odd or [root.name])[0]} is not taken for good parts"
     if len(parents) > 1:
