@@ -314,6 +314,19 @@ def test_the_doctor_writes_a_sound_copy(tmp_path, capsys):
     assert main(["doctor", str(source), "--fix", str(source / "out")]) == 2
 
 
+def test_a_copy_tells_what_it_lacks(root, tmp_path, capsys):
+    write(root / "train/dent/9.png")  # a defect to train with, which needs a mask
+    (root / "train/good/8.heic").write_bytes(b"x")
+    assert main(["doctor", str(root), "--fix", str(tmp_path / "out")]) == 0
+    told = capsys.readouterr().out
+    assert f"{root}/train/dent/9.png: no place for it" in told
+    assert "8.heic: not in a format" in told
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked/train").symlink_to(root / "train")
+    assert main(["doctor", str(tmp_path / "linked"), "--fix", str(tmp_path / "new")]) == 2
+    assert "--follow-links" in capsys.readouterr().err
+
+
 def test_a_copy_where_there_are_no_links_and_of_a_known_layout(root, tmp_path, monkeypatch):
     def refuse(*_):
         raise OSError(1, "Operation not permitted")

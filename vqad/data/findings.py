@@ -83,7 +83,9 @@ CHECKS = {
     "no-share": Check("a defect to train with, of which config.labelled_share takes none", _LEFT),
     "unused": Check("belongs to no image of this layout", _LEFT),
     "class-empty": Check("no pictures in it; fill it", _LEFT),
-    "broken": Check(training=_LEFT),  # of a copy that the doctor wrote
+    # Of a copy that the doctor wrote.
+    "broken": Check(training=_LEFT),
+    "not-copied": Check("no place for it in the layout of the copy, which lacks it", _LEFT),
     "hidden": Check("hidden, or kept by the system", _LEFT),
     "no-test": Check(training="trains, and does not judge"),
 }

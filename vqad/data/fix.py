@@ -6,7 +6,7 @@ from pathlib import Path
 
 from vqad.data.arrange import arranged
 from vqad.data.decode import decode_image
-from vqad.data.findings import Finding
+from vqad.data.findings import Finding, left_out
 from vqad.data.folders import FolderSource
 from vqad.data.scan import Scan, scan
 from vqad.errors import VqadError, reason
@@ -18,7 +18,7 @@ def write_copy(source: str, out: str, follow_links: bool = False) -> list[Findin
 
     Pictures and masks keep their names if the folder has a layout; else they are called as
     `vqad.data.arrange.arranged` says. Files are linked where the disk allows that (hard links), and
-    copied elsewhere. Returns what was left out because it cannot be read.
+    copied elsewhere. Returns what was left out: what has no place there, or cannot be read.
 
     Raises:
       VqadError: it cannot be told which pictures show good parts, or `out` cannot be written.
@@ -29,7 +29,12 @@ def write_copy(source: str, out: str, follow_links: bool = False) -> list[Findin
     target = Path(out).expanduser()
     if os.path.realpath(target).startswith(os.path.join(os.path.realpath(found.root), "")):
         raise VqadError(f"--fix={out}: lies in {source}; give a folder elsewhere")
-    moves, left = _moves(found, source, follow_links), []
+    moves = _moves(found, source, follow_links)
+    homeless = [name for name in found.pictures if name not in moves]
+    left = [
+        *found.findings,
+        *(Finding.of("not-copied", found.root / found.names[name]) for name in homeless),
+    ]
     try:
         if target.exists() and (not target.is_dir() or any(target.iterdir())):
             raise VqadError(f"--fix={out}: exists and is not an empty folder; give a new one")
@@ -65,7 +70,10 @@ def _moves(found: Scan, source: str, follow_links: bool) -> dict[str, str]:
         moves |= {old: meant[old] for old in new if meant[old].startswith("ground_truth/")}
     elif not (moves := meant):
         what = "cannot tell which pictures show good parts"
-        raise VqadError(f"{source}: {what}; put those in a folder called good, others beside it")
+        advice = "; ".join(
+            ["put those in a folder called good, others beside it", *left_out(found.findings)]
+        )
+        raise VqadError(f"{source}: {what}; {advice}")
     return moves
 
 
