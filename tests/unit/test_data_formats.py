@@ -118,6 +118,23 @@ def test_an_image_of_pillows_is_read_as_its_file(kind):
         np.testing.assert_array_equal(decode_image(image), expected)
 
 
+@pytest.mark.parametrize("turn", range(1, 9))
+@pytest.mark.parametrize("values", [GREY, DEEP])
+def test_a_turned_tiff_is_the_same_opened_by_pillow(turn, values, tmp_path):
+    path = tmp_path / "it.tif"
+    path.write_bytes(tiff(values, extratags=[(274, "H", 1, turn, True)]))
+    with Image.open(path) as image:  # by its name, so that Pillow maps it into memory
+        np.testing.assert_array_equal(decode_image(image), decode_image(path))
+        image.load()  # it can still be read by others
+
+
+def test_planes_of_16_bits_opened_by_pillow(tmp_path):
+    path, planes = tmp_path / "it.tif", np.moveaxis(DEEP_COLOUR, -1, 0)
+    path.write_bytes(tiff(planes, photometric="rgb", planarconfig="separate"))
+    with Image.open(path) as image:
+        np.testing.assert_array_equal(decode_image(image), COLOUR)
+
+
 @pytest.mark.parametrize(
     "array",
     [

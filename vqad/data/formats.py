@@ -12,6 +12,7 @@ import imagecodecs
 import numpy as np
 from etils import epath
 from PIL import Image, ImageOps
+from PIL.TiffImagePlugin import TiffImageFile
 
 from vqad.data import tiff
 from vqad.data.numbers import Note, Numbers, most_of, of_array
@@ -107,6 +108,12 @@ def read_pixels(picture: Picture, whole: bool = False) -> Pixels:
     if isinstance(picture, Image.Image):
         count = getattr(picture, "n_frames", 1)
         notes = [("pages", f"page {picture.tell()} of {count}")] if count > 1 else []
+        if isinstance(picture, TiffImageFile) and picture.tile and picture.fp:
+            # Not read yet. Pillow mixes up rows of turned ones, and planes of 16 bits.
+            picture.fp.seek(0)
+            with tiff.pages(picture.fp) as pages:
+                if own := next((p for p in pages if p.number == picture.tell()), None):
+                    return Pixels(_of_page(picture.fp, own), notes)
         reduced, tags = is_reduced(picture), getattr(picture, "tag_v2", {})
         if whole and (reduced or (picture.format, picture.mode[0]) == ("JPEG2000", "I")):
             raise VqadError("Pillow changes its numbers of more than 8 bits; give its path")
@@ -179,14 +186,17 @@ def _of_file(file: BinaryIO, page: int | None, whole: bool) -> Pixels:
 
 def _of_tiff(file: BinaryIO, page: int | None) -> Pixels:
     with tiff.pages(file) as pages:
-        found = pages[choose(len(pages), page)]
-        if found.is_8_bit:
-            with suppress(Exception):  # what Pillow cannot read, as WebP in TIFF
-                picture = Image.open(file, formats=("TIFF",))
-                picture.seek(found.number)
-                ImageOps.exif_transpose(picture, in_place=True)
-                return Pixels(_of_pillow(picture, {}), [])
-        return Pixels(tiff.read_numbers(found), [])
+        return Pixels(_of_page(file, pages[choose(len(pages), page)]), [])
+
+
+def _of_page(file: BinaryIO, page: tiff.Page) -> Image.Image | Numbers:
+    if page.is_8_bit:
+        with suppress(Exception):  # what Pillow cannot read, as WebP in TIFF
+            picture = Image.open(file, formats=("TIFF",))
+            picture.seek(page.number)
+            ImageOps.exif_transpose(picture, in_place=True)
+            return _of_pillow(picture, {})
+    return tiff.read_numbers(page)
 
 
 def _of_pillow(picture: Image.Image, tags: dict) -> Image.Image | Numbers:
