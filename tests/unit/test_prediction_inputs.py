@@ -81,14 +81,25 @@ def test_predict_command_names_what_it_leaves_out(folder, tmp_path, capsys):
     assert counted in said.out
     assert said.err.count("no value above a quarter of its 16 bits") == 1
     assert f"dark: {line}/deep.png: no value above a quarter" in said.err
-    assert f"{line}/strip.png: 400 x 20 (width x height) is made 12.5 times narrower" in said.err
+    assert f"{line}/strip.png: 400 x 20 is made 32 x 32 (width x height)" in said.err
     assert "--tile" in said.err
     entries = [json.loads(entry) for entry in (out / "predictions.jsonl").read_text().splitlines()]
     assert [entry["file"] for entry in entries][2:4] == [f"{line}/p.tif[0]", f"{line}/p.tif[1]"]
     assert os.path.exists(out / "masks" / "p[1].png")
     options = ["--out", str(tmp_path / "out2"), "--tile", "--value-range=0,4095"]
     assert main(["predict", str(folder), f"{line}/deep.png", f"{line}/strip.png", *options]) == 0
-    assert "warning: dark" not in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "warning: dark" not in told
+    assert "vqad calibrate --tile --value-range=0,4095 sets thresholds" in told
+
+
+def test_patterns_tell_of_links_to_nothing(tmp_path):
+    write(tmp_path / "part.png")
+    (tmp_path / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    left = []
+    (part,) = gather([f"{tmp_path}/*.png"], left=left)
+    assert part.path == f"{tmp_path}/part.png"
+    assert [finding.check for finding in left] == ["link-broken"]
 
 
 def test_the_same_part_in_all_ways(detector, tmp_path, caplog):

@@ -66,6 +66,8 @@ def run(args: argparse.Namespace) -> int:
     if not detector.has_thresholds(args.tile, args.overlap):
         kind = " --tile" * args.tile
         kind += "" if args.overlap is None else f" --overlap={args.overlap}"
+        if args.value_range:
+            kind += " --value-range={:g},{:g}".format(*args.value_range)
         logger.warning(
             "no thresholds for such predictions, so no verdicts, and masks show what the network "
             "holds more likely defective than not; vqad calibrate%s sets thresholds",

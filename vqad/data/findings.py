@@ -65,7 +65,7 @@ CHECKS = {
     ),
     "pages": Check("{} is read; save the others as pictures of their own", "leaves them out"),
     "squeezed": Check(
-        "{} x {} (width x height) is made {:.3g} times narrower and {:.3g} times lower; --tile "
+        "{} x {} is made {} x {} (width x height), in which small defects vanish; --tile "
         "(tile=True) looks at it in parts",
         "resizes it",
     ),

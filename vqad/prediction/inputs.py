@@ -58,6 +58,8 @@ def gather(
             paths = [path for path in matched if os.path.isfile(path)]
             if "**" not in argument:
                 left += [Finding.of("folder", path) for path in matched if os.path.isdir(path)]
+            dead = [path for path in matched if not os.path.exists(path)]
+            left += [Finding.of("link-broken", path, os.readlink(path)) for path in dead]
         if not paths:
             also = "; ".join(["", *left_out(left)])
             raise VqadError(f"{argument}: no picture there; check the path{also}")

@@ -41,4 +41,4 @@ def resizing(size: tuple[int, int], model: tuple[int, int], overlap: int | None)
     most = max(lower, narrower)
     if overlap is not None or (most <= SHRUNK and most / min(lower, narrower) <= SQUEEZED):
         return []
-    return [("squeezed", size[1], size[0], narrower, lower)]
+    return [("squeezed", *size[::-1], *model[::-1])]
