@@ -227,6 +227,10 @@ CLASS_FOLDERS = {
     ),
     "names of files": (("ok_001.png", "NG_002.png"), "NG_002.png is called defective"),
     "masks of files": (("a.png", "a_mask.png"), "a_mask.png is called as a mask"),
+    "masks beside pictures": (
+        ("0.jpg", "0.png", "1.jpg", "1.png"),
+        "0.jpg and .*0.png are of one name",
+    ),
     "VisA": (
         ("candle/Data/Images/Normal/0.JPG", "candle/Data/Images/Anomaly/0.JPG"),
         "prepare visa/",

@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections import Counter
 from collections.abc import Collection
 from difflib import get_close_matches
 from pathlib import PurePath
@@ -116,6 +117,10 @@ def _several(found: Scan) -> str | None:
     root, pictures = found.root, found.pictures
     if masks := masks_beside(pictures):
         return f"{root / masks[0]} is called as a mask"
+    stems = Counter(os.path.splitext(name)[0] for name in pictures)
+    if len(stems) > 1 and set(stems.values()) == {2}:
+        first, second = pictures[:2]
+        return f"{root / first} and {root / second} are of one name, as a picture and its mask"
     parents = sorted({os.path.dirname(name) for name in pictures})
     parts = [part for parent in parents for part in parent.split("/") if part]
     odd = ["1"] if (parts or [root.name]) == ["1"] else of_defects(parts)
