@@ -279,6 +279,12 @@ def test_what_cannot_be_read_right_is_refused_in_a_line(data, told):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(("given", "told"), [("", "an empty path"), (5, "int; give a path")])
+def test_what_is_no_picture_at_all(given, told):
+    with pytest.raises(VqadError, match=f"^picture: {told}"):
+        decode(given)
+
+
 def with_entry(data, tag, value):
     """A little-endian TIFF with another value of a tag, or of the offset behind its tags (0)."""
     (count,) = struct.unpack_from("<H", data, 8)

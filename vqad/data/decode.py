@@ -92,7 +92,7 @@ def decode_image(
 
 
 def _named(picture: Picture, name: str | None) -> str:
-    return name or (os.fspath(picture) if isinstance(picture, str | os.PathLike) else "picture")
+    return name or (isinstance(picture, str | os.PathLike) and os.fspath(picture)) or "picture"
 
 
 def _three_channels(values: np.ndarray) -> np.ndarray:

@@ -72,6 +72,8 @@ def opened(data: PictureData) -> Iterator[tuple[BinaryIO, int | None]]:
         yield io.BytesIO(data), None
         return
     path, page = split_page(os.fsdecode(data))
+    if not path:
+        raise VqadError("an empty path; give that of a picture")
     if re.match(r"(https?|ftp|file|data):", path):
         raise VqadError("a URL, which is not fetched; download it and give the file")
     if is_remote(path):

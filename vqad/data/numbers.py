@@ -64,7 +64,7 @@ def of_array(given: Any) -> Numbers:
         raise VqadError(f"{kind} that becomes no array ({reason(error)}); {wanted}") from error
     if values.dtype.name == "bfloat16":
         values = values.astype(np.float32)
-    if values.dtype.kind not in "buif":
+    if values.dtype.kind not in "buif" or not values.ndim:
         what = "None" if given is None else f"{kind} of {values.dtype}" if values.ndim else kind
         raise VqadError(f"{what}; {wanted}")
     shape = values.shape
