@@ -439,6 +439,15 @@ def test_links_are_followed_where_that_is_asked_for(root, tmp_path):
     assert len(open_source(str(root), "test", None, follow_links=True)) == 4
 
 
+def test_a_linked_split_is_not_called_empty(root):
+    (root / "train").rename(root / "data")
+    (root / "train").symlink_to(root / "data")
+    with pytest.raises(VqadError, match="--follow-links reads"):
+        open_source(str(root), "train", None)
+    assert "put some there" not in str(examine(str(root)).findings)
+    assert examine(str(root), follow_links=True).sound
+
+
 def test_links_that_lead_in_circles_end(root, tmp_path):
     (root / "train/good/up").symlink_to(root / "train")
     for number in range(3):

@@ -57,7 +57,10 @@ def records_of(
     no_good = split == "train" and all(record.label != GOOD for record in wanted)
     if no_good and not any(finding.stops for finding in findings):
         where = root / split / (GOOD if layout is MVTEC else "")
-        what = "no image without a defect, which training needs; put some there"
+        places = (str(root / split), str(where))
+        linked = any(each.check == "link" and each.path in places for each in found.findings)
+        advice = "--follow-links reads what is linked there" if linked else "put some there"
+        what = f"no image without a defect, which training needs; {advice}"
         findings.append(Finding.of("layout", where, what))
     # A labelled training picture shares the folder of masks with the test pictures.
     masks = {mask for record in taken for mask in record.masks}
