@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from broken_folders import make_ksdd2, write, write_mask, write_sound
 from PIL import Image
 
@@ -321,14 +322,28 @@ def test_the_doctor_writes_a_sound_copy(tmp_path, capsys):
 def test_a_copy_tells_what_it_lacks(root, tmp_path, capsys):
     write(root / "train/dent/9.png")  # a defect to train with, which needs a mask
     (root / "train/good/8.heic").write_bytes(b"x")
+    write(tmp_path / "private.png")
+    (root / "train/good/private.png").symlink_to(tmp_path / "private.png")
     assert main(["doctor", str(root), "--fix", str(tmp_path / "out")]) == 0
     told = capsys.readouterr().out
     assert f"{root}/train/dent/9.png: no place for it" in told
     assert "8.heic: not in a format" in told
+    assert not (tmp_path / "out/train/good/private.png").exists()
+    assert "private.png: a link that leads out" in told
     (tmp_path / "linked").mkdir()
     (tmp_path / "linked/train").symlink_to(root / "train")
     assert main(["doctor", str(tmp_path / "linked"), "--fix", str(tmp_path / "new")]) == 2
     assert "--follow-links" in capsys.readouterr().err
+
+
+def test_a_copy_has_what_a_value_range_and_masks_of_more_bits_make_readable(root, tmp_path):
+    for name in ("train/good/float.tif", "ground_truth/dent/0_mask_2.tif"):
+        kind = np.float32 if "train" in name else np.int32
+        tifffile.imwrite(root / name, np.arange(1920).reshape(40, 48).astype(kind))
+    out = tmp_path / "out"
+    assert main(["doctor", str(root), f"--fix={out}", "--value-range=0,4095"]) == 0
+    assert (out / "train/good/float.tif").exists()
+    assert (out / "ground_truth/dent/0_mask_2.tif").exists()
 
 
 def test_a_copy_where_there_are_no_links_and_of_a_known_layout(root, tmp_path, monkeypatch):

@@ -65,4 +65,4 @@ def _fix(args: argparse.Namespace) -> "list[Finding]":
 
     if args.pictures or args.source.startswith("tfds:"):
         raise VqadError("--fix: is of folders of a surface")
-    return write_copy(args.source, args.fix, args.follow_links)
+    return write_copy(args.source, args.fix, args.follow_links, args.value_range)

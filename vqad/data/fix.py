@@ -5,15 +5,18 @@ import shutil
 from pathlib import Path
 
 from vqad.data.arrange import arranged
-from vqad.data.decode import decode_image
+from vqad.data.decode import decode_image, read_mask
 from vqad.data.findings import Finding, left_out
 from vqad.data.folders import FolderSource
+from vqad.data.numbers import ValueRange
 from vqad.data.scan import Scan, scan
 from vqad.errors import VqadError, reason
 from vqad.paths import check_local
 
 
-def write_copy(source: str, out: str, follow_links: bool = False) -> list[Finding]:
+def write_copy(
+    source: str, out: str, follow_links: bool = False, value_range: ValueRange | None = None
+) -> list[Finding]:
     """Writes what can be read of a folder to another, which is new or empty.
 
     Pictures and masks keep their names if the folder has a layout; else they are called as
@@ -30,6 +33,7 @@ def write_copy(source: str, out: str, follow_links: bool = False) -> list[Findin
     if os.path.realpath(target).startswith(os.path.join(os.path.realpath(found.root), "")):
         raise VqadError(f"--fix={out}: lies in {source}; give a folder elsewhere")
     moves = _moves(found, source, follow_links)
+    outside = set() if follow_links else set(found.outside)
     homeless = [name for name in found.pictures if name not in moves]
     left = [
         *found.findings,
@@ -39,9 +43,17 @@ def write_copy(source: str, out: str, follow_links: bool = False) -> list[Findin
         if target.exists() and (not target.is_dir() or any(target.iterdir())):
             raise VqadError(f"--fix={out}: exists and is not an empty folder; give a new one")
         for old, new in moves.items():
-            path = os.path.realpath(found.root / found.names[old])
+            path = found.root / found.names[old]
+            if found.names[old] in outside:
+                what = f"{path}: a link that leads out of {found.root}; --follow-links copies it"
+                left.append(Finding("broken", str(path), what))
+                continue
+            path = os.path.realpath(path)
             try:
-                decode_image(path)
+                if new.startswith("ground_truth/"):
+                    read_mask(path)
+                else:
+                    decode_image(path, value_range=value_range)
             except VqadError as error:
                 left.append(Finding("broken", path, str(error)))
                 continue
