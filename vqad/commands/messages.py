@@ -64,6 +64,8 @@ def hush_threads(verbose: bool) -> Callable[[], None]:
 
     # Where the disk is full; what is compiled serves all the same.
     warnings.filterwarnings("ignore", "Error writing persistent compilation cache entry")
+    # What is too large to be trusted is refused.
+    warnings.filterwarnings("ignore", "Image size .* could be decompression bomb")
     disable(not verbose)
     sys.excepthook = hook
     sys.unraisablehook = lambda found: told(found.exc_value)

@@ -80,7 +80,12 @@ def export(
         kept = [resize_image(picture, trained.image_size) for picture in pictures]
         limits = trained.thresholds
         rate = 0.01 if limits is None else limits.rate
-        conformal_rank(len(kept), rate)  # too few are told before the work
+        try:
+            conformal_rank(len(kept), rate)  # too few are told before the work
+        except VqadError as error:
+            raise VqadError(
+                f"--for={runtime}: {error}; the rate is the model's (vqad calibrate --false-alarms)"
+            ) from error
     build, open_export = FORMATS[format]
     pack, compare, ours = build(trained), check.compare, trained
     if runtime:
