@@ -289,6 +289,16 @@ def test_a_hint_overwrites_nothing(root):
     assert "--fix OUT" in str(error.value)
 
 
+def test_advice_to_move_and_rename_overwrites_nothing(root):
+    for name in ("train/good/bad/0.png", "test/bad/0.png"):
+        write(root / name)
+    (root / "train/good/0.png").rename(root / "train/good/2")
+    write(root / "train/good/2.png")
+    said = {each.check: each.message for each in examine(str(root)).findings}
+    assert "test/bad, where files of the same name need another first" in said["class-odd"]
+    assert "call it .png, under another name" in said["no-suffix"]
+
+
 def test_the_doctor_writes_a_sound_copy(tmp_path, capsys):
     source, out = tmp_path / "set", tmp_path / "out"
     for number in range(6):

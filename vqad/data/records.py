@@ -138,5 +138,7 @@ def _odd_folders(found: Scan, records: Collection[Record]) -> Iterator[Finding]:
     for label, paths in inner.items():
         odd = of_defects(paths) if label == GOOD else list(filter(is_of_masks, paths))
         for name in sorted(odd):
-            place = "ground_truth" if is_of_masks(name) else f"test/{name}"
+            place = f"ground_truth/{label}" if is_of_masks(name) else f"test/{name}"
+            if f"{place}/" in found.folders:
+                place += ", where files of the same name need another first"
             yield Finding.of("class-odd", found.root / paths[name], label, place)

@@ -132,7 +132,8 @@ class _Scanner:
         elif name.lower().endswith(OTHER_SUFFIXES):
             self._tell("format", name, " ".join(FORMATS))
         elif self.real and "." not in file.name and (kind := _begins_as(file)):
-            self._tell("no-suffix", name, kind)
+            taken = os.path.lexists(f"{file}.{kind}")
+            self._tell("no-suffix", name, f"{kind}, under another name" if taken else kind)
         return True
 
     def _is_link(self, path: os.PathLike) -> bool:
