@@ -39,6 +39,10 @@ def main() -> None:
         rest, _ = read_weights(str(arguments.rest))
         variables = {**variables, "params": rest["params"] | dict(variables["params"])}
     kept = {key: metadata[key] for key in ("model", "stage", "step", "config", "fixed")}
+    for values in (kept["config"], kept["fixed"]):
+        for field, value in values.items():
+            if isinstance(value, str) and value.startswith("/"):
+                values[field] = Path(value).name  # where it lay tells nobody anything
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     file = arguments.out.with_suffix(SUFFIX)
     write_weights(str(file), variables, kept)

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import safetensors
 from flax.traverse_util import flatten_dict, unflatten_dict
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from vqad.errors import VqadError, explained
+from vqad.paths import write_atomic
 
 SUFFIX = ".safetensors"
 _KEY = "vqad_weights"
@@ -31,7 +32,7 @@ def write_weights(path: str, variables: Mapping, metadata: Mapping[str, Any]) ->
                 raise VqadError(f"{name}: beyond what float16 holds; keep the checkpoint instead")
             array = array.astype(np.float16)
         halved[name] = np.ascontiguousarray(array)
-    save_file(halved, path, {_KEY: json.dumps(dict(metadata), sort_keys=True)})
+    write_atomic(path, save(halved, {_KEY: json.dumps(dict(metadata), sort_keys=True)}))
 
 
 def is_weights_file(path: str) -> bool:

@@ -55,6 +55,8 @@ def run(args: argparse.Namespace) -> int:
     if args.fix:
         report = report._replace(findings=[*left, *report.findings])
     verdict = "training starts" if report.sound else "training does not start"
+    if args.fix and not args.json:
+        verdict += "; its files may be hard links, so that editing one edits the original too"
     print(to_json(report) if args.json else f"{to_table(report)}\n{source}: {verdict}")
     return 0 if report.sound else 1
 
