@@ -95,7 +95,7 @@ def test_masks_have_the_size_of_their_images(detector):
         (np.zeros((8, 8), complex), "complex128; give a path"),
         (None, "image: None; give a path"),
         ([None], r"images\[0\]: None; give a path"),
-        (3, "shape"),
+        (3, "int; give a path"),
         (b"123", "image: not a picture in a known format"),
         ("https://example.org/a.png", "a URL, which is not fetched"),
         (Path(__file__).parent, "unit: a folder, not a picture; give the pictures in it"),
