@@ -7,7 +7,7 @@ import pytest
 
 from vqad import __version__
 from vqad.cli import COMMANDS, GROUPS, main, parse
-from vqad.commands import train
+from vqad.commands import export, train
 from vqad.commands.flags import load_config
 from vqad.errors import VqadError
 
@@ -152,3 +152,10 @@ def test_a_damaged_configuration_of_a_run_is_named(tmp_path, capsys):
     (tmp_path / "config.json").write_text("{")
     assert main(["evaluate", str(tmp_path)]) == 2
     assert f"{tmp_path}/config.json: not a configuration" in capsys.readouterr().err
+
+
+def test_the_choices_of_export_are_what_there_is():
+    from vqad.interop import runtimes, write
+
+    assert export.RUNTIMES == runtimes.RUNTIMES
+    assert set(export.FORMATS) == set(write.FORMATS)
