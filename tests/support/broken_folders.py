@@ -1,9 +1,12 @@
 """A sound folder in MVTec layout, and ways to break it with what is said of each."""
 
+import os
 import shutil
 
 import numpy as np
 from PIL import Image
+
+from vqad.data.doctor import examine
 
 RNG = np.random.default_rng(0)
 
@@ -384,3 +387,11 @@ WARNING = [
         "pit/8_mask.png: belongs to no image of this layout",
     ),
 ]
+
+
+def told(root, **how):
+    """The findings of a folder: names of files by check."""
+    by_check = {}
+    for finding in examine(str(root), **how).findings:
+        by_check.setdefault(finding.check, set()).add(os.path.relpath(finding.path, root))
+    return by_check
